@@ -1,0 +1,22 @@
+# Warnings and hardening as targets that are linked PRIVATE, so that nothing leaks to users of the library.
+add_library(sorex_warnings INTERFACE)
+target_compile_options(sorex_warnings INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wwrite-strings -Wundef
+  -Wformat=2 -Wvla -Wswitch-enum -Wnull-dereference
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition>)
+if(SOREX_WERROR)
+  target_compile_options(sorex_warnings INTERFACE -Werror)
+endif()
+
+add_library(sorex_hardening INTERFACE)
+target_compile_definitions(sorex_hardening INTERFACE _GNU_SOURCE)
+target_compile_options(sorex_hardening INTERFACE
+  -ffp-contract=off -fno-common -ffile-prefix-map=${CMAKE_SOURCE_DIR}=. -fstack-protector-strong)
+if(SOREX_SANITIZE)
+  target_compile_options(sorex_hardening INTERFACE -fsanitize=${SOREX_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(sorex_hardening INTERFACE -fsanitize=${SOREX_SANITIZE})
+else()
+  target_compile_options(sorex_hardening INTERFACE -fstack-clash-protection -fcf-protection=full
+    $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
+  target_link_options(sorex_hardening INTERFACE -Wl,-z,relro,-z,now)
+endif()

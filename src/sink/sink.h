@@ -1,0 +1,66 @@
+/* Where changes go. A sink type applies batches in one transaction with its cursor; the runner (sink/runner.h) reads the outbox,
+ * turns undo records into inverse changes, batches, retries. No sink needs reorg code. */
+#ifndef SOREX_SINK_SINK_H
+#define SOREX_SINK_SINK_H
+
+#include "base/bytes.h"
+#include "base/entry.h"
+#include "change/change.h"
+#include "config/option.h"
+
+#define SINK_STORE_ID_BYTES 16
+
+/* A sink's place in the outbox; everything up to and including `sequence` is applied. */
+struct sink_cursor {
+    uint8_t store_id[SINK_STORE_ID_BYTES];
+    uint64_t sequence;          /* 0 = nothing yet */
+    uint8_t hash[HASH_BYTES];   /* entry hash of that record; zero when sequence is 0 */
+};
+
+struct sink_change {
+    struct change change;       /* parsed; raw is the JSON text to deliver */
+    uint64_t sequence;          /* of the outbox record it belongs to */
+    uint32_t height;            /* of the applied or undone entry */
+    bool undo;                  /* an inverse, made by the runner */
+};
+
+struct sink_batch {
+    const struct sink_change *changes;
+    size_t count;
+    struct sink_cursor cursor;  /* where the target stands after this batch */
+};
+
+struct sink_context {
+    const char *name;           /* the sink's name in the pipeline file */
+    const char *pipeline;       /* the pipeline's name */
+    const char *base_dir;       /* relative paths are relative to this (the pipeline file's folder) */
+};
+
+struct sink; /* an opened sink */
+
+/* Outcome of apply and cursor: SOREX_OK; SOREX_AGAIN: transient, the runner retries with back-off (apply must then have done all of
+ * the batch or nothing, or leave that to be found out by reading the cursor again: the runner always does after SOREX_AGAIN);
+ * anything else: permanent, this sink stops with the text, the others go on.
+ * Thread: all calls of one sink come from its runner's thread. */
+struct sink_type {
+    const char *name;           /* "console", "file", "postgres", "memory" */
+    const char *summary;
+    const struct option *options;
+    bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
+    enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
+                              struct sorex_error *err);
+    void (*close)(struct sink *sink);
+    /* Connects when needed and reads the cursor in the target. SOREX_GONE: the target has none yet (start at the beginning). */
+    enum sorex_status (*cursor)(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
+    /* Applies the batch and moves the cursor, atomically. An empty batch moves the cursor only. */
+    enum sorex_status (*apply)(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err);
+};
+
+struct sink {
+    const struct sink_type *type; /* first member of every sink */
+};
+
+extern const struct sink_type *const sink_types[]; /* ends with NULL */
+const struct sink_type *sink_type_find(const char *name);
+
+#endif
