@@ -22,6 +22,10 @@ struct sink_change {
     uint64_t sequence;          /* of the outbox record it belongs to */
     uint32_t height;            /* of the applied or undone entry */
     bool undo;                  /* an inverse, made by the runner */
+    uint32_t ordinal;           /* place among the changes that its record delivers, from 0 */
+    uint64_t time_ms;           /* of the applied or undone entry */
+    const uint8_t *hash;        /* HASH_BYTES, of the applied or undone entry; borrowed as long as the batch */
+    const char *program;        /* that emitted it; borrowed as long as the batch */
 };
 
 struct sink_batch {
@@ -46,14 +50,19 @@ struct sink_type {
     const char *name;           /* "console", "file", "postgres", "memory" */
     const char *summary;
     const struct option *options;
+    size_t settings_size;       /* of the struct that options fill in: what the caller allocates, zeroed */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);
     void (*close)(struct sink *sink);
-    /* Connects when needed and reads the cursor in the target. SOREX_GONE: the target has none yet (start at the beginning). */
+    /* Connects when needed and reads the cursor in the target. SOREX_GONE: the target has none yet (start at the beginning).
+     * NULL when holds_cursor is false. */
     enum sorex_status (*cursor)(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
     /* Applies the batch and moves the cursor, atomically. An empty batch moves the cursor only. */
     enum sorex_status (*apply)(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err);
+    /* Makes a call of cursor or apply that blocks, and every later one, end soon with SOREX_AGAIN. NULL when none can block for
+     * long. Thread: any. */
+    void (*interrupt)(struct sink *sink);
 };
 
 struct sink {
