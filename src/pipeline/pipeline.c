@@ -1,0 +1,187 @@
+#include "pipeline/pipeline_private.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "base/log.h"
+
+static bool guest_stop(void *user_data)
+{
+    struct pipeline *pipeline = user_data;
+    return atomic_load(&pipeline->stopping);
+}
+
+static enum sorex_status store_start(struct pipeline *p, struct sorex_error *err)
+{
+    const struct pipeline_scalars *top = &p->settings->top;
+    TRY(file_mkdirs(top->data, err));
+    struct store_options options = {.dir = top->data,
+                                    .create = true,
+                                    .history = p->settings->history,
+                                    .group_bytes_max = top->group_max,
+                                    .group_ms_max = top->group_ms,
+                                    .cache_bytes = top->cache};
+    return store_open(&options, &p->store, err);
+}
+
+static enum sorex_status programs_start(struct pipeline *p, const char *upgrade, struct sorex_error *err)
+{
+    const struct pipeline_settings *s = p->settings;
+    struct program_context context = {
+        .data_dir = s->top.data, .start_height = s->top.start_height, .stop = guest_stop, .stop_user_data = p};
+    bool found = upgrade == NULL;
+    if (s->has_indexer) {
+        bool adopt = upgrade != NULL && strcmp(upgrade, s->indexer.name) == 0;
+        TRY(program_load(&p->indexer, PROGRAM_INDEXER, &s->indexer, &context, err));
+        TRY(program_register(&p->indexer, p->store, s->top.data, adopt, err));
+        found = found || adopt;
+    }
+    for (size_t i = 0; i < s->transform_count; i++) {
+        bool adopt = upgrade != NULL && strcmp(upgrade, s->transforms[i].name) == 0;
+        TRY(program_load(&p->transforms[i], PROGRAM_TRANSFORM, &s->transforms[i], &context, err));
+        TRY(program_register(&p->transforms[i], p->store, s->top.data, adopt, err));
+        found = found || adopt;
+    }
+    if (!found)
+        return sorex_error_set(err, SOREX_INVALID, "no program \"%s\" in this pipeline", upgrade);
+    return step_init(&p->step, p->store, s->has_indexer ? &p->indexer : NULL, p->transforms, s->transform_count, err);
+}
+
+static enum sorex_status sinks_start(struct pipeline *p, struct sorex_error *err)
+{
+    const struct pipeline_settings *s = p->settings;
+    static const uint8_t no_hash[HASH_BYTES];
+    for (size_t i = 0; i < s->sink_count; i++) {
+        struct sink_context context = {.name = s->sinks[i].name, .pipeline = s->top.name, .base_dir = s->base_dir};
+        if (s->sinks[i].type->open(s->sinks[i].options, &context, &p->sinks[i].sink, err) != SOREX_OK)
+            return sorex_error_prefix(err, "sink %s", s->sinks[i].name);
+        p->sink_count = i + 1;
+        uint64_t sequence;
+        uint8_t hash[HASH_BYTES];
+        enum sorex_status status = store_cursor_get(p->store, s->sinks[i].name, &sequence, hash, err);
+        if (status == SOREX_GONE) /* from now on the outbox is kept for it */
+            status = store_cursor_set(p->store, s->sinks[i].name, 0, no_hash, err);
+        if (status != SOREX_OK)
+            return sorex_error_prefix(err, "sink %s", s->sinks[i].name);
+    }
+    return SOREX_OK;
+}
+
+enum sorex_status pipeline_new(const struct pipeline_settings *settings, const struct pipeline_options *options,
+                               struct pipeline **out, struct sorex_error *err)
+{
+    struct pipeline *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a pipeline");
+    p->settings = settings;
+    p->state = "starting";
+    p->source_tip = SOREX_HEIGHT_NONE;
+    CHECK(pthread_mutex_init(&p->lock, NULL) == 0);
+    CHECK(pthread_cond_init(&p->changed, NULL) == 0);
+    enum sorex_status status = store_start(p, err);
+    if (status == SOREX_OK)
+        status = programs_start(p, options->upgrade, err);
+    if (status == SOREX_OK && !options->no_network) {
+        status = settings->source_type->open(settings->source, &p->source, err);
+        if (status != SOREX_OK)
+            (void)sorex_error_prefix(err, "source %s", settings->source_type->name);
+    }
+    if (status == SOREX_OK && !options->no_network)
+        status = sinks_start(p, err);
+    if (status != SOREX_OK) {
+        pipeline_free(p);
+        return sorex_error_prefix(err, "pipeline %s", settings->top.name);
+    }
+    *out = p;
+    return SOREX_OK;
+}
+
+void pipeline_free(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->sink_count; i++)
+        p->sinks[i].sink->type->close(p->sinks[i].sink);
+    if (p->source != NULL)
+        p->source->type->close(p->source);
+    step_deinit(&p->step);
+    for (size_t i = 0; i < p->settings->transform_count; i++)
+        program_unload(&p->transforms[i]);
+    program_unload(&p->indexer);
+    if (p->store != NULL)
+        store_close(p->store);
+    (void)pthread_cond_destroy(&p->changed);
+    (void)pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+struct store *pipeline_store(struct pipeline *pipeline)
+{
+    return pipeline->store;
+}
+
+struct program *pipeline_indexer(struct pipeline *pipeline)
+{
+    return pipeline->settings->has_indexer ? &pipeline->indexer : NULL;
+}
+
+void pipeline_stop(struct pipeline *p)
+{
+    atomic_store(&p->stopping, true);
+    pthread_mutex_lock(&p->lock);
+    if (p->chain != NULL)
+        chain_wake(p->chain);
+    (void)pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t *out_undone, struct sorex_error *err)
+{
+    struct store_heights heights;
+    store_heights(p->store, &heights);
+    bool empty_goal = height == SOREX_HEIGHT_NONE;
+    *out_undone = 0;
+    if (heights.tip == SOREX_HEIGHT_NONE || (!empty_goal && height > heights.tip))
+        return sorex_error_set(err, SOREX_GONE, "height %u is above the tip (%d)", height,
+                               heights.tip == SOREX_HEIGHT_NONE ? -1 : (int)heights.tip);
+    if (!empty_goal && (heights.horizon == SOREX_HEIGHT_NONE || height < heights.horizon))
+        return sorex_error_set(err, SOREX_GONE,
+                               "height %u is below the horizon (%u): it cannot be restored; index again into a new data directory, "
+                               "or keep more with `history`",
+                               height, heights.horizon);
+    while (heights.tip != SOREX_HEIGHT_NONE && (empty_goal || heights.tip > height)) {
+        struct entry undone;
+        char hash[HASH_HEX_SIZE];
+        TRY(step_undo(&p->step, &undone, err));
+        hash_display(undone.hash, hash);
+        log_line(LOG_DEBUG, "pipeline", "height %u undone: block %s", undone.height, hash);
+        ++*out_undone;
+        store_heights(p->store, &heights);
+    }
+    return SOREX_OK;
+}
+
+enum sorex_status pipeline_rollback(struct pipeline *p, uint32_t height, uint64_t *out_undone, struct sorex_error *err)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->running) {
+        pthread_mutex_unlock(&p->lock);
+        return pipeline_undo_to(p, height, out_undone, err);
+    }
+    if (p->request != NULL) {
+        pthread_mutex_unlock(&p->lock);
+        return sorex_error_set(err, SOREX_BUSY, "another rollback is under way");
+    }
+    struct pipeline_request request = {.height = height};
+    p->request = &request;
+    if (p->chain != NULL)
+        chain_wake(p->chain);
+    while (!request.done)
+        (void)pthread_cond_wait(&p->changed, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+    *out_undone = request.undone;
+    if (request.status != SOREX_OK && err != NULL)
+        *err = request.err;
+    return request.status;
+}

@@ -1,0 +1,93 @@
+/* The pipeline file: read, completed from flags and environment, checked. Reference: docs/reference.md (made from the tables here).
+ *
+ * Precedence: flags (--set PATH=VALUE, --NAME VALUE) > environment (SOREX_PATH, dots as underscores, upper case) > file > defaults. */
+#ifndef SOREX_PIPELINE_SETTINGS_H
+#define SOREX_PIPELINE_SETTINGS_H
+
+#include "base/arena.h"
+#include "config/node.h"
+#include "config/option.h"
+#include "guest/host.h"
+#include "guest/transform.h"
+#include "sink/sink.h"
+#include "source/source.h"
+
+#define PIPELINE_TRANSFORMS_MAX 16
+#define PIPELINE_SINKS_MAX 16
+
+enum program_before { BEFORE_ENGINE, BEFORE_GUEST };
+enum program_inverse { INVERSE_HOST, INVERSE_GUEST };
+
+struct program_settings {
+    char *name;
+    char *wasm;
+    int memory;   /* enum guest_memory_mode; transforms only */
+    int before;   /* enum program_before; transforms only */
+    int inverse;  /* enum program_inverse; transforms only */
+    struct guest_limits limits;
+};
+
+struct sink_settings {
+    const struct sink_type *type;
+    char *name;
+    void *options;      /* the type's own settings */
+    uint32_t finality;  /* at least the pipeline's */
+};
+
+/* Top-level scalars, in the order of pipeline_options. */
+struct pipeline_scalars {
+    char *name;
+    char *data;
+    char *history;
+    uint32_t finality;
+    uint32_t start_height;
+    int log_level;
+    uint64_t outbox_max;
+    uint32_t group_ms;
+    uint64_t group_max;
+    uint64_t cache;
+    uint32_t read_ahead;
+    uint32_t fetch_threads;
+    uint32_t poll_ms;
+    const struct config_node *source, *indexer, *transform, *transforms, *sink, *sinks;
+};
+
+struct pipeline_settings {
+    struct pipeline_scalars top;
+    uint32_t history;              /* entries, or STORE_HISTORY_FULL */
+    const struct source_type *source_type;
+    void *source;                  /* the type's own settings */
+    bool has_indexer;
+    struct program_settings indexer;
+    size_t transform_count;
+    struct program_settings transforms[PIPELINE_TRANSFORMS_MAX];
+    size_t sink_count;
+    struct sink_settings sinks[PIPELINE_SINKS_MAX];
+    char *base_dir;                /* the pipeline file's folder */
+    struct config_node *root;
+    struct arena arena;            /* nodes that flags and environment made */
+};
+
+/* One value from the command line. */
+struct pipeline_override {
+    const char *path;  /* "data", "source.url", "sinks.pg.url", "indexer.fuel", "transforms.balances.fuel" */
+    const char *value;
+    bool used;
+};
+
+extern const struct option pipeline_options[];
+extern const struct option indexer_options_table[];
+extern const struct option transform_options_table[];
+extern const struct option sink_common_options[];
+
+/* Reads and checks the file; wasm files are not opened, nothing is connected to.
+ * Errors: SOREX_INVALID with file, line and, for an unknown key, the nearest name; SOREX_IO.
+ * Ownership: pair with pipeline_settings_deinit, also after a failure. */
+enum sorex_status pipeline_settings_read(const char *path, struct pipeline_override *overrides, size_t override_count,
+                                         struct pipeline_settings *out, struct sorex_error *err);
+void pipeline_settings_deinit(struct pipeline_settings *settings);
+
+/* Appends the reference of the pipeline file as Markdown: every table, sources and sinks included. */
+enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err);
+
+#endif

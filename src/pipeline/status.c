@@ -1,0 +1,99 @@
+/* `sorex status`: what is it doing, and why is it waiting. */
+#include "pipeline/pipeline_private.h"
+#include "pipeline/status.h"
+
+static void height_member(struct json_writer *w, const char *name, uint32_t height)
+{
+    json_name(w, name);
+    if (height == SOREX_HEIGHT_NONE)
+        json_null(w);
+    else
+        json_uint(w, height);
+}
+
+void status_store(struct store *store, uint32_t source_tip, struct json_writer *w)
+{
+    struct store_heights heights;
+    struct store_figures figures;
+    store_heights(store, &heights);
+    store_figures(store, &figures);
+    json_name(w, "heights");
+    json_object_begin(w);
+    height_member(w, "tip", heights.tip);
+    height_member(w, "durable", heights.durable);
+    height_member(w, "horizon", heights.horizon);
+    height_member(w, "first", heights.first);
+    height_member(w, "source", source_tip);
+    json_name(w, "lag");
+    if (source_tip == SOREX_HEIGHT_NONE)
+        json_null(w);
+    else
+        json_uint(w, heights.tip == SOREX_HEIGHT_NONE ? (uint64_t)source_tip + 1
+                     : source_tip > heights.tip       ? source_tip - heights.tip
+                                                      : 0);
+    json_object_end(w);
+    uint64_t first, head;
+    store_outbox_range(store, &first, &head);
+    json_name(w, "outbox");
+    json_object_begin(w);
+    json_name(w, "first");
+    json_uint(w, first);
+    json_name(w, "head");
+    json_uint(w, head);
+    json_name(w, "waiting_bytes");
+    json_uint(w, store_outbox_bytes(store));
+    json_object_end(w);
+    json_name(w, "disk_bytes");
+    json_uint(w, figures.disk_bytes);
+}
+
+static void sink_member(const struct sink_settings *settings, const struct sink_status *status, struct json_writer *w)
+{
+    json_object_begin(w);
+    json_name(w, "name");
+    json_string_z(w, settings->name);
+    json_name(w, "type");
+    json_string_z(w, settings->type->name);
+    json_name(w, "state");
+    json_string_z(w, sink_state_name(status->state));
+    json_name(w, "sequence");
+    json_uint(w, status->sequence);
+    json_name(w, "behind");
+    json_uint(w, status->head > status->sequence ? status->head - status->sequence : 0);
+    height_member(w, "height", status->height);
+    json_name(w, "changes");
+    json_uint(w, status->changes);
+    json_name(w, "why");
+    json_string_z(w, status->why);
+    json_object_end(w);
+}
+
+enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, struct sorex_error *err)
+{
+    (void)err;
+    json_object_begin(w);
+    json_name(w, "pipeline");
+    json_string_z(w, p->settings->top.name);
+    pthread_mutex_lock(&p->lock);
+    json_name(w, "state");
+    json_string_z(w, p->state);
+    json_name(w, "waiting_for");
+    json_string_z(w, p->waiting_for);
+    json_name(w, "entries");
+    json_uint(w, p->entries);
+    json_name(w, "entries_per_second");
+    json_double(w, p->rate);
+    status_store(p->store, p->source_tip, w);
+    json_name(w, "sinks");
+    json_array_begin(w);
+    for (size_t i = 0; i < p->sink_count; i++) {
+        struct sink_status status = {.state = SINK_STOPPED, .height = SOREX_HEIGHT_NONE};
+        if (p->sinks[i].runner != NULL)
+            sink_runner_status(p->sinks[i].runner, &status);
+        sink_member(&p->settings->sinks[i], &status, w);
+    }
+    json_array_end(w);
+    pthread_mutex_unlock(&p->lock);
+    json_object_end(w);
+    return w->status;
+}

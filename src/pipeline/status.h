@@ -1,0 +1,11 @@
+/* The part of a status report that comes from the store alone. */
+#ifndef SOREX_PIPELINE_STATUS_H
+#define SOREX_PIPELINE_STATUS_H
+
+#include "json/writer.h"
+#include "store/store.h"
+
+/* Writes the members heights, outbox and disk_bytes into an open object. source_tip: SOREX_HEIGHT_NONE when unknown. Thread: any. */
+void status_store(struct store *store, uint32_t source_tip, struct json_writer *w);
+
+#endif

@@ -1,0 +1,234 @@
+#include "pipeline/step.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+#include "pipeline/images.h"
+#include "pipeline/memory_state.h"
+
+/* A space of the store as a guest's tables: committed (an indexer reads the height before) or staged (a transform its own writes). */
+struct space_state {
+    struct store *store;
+    struct store_space space;
+};
+
+/* What the callbacks of a running transform need. */
+struct step_transform {
+    struct step *step;
+    struct program *program;
+    const struct entry *entry;
+    struct space_state keys, pages;
+    struct space_state indexer_keys;
+    struct images images;
+    bool rollback; /* in a rollback export: the images are those before the entry already */
+    bool discard;  /* ... without `inverse: guest`: changes are dropped */
+    uint64_t dropped;
+};
+
+static enum sorex_status committed_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
+                                       struct sorex_error *err)
+{
+    struct space_state *state = user_data;
+    return store_get(state->store, state->space, key, out_value, out_found, err);
+}
+
+static enum sorex_status staged_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
+                                    struct sorex_error *err)
+{
+    struct space_state *state = user_data;
+    return store_get_staged(state->store, state->space, key, out_value, out_found, err);
+}
+
+static enum sorex_status staged_put(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
+{
+    struct space_state *state = user_data;
+    return store_put(state->store, state->space, key, value, err);
+}
+
+static enum sorex_status staged_del(void *user_data, struct bytes key, struct sorex_error *err)
+{
+    struct space_state *state = user_data;
+    return store_delete(state->store, state->space, key, err);
+}
+
+static struct state_writer staged_writer(struct space_state *state)
+{
+    return (struct state_writer){.put = staged_put, .del = staged_del, .user_data = state};
+}
+
+enum sorex_status step_init(struct step *step, struct store *store, struct program *indexer, struct program *transforms,
+                            size_t transform_count, struct sorex_error *err)
+{
+    *step = (struct step){.store = store, .indexer = indexer, .transforms = transforms, .transform_count = transform_count};
+    arena_init(&step->arena, 2 * SOREX_CHANGE_BYTES_MAX);
+    TRY(json_parser_new(&step->parsers[0], err));
+    return json_parser_new(&step->parsers[1], err);
+}
+
+void step_deinit(struct step *step)
+{
+    for (size_t i = 0; i < 2; i++)
+        if (step->parsers[i] != NULL)
+            json_parser_free(step->parsers[i]);
+    arena_deinit(&step->arena);
+    buf_deinit(&step->before);
+    buf_deinit(&step->completed);
+    *step = (struct step){0};
+}
+
+static enum sorex_status indexer_step(struct step *step, const struct entry *entry, struct step_result *out,
+                                      struct sorex_error *err)
+{
+    struct space_state keys = {.store = step->store, .space = program_space(step->indexer, STORE_KEYS)};
+    struct state_reader reader = {.get = committed_get, .user_data = &keys};
+    struct state_writer writer = staged_writer(&keys);
+    struct indexer_result result = {0};
+    TRY(indexer_run(step->indexer->indexer, entry->height, entry->payload, &reader, &writer, &result, err));
+    out->pairs += result.pairs;
+    out->fuel += result.cost.fuel;
+    out->guest_ns += result.cost.ns;
+    return SOREX_OK;
+}
+
+static enum sorex_status transform_view(void *user_data, struct bytes name, struct bytes input, struct buf *out,
+                                        bool *out_failed, struct sorex_error *err)
+{
+    struct step_transform *t = user_data;
+    struct state_reader reader = {.get = staged_get, .user_data = &t->indexer_keys};
+    bool deterministic = false;
+    struct sorex_error view_err = {0};
+    enum sorex_status status = indexer_view(t->step->indexer->indexer, name, t->entry->height, input, &reader, out, NULL,
+                                            &deterministic, &view_err);
+    *out_failed = status != SOREX_OK && deterministic;
+    if (*out_failed) {
+        log_line(LOG_WARN, "pipeline", "program %s: height %u: view failed: %s", t->program->settings->name, t->entry->height,
+                 view_err.text);
+        return SOREX_OK;
+    }
+    if (status != SOREX_OK && err != NULL)
+        *err = view_err;
+    return status;
+}
+
+/* One change that the guest pushed or returned: validated, completed with the engine's image, staged. */
+static enum sorex_status transform_change(void *user_data, struct bytes json, struct sorex_error *err)
+{
+    struct step_transform *t = user_data;
+    struct step *step = t->step;
+    bool engine = t->program->settings->before == BEFORE_ENGINE && !t->rollback;
+    arena_reset(&step->arena);
+    struct change change;
+    TRY(change_parse(step->parsers[0], json, &step->arena, &change, err));
+    TRY(change_validate(&change, t->entry->height, t->entry->hash, !engine && !t->rollback, err));
+    if (t->discard) {
+        t->dropped++;
+        return SOREX_OK;
+    }
+    struct bytes stored = json;
+    if (engine) {
+        buf_reset(&step->before);
+        TRY(images_apply(&t->images, &change, &step->before, err));
+        if (change.operation != CHANGE_CREATE && change.before.data == NULL) {
+            buf_reset(&step->completed);
+            TRY(change_with_before(step->parsers[0], json, buf_view(&step->before), &step->completed, err));
+            stored = buf_view(&step->completed);
+        }
+    }
+    return store_emit(step->store, t->program->stored.id, json, stored, err);
+}
+
+static struct step_transform transform_prepare(struct step *step, struct program *program, const struct entry *entry)
+{
+    struct step_transform t = {.step = step, .program = program, .entry = entry};
+    t.keys = (struct space_state){step->store, program_space(program, STORE_KEYS)};
+    t.pages = (struct space_state){step->store, program_space(program, STORE_PAGES)};
+    if (step->indexer != NULL)
+        t.indexer_keys = (struct space_state){step->store, program_space(step->indexer, STORE_KEYS)};
+    t.images = (struct images){.store = step->store,
+                               .space = program_space(program, STORE_IMAGES),
+                               .parsers = {step->parsers[0], step->parsers[1]}};
+    return t;
+}
+
+static struct transform_host transform_host_of(struct step_transform *t)
+{
+    return (struct transform_host){
+        .state = {.get = staged_get, .user_data = &t->keys},
+        .writes = staged_writer(&t->keys),
+        .pages = {.get = staged_get, .user_data = &t->pages},
+        .page_writes = staged_writer(&t->pages),
+        .view = t->step->indexer != NULL ? transform_view : NULL,
+        .change = transform_change,
+        .user_data = t,
+    };
+}
+
+static enum sorex_status transform_step(struct step *step, struct program *program, const struct entry *entry,
+                                        struct step_result *out, struct sorex_error *err)
+{
+    struct step_transform t = transform_prepare(step, program, entry);
+    struct transform_host host = transform_host_of(&t);
+    struct transform_result result = {0};
+    enum sorex_status status = transform_run(program->transform, entry, &host, &result, err);
+    images_deinit(&t.images);
+    out->changes += result.changes;
+    out->fuel += result.cost.fuel;
+    out->guest_ns += result.cost.ns;
+    return status;
+}
+
+enum sorex_status step_apply(struct step *step, const struct entry *entry, bool durable, struct step_result *out,
+                             struct sorex_error *err)
+{
+    *out = (struct step_result){0};
+    TRY(store_begin(step->store, entry, err));
+    enum sorex_status status = SOREX_OK;
+    if (step->indexer != NULL)
+        status = indexer_step(step, entry, out, err);
+    for (size_t i = 0; i < step->transform_count && status == SOREX_OK; i++)
+        status = transform_step(step, &step->transforms[i], entry, out, err);
+    if (status != SOREX_OK) {
+        store_abort(step->store);
+        return status;
+    }
+    uint64_t start = clock_ns();
+    status = store_commit(step->store, durable, err);
+    out->commit_ns = clock_ns() - start;
+    return status;
+}
+
+/* Calls one rollback export. Whatever it does, the undo stands: a failure is logged and what it staged is dropped. */
+static void rollback_call(struct step *step, struct program *program, const struct entry *entry)
+{
+    struct sorex_error err = {0};
+    bool keep = program->settings->inverse == INVERSE_GUEST;
+    struct step_transform t = transform_prepare(step, program, entry);
+    t.rollback = true;
+    t.discard = !keep;
+    struct transform_host host = transform_host_of(&t);
+    struct transform_result result = {0};
+    enum sorex_status status = store_amend_begin(step->store, &err);
+    if (status == SOREX_OK)
+        status = transform_rollback(program->transform, entry, &host, &result, &err);
+    if (status == SOREX_OK && keep)
+        status = store_amend_commit(step->store, &err);
+    else
+        store_abort(step->store);
+    if (status != SOREX_OK)
+        log_line(LOG_WARN, "pipeline", "program %s: rollback of height %u failed, the undo stands: %s", program->settings->name,
+                 entry->height, err.text);
+    else if (t.dropped != 0)
+        log_line(LOG_INFO, "pipeline", "program %s: rollback of height %u: %llu changes of the guest discarded (inverse: host)",
+                 program->settings->name, entry->height, (unsigned long long)t.dropped);
+    images_deinit(&t.images);
+}
+
+enum sorex_status step_undo(struct step *step, struct entry *out_entry, struct sorex_error *err)
+{
+    TRY(store_undo(step->store, out_entry, err));
+    for (size_t i = step->transform_count; i-- > 0;)
+        if (transform_has_rollback(step->transforms[i].transform))
+            rollback_call(step, &step->transforms[i], out_entry);
+    return SOREX_OK;
+}
