@@ -252,7 +252,7 @@ static enum sorex_status source_read(struct section *s, const struct config_node
     const char *word;
     TRY(type_word(node, "source", names, &word, err));
     const struct source_type *type = source_type_find(word);
-    s->settings->source = calloc(1, options_size(type->options));
+    s->settings->source = calloc(1, type->settings_size);
     if (s->settings->source == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
     s->settings->source_type = type;
@@ -275,7 +275,7 @@ static enum sorex_status sink_read(struct section *s, const struct config_node *
     struct sink_settings *sink = &settings->sinks[settings->sink_count];
     sink->type = sink_type_find(word);
     sink->name = strdup(name != NULL && name->kind == CONFIG_SCALAR ? name->text : word);
-    sink->options = calloc(1, sink->type->settings_size);
+    sink->options = calloc(1, options_size(sink->type->options));
     if (sink->name == NULL || sink->options == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
     settings->sink_count++;

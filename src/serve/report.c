@@ -1,0 +1,235 @@
+#include "serve/report.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+
+#define REPORT_ROWS_MAX 100000u
+
+enum sorex_status report_hashes(const struct query_hashes *hashes, bool json, struct buf *out, struct sorex_error *err)
+{
+    char state[HASH_HEX_SIZE], commitment[HASH_HEX_SIZE];
+    hash_hex(hashes->state, state);
+    hash_hex(hashes->commitment, commitment);
+    if (!json) {
+        TRY(buf_printf(out, err, "state %s\n", state));
+        return hashes->has_commitment ? buf_printf(out, err, "commitment %s\n", commitment) : SOREX_OK;
+    }
+    struct json_writer w;
+    json_writer_init(&w, out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "height");
+    json_uint(&w, hashes->height);
+    json_name(&w, "state");
+    json_string_z(&w, state);
+    if (hashes->has_commitment) {
+        json_name(&w, "commitment");
+        json_string_z(&w, commitment);
+    }
+    json_object_end(&w);
+    TRY(json_writer_finish(&w));
+    return buf_append_u8(out, '\n', err);
+}
+
+enum sorex_status report_rollback(uint32_t height, uint64_t undone, bool json, struct buf *out, struct sorex_error *err)
+{
+    if (!json)
+        return buf_printf(out, err, "height %u is the tip now; %llu entries undone\n", height, (unsigned long long)undone);
+    struct json_writer w;
+    json_writer_init(&w, out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "height");
+    json_uint(&w, height);
+    json_name(&w, "undone");
+    json_uint(&w, undone);
+    json_object_end(&w);
+    TRY(json_writer_finish(&w));
+    return buf_append_u8(out, '\n', err);
+}
+
+/* ---- status ---- */
+
+static struct bytes member_raw(const struct json_doc *doc, const struct json_node *node, const char *name)
+{
+    const struct json_node *member = node != NULL ? json_member(doc, node, name) : NULL;
+    if (member == NULL || member->kind == JSON_NULL)
+        return bytes_str("-");
+    return member->kind == JSON_STRING ? member->text : member->raw;
+}
+
+static enum sorex_status status_sinks(const struct json_doc *doc, const struct json_node *sinks, struct buf *out,
+                                      struct sorex_error *err)
+{
+    for (const struct json_node *sink = sinks != NULL ? json_first(doc, sinks) : NULL; sink != NULL; sink = json_next(doc, sink)) {
+        struct bytes name = member_raw(doc, sink, "name"), type = member_raw(doc, sink, "type"),
+                     state = member_raw(doc, sink, "state"), height = member_raw(doc, sink, "height"),
+                     behind = member_raw(doc, sink, "behind"), why = member_raw(doc, sink, "why");
+        TRY(buf_printf(out, err, "sink      %.*s (%.*s): %.*s, height %.*s, %.*s records behind%s%.*s\n", BYTES_FMT(name),
+                       BYTES_FMT(type), BYTES_FMT(state), BYTES_FMT(height), BYTES_FMT(behind), why.len != 0 ? ": " : "",
+                       BYTES_FMT(why)));
+    }
+    return SOREX_OK;
+}
+
+static enum sorex_status status_text(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *root = &doc->nodes[0];
+    const struct json_node *heights = json_member(doc, root, "heights"), *outbox = json_member(doc, root, "outbox");
+    struct bytes name = member_raw(doc, root, "pipeline"), state = member_raw(doc, root, "state"),
+                 why = member_raw(doc, root, "waiting_for"), rate = member_raw(doc, root, "entries_per_second");
+    if (!bytes_is(name, "-"))
+        TRY(buf_printf(out, err, "pipeline  %.*s\n", BYTES_FMT(name)));
+    TRY(buf_printf(out, err, "state     %.*s%s%.*s\n", BYTES_FMT(state), why.len != 0 ? ", waiting for: " : "", BYTES_FMT(why)));
+    struct bytes tip = member_raw(doc, heights, "tip"), durable = member_raw(doc, heights, "durable"),
+                 horizon = member_raw(doc, heights, "horizon"), source = member_raw(doc, heights, "source"),
+                 lag = member_raw(doc, heights, "lag");
+    TRY(buf_printf(out, err, "heights   tip %.*s, durable %.*s, horizon %.*s, source %.*s (lag %.*s)\n", BYTES_FMT(tip),
+                   BYTES_FMT(durable), BYTES_FMT(horizon), BYTES_FMT(source), BYTES_FMT(lag)));
+    if (!bytes_is(rate, "-"))
+        TRY(buf_printf(out, err, "speed     %.*s entries/s\n", BYTES_FMT(rate)));
+    struct bytes head = member_raw(doc, outbox, "head"), waiting = member_raw(doc, outbox, "waiting_bytes"),
+                 disk = member_raw(doc, root, "disk_bytes");
+    TRY(buf_printf(out, err, "outbox    %.*s records written, %.*s bytes wait for sinks\n", BYTES_FMT(head), BYTES_FMT(waiting)));
+    TRY(buf_printf(out, err, "disk      %.*s bytes\n", BYTES_FMT(disk)));
+    return status_sinks(doc, json_member(doc, root, "sinks"), out, err);
+}
+
+enum sorex_status report_status(struct bytes json, struct buf *out, struct sorex_error *err)
+{
+    struct json_parser *parser;
+    struct json_doc doc;
+    TRY(json_parser_new(&parser, err));
+    enum sorex_status status = json_parse(parser, json, &doc, err);
+    if (status == SOREX_OK)
+        status = status_text(&doc, out, err);
+    json_parser_free(parser);
+    return status;
+}
+
+/* ---- rows ---- */
+
+enum sorex_status report_rows_init(struct report_rows *rows, struct sorex_error *err)
+{
+    if (rows->limit == 0 || rows->limit > REPORT_ROWS_MAX)
+        return sorex_error_set(err, SOREX_INVALID, "the limit must be between 1 and %u", REPORT_ROWS_MAX);
+    rows->kept = calloc((size_t)rows->limit + 1, sizeof *rows->kept);
+    if (rows->kept == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for %llu rows", (unsigned long long)rows->limit);
+    return json_parser_new(&rows->parser, err);
+}
+
+static void kept_free(struct report_kept *kept)
+{
+    void *data; /* one allocation holds table, key and image, in this order */
+    memcpy(&data, &kept->table.data, sizeof data);
+    free(data);
+}
+
+void report_rows_deinit(struct report_rows *rows)
+{
+    for (size_t i = 0; i < rows->count; i++)
+        kept_free(&rows->kept[i]);
+    free(rows->kept);
+    if (rows->parser != NULL)
+        json_parser_free(rows->parser);
+}
+
+static enum sorex_status rank_of(struct report_rows *rows, struct bytes image, double *out, struct sorex_error *err)
+{
+    struct json_doc doc;
+    char name[128];
+    *out = 0;
+    if (rows->by.len == 0)
+        return SOREX_OK;
+    if (rows->by.len >= sizeof name)
+        return sorex_error_set(err, SOREX_INVALID, "the member to order by has a name of over %zu bytes", sizeof name - 1);
+    memcpy(name, rows->by.data, rows->by.len);
+    name[rows->by.len] = '\0';
+    TRY(json_parse(rows->parser, image, &doc, err));
+    const struct json_node *member = json_member(&doc, &doc.nodes[0], name);
+    char number[64];
+    if (member == NULL || (member->kind != JSON_NUMBER && member->kind != JSON_STRING) || member->text.len >= sizeof number)
+        return SOREX_OK;
+    memcpy(number, member->text.data, member->text.len);
+    number[member->text.len] = '\0';
+    *out = strtod(number, NULL);
+    return SOREX_OK;
+}
+
+enum sorex_status report_row(void *user_data, struct bytes table, struct bytes key, struct bytes image, struct sorex_error *err)
+{
+    struct report_rows *rows = user_data;
+    if (rows->table.len != 0 && !bytes_equal(rows->table, table))
+        return SOREX_OK;
+    rows->total++;
+    double rank;
+    TRY(rank_of(rows, image, &rank, err));
+    if (rows->count == rows->limit && (rows->by.len == 0 || rank <= rows->kept[rows->count - 1].rank))
+        return SOREX_OK;
+    uint8_t *copy = malloc(table.len + key.len + image.len + 1);
+    if (copy == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a row");
+    memcpy(copy, table.data, table.len);
+    memcpy(copy + table.len, key.data, key.len);
+    memcpy(copy + table.len + key.len, image.data, image.len);
+    size_t at = rows->count;
+    while (rows->by.len != 0 && at > 0 && rows->kept[at - 1].rank < rank) {
+        rows->kept[at] = rows->kept[at - 1];
+        at--;
+    }
+    rows->kept[at] = (struct report_kept){.rank = rank,
+                                          .table = bytes_of(copy, table.len),
+                                          .key = bytes_of(copy + table.len, key.len),
+                                          .image = bytes_of(copy + table.len + key.len, image.len)};
+    if (rows->count == rows->limit)
+        kept_free(&rows->kept[rows->count]);
+    else
+        rows->count++;
+    return SOREX_OK;
+}
+
+static enum sorex_status rows_json(const struct report_rows *rows, uint32_t height, struct buf *out, struct sorex_error *err)
+{
+    struct json_writer w;
+    json_writer_init(&w, out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "height");
+    json_uint(&w, height);
+    json_name(&w, "total");
+    json_uint(&w, rows->total);
+    json_name(&w, "rows");
+    json_array_begin(&w);
+    for (size_t i = 0; i < rows->count; i++) {
+        json_object_begin(&w);
+        json_name(&w, "table");
+        json_string(&w, rows->kept[i].table);
+        json_name(&w, "key");
+        json_string(&w, rows->kept[i].key);
+        json_name(&w, "row");
+        json_raw(&w, rows->kept[i].image);
+        json_object_end(&w);
+    }
+    json_array_end(&w);
+    json_object_end(&w);
+    TRY(json_writer_finish(&w));
+    return buf_append_u8(out, '\n', err);
+}
+
+enum sorex_status report_rows_write(const struct report_rows *rows, uint32_t height, struct buf *out, struct sorex_error *err)
+{
+    if (rows->json)
+        return rows_json(rows, height, out, err);
+    TRY(buf_printf(out, err, "%llu rows at height %u%s", (unsigned long long)rows->total, height, rows->count != 0 ? "; " : "\n"));
+    if (rows->count != 0)
+        TRY(buf_printf(out, err, "the %s %zu%s%.*s:\n", rows->by.len != 0 ? "largest" : "first", rows->count,
+                       rows->by.len != 0 ? " by " : "", BYTES_FMT(rows->by)));
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct report_kept *kept = &rows->kept[i];
+        TRY(buf_printf(out, err, "%4zu  ", i + 1));
+        if (rows->table.len == 0)
+            TRY(buf_printf(out, err, "%.*s/%.*s  ", BYTES_FMT(kept->table), BYTES_FMT(kept->key)));
+        TRY(buf_append(out, kept->image, err));
+        TRY(buf_append_u8(out, '\n', err));
+    }
+    return SOREX_OK;
+}

@@ -1,0 +1,39 @@
+/* The verbs that ask a store something, once: `run` answers them through its socket, a verb without a running pipeline answers itself.
+ *
+ * A request is one JSON object {"verb": ..., arguments ...}; the answer is text for standard output. Requests and their members:
+ *     status   json
+ *     view     name, input (hex), height?, json?, text?
+ *     preview  block (hex), name, input (hex), height?, json?, text?
+ *     dump     program, height?, prefix? (hex), json?
+ *     hash     program, height?, prefix? (hex), json?
+ *     rows     program, height?, table?, by?, limit?, json?
+ *     rollback height, json? */
+#ifndef SOREX_SERVE_SERVICE_H
+#define SOREX_SERVE_SERVICE_H
+
+#include <pthread.h>
+
+#include "pipeline/pipeline.h"
+
+struct service {
+    struct store *store;             /* borrowed */
+    const char *data_dir;            /* borrowed */
+    struct pipeline *pipeline;       /* borrowed; NULL: no run is alive, this process opened the store */
+    struct program *indexer;         /* borrowed from the pipeline; NULL: loaded from the store when first needed */
+    struct program_settings own_settings;
+    struct program own;              /* for previews, and for views without a pipeline */
+    bool own_loaded;
+    pthread_mutex_t lock;            /* one preview at a time; guards own */
+};
+
+void service_init(struct service *service, struct store *store, const char *data_dir, struct pipeline *pipeline);
+void service_deinit(struct service *service);
+
+/* Takes a part of the answer. An error from it ends the request (the asker went away). */
+typedef enum sorex_status service_output_fn(void *user_data, struct bytes text, struct sorex_error *err);
+
+/* Answers one request. Thread: any, several at once. Errors: SOREX_INVALID for a request that makes no sense; what the verb met. */
+enum sorex_status service_handle(struct service *service, struct bytes request, service_output_fn *output, void *user_data,
+                                 struct sorex_error *err);
+
+#endif
