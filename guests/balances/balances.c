@@ -1,8 +1,8 @@
 /* Transform: the table `balances`, one row a script, from the view `changed` of the indexer guests/utxo.
  *
- *   key   the script in hex; longer than 256 bytes: "sha256:" and the script's SHA-256, so that the key fits any database's index;
- *         "empty" for the empty script, since a key must not be empty
- *   row   {"script": hex, "kind": "p2pk" | "p2pkh" | "p2sh" | "p2wpkh" | "p2wsh" | "p2tr" | "other", "balance": satoshis}
+ *   key   the script in hex; longer than 256 bytes: "sha256:" and the script's SHA-256, so that the key fits any
+ * database's index; "empty" for the empty script, since a key must not be empty row   {"script": hex, "kind": "p2pk" |
+ * "p2pkh" | "p2sh" | "p2wpkh" | "p2wsh" | "p2tr" | "other", "balance": satoshis}
  *
  * A script's first satoshi makes the row, its last one's leaving deletes it. */
 #include "sorex/sha256.h"
@@ -72,7 +72,8 @@ static void transform_block(struct sx_context *context)
     if (!sx_take_u64(&in, &context->timestamp_ms) || !sx_take_u32(&in, &count))
         sx_fail("balances: the view `changed` is not that of the guest utxo");
     for (; count > 0; count--) {
-        if (!sx_take_u64(&in, &before) || !sx_take_u64(&in, &after) || !sx_take_u32(&in, &len) || !sx_take(&in, len, &script))
+        if (!sx_take_u64(&in, &before) || !sx_take_u64(&in, &after) || !sx_take_u32(&in, &len) ||
+            !sx_take(&in, len, &script))
             sx_fail("balances: the view `changed` is not that of the guest utxo");
         enum sx_operation operation = before == 0 ? SX_CREATE : after == 0 ? SX_DELETE : SX_UPDATE;
         sx_change_begin(context, operation, "balances", row_key(&key, script));

@@ -7,16 +7,18 @@
  *                                  before u64le, after u64le, length u32le, script
  *   's'                          supply u64le, unspent outputs u64le, unknown spends u64le
  *
- * txids are in internal order (explorers show them reversed). 'c' lists scripts whose balance is another one after the block, in
- * the order in which the block first names them.
+ * txids are in internal order (explorers show them reversed). 'c' lists scripts whose balance is another one after the
+ * block, in the order in which the block first names them.
  *
  * Rules, which are those of a node's set of unspent outputs:
- * - The genesis block's output cannot be spent: it is left out. So are outputs that begin with OP_RETURN or whose script is longer
- *   than 10,000 bytes.
+ * - The genesis block's output cannot be spent: it is left out. So are outputs that begin with OP_RETURN or whose
+ * script is longer than 10,000 bytes.
  * - Reads see the state before the block, so outputs that are made and spent inside the block never reach the state.
- * - Two early coinbases have the txid of an older one whose output was still unspent (BIP 30: heights 91,842 and 91,880). The new
- *   output takes the older one's place; its value is lost. Only coinbases can repeat, so only they are looked up.
- * - A spend of an output that was never seen (an index that begins in the middle of a chain) is counted and otherwise ignored. */
+ * - Two early coinbases have the txid of an older one whose output was still unspent (BIP 30: heights 91,842 and
+ * 91,880). The new output takes the older one's place; its value is lost. Only coinbases can repeat, so only they are
+ * looked up.
+ * - A spend of an output that was never seen (an index that begins in the middle of a chain) is counted and otherwise
+ * ignored. */
 #include "sorex/bitcoin.h"
 #include "sorex/indexer.h"
 #include "sorex/map.h"
@@ -36,7 +38,7 @@ struct index {
     struct sx_map balances; /* script -> change of its balance */
     struct output *outputs;
     uint32_t output_count, output_cap;
-    const uint8_t **spent;  /* outpoints of older outputs, in the block */
+    const uint8_t **spent; /* outpoints of older outputs, in the block */
     uint32_t spent_count, spent_cap;
     uint64_t supply, unspent, unknown;
 };
@@ -245,7 +247,8 @@ static void view_balance(uint32_t height, struct sx_bytes script, struct sx_buf 
 }
 SOREX_VIEW("balance", view_balance)
 
-/* Outpoint (txid 32 bytes in internal order, output number u32le) -> value u64le, script; nothing when there is no such output. */
+/* Outpoint (txid 32 bytes in internal order, output number u32le) -> value u64le, script; nothing when there is no such
+ * output. */
 static void view_utxo(uint32_t height, struct sx_bytes outpoint, struct sx_buf *out)
 {
     (void)height;

@@ -1,11 +1,11 @@
-/* A Bitcoin block, read where it lies. Source: Bitcoin protocol, "Block Headers", "Transactions"; BIP 141, BIP 144 (witness).
+/* A Bitcoin block, read where it lies. Source: Bitcoin protocol, "Block Headers", "Transactions"; BIP 141, BIP 144
+ * (witness).
  *
  *   block  = header (80 bytes), CompactSize n, n transactions
  *   header = version u32, parent 32, merkle root 32, time u32, bits u32, nonce u32
- *   tx     = version u32, [00 01 when there are witnesses], CompactSize, inputs, CompactSize, outputs, [witnesses], lock time u32
- *   input  = txid 32, output number u32 (together the outpoint), CompactSize script, sequence u32
- *   output = value u64, CompactSize script
- * The txid is the double SHA-256 of the transaction without the parts in brackets. */
+ *   tx     = version u32, [00 01 when there are witnesses], CompactSize, inputs, CompactSize, outputs, [witnesses],
+ * lock time u32 input  = txid 32, output number u32 (together the outpoint), CompactSize script, sequence u32 output =
+ * value u64, CompactSize script The txid is the double SHA-256 of the transaction without the parts in brackets. */
 #ifndef SOREX_SDK_BITCOIN_H
 #define SOREX_SDK_BITCOIN_H
 
@@ -15,11 +15,11 @@
 
 struct sx_block {
     struct sx_bytes header;
-    uint32_t time;     /* seconds since 1970 */
+    uint32_t time; /* seconds since 1970 */
     uint32_t tx_count;
-    uint32_t tx_next;  /* number of the transaction that comes next */
+    uint32_t tx_next; /* number of the transaction that comes next */
     struct sx_reader rest;
-    bool bad;          /* the bytes are no block */
+    bool bad; /* the bytes are no block */
 };
 
 struct sx_input {
@@ -28,12 +28,12 @@ struct sx_input {
 };
 
 struct sx_output {
-    uint64_t value;          /* satoshis */
+    uint64_t value; /* satoshis */
     struct sx_bytes script;
 };
 
 struct sx_tx {
-    uint8_t txid[32];        /* internal order; explorers show it reversed */
+    uint8_t txid[32]; /* internal order; explorers show it reversed */
     bool coinbase;
     uint32_t input_count, output_count;
     struct sx_reader inputs, outputs; /* what sx_tx_input and sx_tx_output have not handed out yet */

@@ -5,9 +5,9 @@
  *     static void view_count(uint32_t height, struct sx_bytes input, struct sx_buf *out) { ... sx_buf_u32(out, n) ... }
  *     SOREX_VIEW("count", view_count)
  *
- * sx_get answers as of the block before, whatever was put since; in a view, as of the view's height. An absent key and an empty
- * value look alike (len 0), and there is no delete: put an empty value instead.
- * Pointers that cross the border point at the data, with the length in the four bytes in front. */
+ * sx_get answers as of the block before, whatever was put since; in a view, as of the view's height. An absent key and
+ * an empty value look alike (len 0), and there is no delete: put an empty value instead. Pointers that cross the border
+ * point at the data, with the length in the four bytes in front. */
 #ifndef SOREX_SDK_INDEXER_H
 #define SOREX_SDK_INDEXER_H
 
@@ -130,25 +130,25 @@ static inline struct sx_bytes sx_input(uint32_t *out_height)
     return sx_bytes_of(input + 4, len - 4);
 }
 
-#define SOREX_INDEXER(function)                                                                                        \
-    SOREX_EXPORT("_start") void sx_start(void);                                                                        \
-    void sx_start(void)                                                                                                \
-    {                                                                                                                  \
-        uint32_t height;                                                                                               \
-        struct sx_bytes block = sx_input(&height);                                                                     \
-        function(height, block);                                                                                       \
-        sx_flush();                                                                                                    \
+#define SOREX_INDEXER(function)                    \
+    SOREX_EXPORT("_start") void sx_start(void);    \
+    void sx_start(void)                            \
+    {                                              \
+        uint32_t height;                           \
+        struct sx_bytes block = sx_input(&height); \
+        function(height, block);                   \
+        sx_flush();                                \
     }
 
-#define SOREX_VIEW(name, function)                                                                                     \
-    SOREX_EXPORT(name) const uint8_t *sx_export_##function(void);                                                      \
-    const uint8_t *sx_export_##function(void)                                                                          \
-    {                                                                                                                  \
-        uint32_t height;                                                                                               \
-        struct sx_bytes input = sx_input(&height);                                                                     \
-        struct sx_buf out = {0};                                                                                       \
-        function(height, input, &out);                                                                                 \
-        return sx_buf_prefixed(&out);                                                                                  \
+#define SOREX_VIEW(name, function)                                \
+    SOREX_EXPORT(name) const uint8_t *sx_export_##function(void); \
+    const uint8_t *sx_export_##function(void)                     \
+    {                                                             \
+        uint32_t height;                                          \
+        struct sx_bytes input = sx_input(&height);                \
+        struct sx_buf out = {0};                                  \
+        function(height, input, &out);                            \
+        return sx_buf_prefixed(&out);                             \
     }
 
 #endif

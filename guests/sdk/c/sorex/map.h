@@ -1,5 +1,6 @@
-/* A hash map from bytes to a number that remembers the order of insertion: walk `entries` from 0 to count - 1, so that what a guest
- * does never depends on the hash. Keys are borrowed, not copied. Open addressing, linear probing, at most half full. */
+/* A hash map from bytes to a number that remembers the order of insertion: walk `entries` from 0 to count - 1, so that
+ * what a guest does never depends on the hash. Keys are borrowed, not copied. Open addressing, linear probing, at most
+ * half full. */
 #ifndef SOREX_SDK_MAP_H
 #define SOREX_SDK_MAP_H
 

@@ -29,13 +29,13 @@ static inline void sx_sha256_compress(uint32_t state[8], const uint8_t *block)
         w[i] = __builtin_bswap32(sx_u32_get(block + 4 * i));
     for (unsigned i = 0; i < 64; i += 8) {
 /* One round; the eight variables change places instead of being moved. */
-#define SX_ROUND(a, b, c, d, e, f, g, h, j)                                                                            \
-    do {                                                                                                               \
-        uint32_t t1 = (h) + (sx_rotr(e, 6) ^ sx_rotr(e, 11) ^ sx_rotr(e, 25)) + (((e) & (f)) ^ (~(e) & (g))) +         \
-                      k[i + (j)] + w[(i + (j)) & 15];                                                                  \
-        uint32_t t2 = (sx_rotr(a, 2) ^ sx_rotr(a, 13) ^ sx_rotr(a, 22)) + (((a) & (b)) ^ ((a) & (c)) ^ ((b) & (c)));   \
-        (d) += t1;                                                                                                     \
-        (h) = t1 + t2;                                                                                                 \
+#define SX_ROUND(a, b, c, d, e, f, g, h, j)                                                                          \
+    do {                                                                                                             \
+        uint32_t t1 = (h) + (sx_rotr(e, 6) ^ sx_rotr(e, 11) ^ sx_rotr(e, 25)) + (((e) & (f)) ^ (~(e) & (g))) +       \
+                      k[i + (j)] + w[(i + (j)) & 15];                                                                \
+        uint32_t t2 = (sx_rotr(a, 2) ^ sx_rotr(a, 13) ^ sx_rotr(a, 22)) + (((a) & (b)) ^ ((a) & (c)) ^ ((b) & (c))); \
+        (d) += t1;                                                                                                   \
+        (h) = t1 + t2;                                                                                               \
     } while (0)
         SX_ROUND(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], 0);
         SX_ROUND(s[7], s[0], s[1], s[2], s[3], s[4], s[5], s[6], 1);
@@ -50,7 +50,8 @@ static inline void sx_sha256_compress(uint32_t state[8], const uint8_t *block)
             continue; /* else the 16 words are used up: make the next 16 in their place */
         for (unsigned j = 0; j < 16; j++) {
             uint32_t x = w[(j + 1) & 15], y = w[(j + 14) & 15];
-            w[j] += (sx_rotr(x, 7) ^ sx_rotr(x, 18) ^ x >> 3) + w[(j + 9) & 15] + (sx_rotr(y, 17) ^ sx_rotr(y, 19) ^ y >> 10);
+            w[j] += (sx_rotr(x, 7) ^ sx_rotr(x, 18) ^ x >> 3) + w[(j + 9) & 15] +
+                    (sx_rotr(y, 17) ^ sx_rotr(y, 19) ^ y >> 10);
         }
     }
     for (unsigned i = 0; i < 8; i++)

@@ -81,10 +81,10 @@ enum sx_operation { SX_CREATE, SX_UPDATE, SX_DELETE };
 
 struct sx_context {
     uint32_t height;
-    uint8_t hash[32];        /* of the block, in display order */
-    const char *source;      /* goes into the header of changes; set it at the start of the block */
-    uint64_t timestamp_ms;   /* the same */
-    struct sx_json changes;  /* the array that the block returns */
+    uint8_t hash[32];       /* of the block, in display order */
+    const char *source;     /* goes into the header of changes; set it at the start of the block */
+    uint64_t timestamp_ms;  /* the same */
+    struct sx_json changes; /* the array that the block returns */
 };
 
 /* Opens a change; write "before" (update, delete) and "after" (create, update) as members, then sx_change_end. */
@@ -129,15 +129,15 @@ static inline void sx_context_init(struct sx_context *context)
     sx_json_begin(&context->changes, '[');
 }
 
-#define SOREX_TRANSFORM(function)                                                                                      \
-    SOREX_EXPORT("process_block") const uint8_t *sx_process_block(void);                                               \
-    const uint8_t *sx_process_block(void)                                                                              \
-    {                                                                                                                  \
-        struct sx_context context;                                                                                     \
-        sx_context_init(&context);                                                                                     \
-        function(&context);                                                                                            \
-        sx_json_end(&context.changes, ']');                                                                            \
-        return sx_buf_prefixed(&context.changes.text) - 4;                                                             \
+#define SOREX_TRANSFORM(function)                                        \
+    SOREX_EXPORT("process_block") const uint8_t *sx_process_block(void); \
+    const uint8_t *sx_process_block(void)                                \
+    {                                                                    \
+        struct sx_context context;                                       \
+        sx_context_init(&context);                                       \
+        function(&context);                                              \
+        sx_json_end(&context.changes, ']');                              \
+        return sx_buf_prefixed(&context.changes.text) - 4;               \
     }
 
 #endif
