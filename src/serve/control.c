@@ -17,6 +17,7 @@
 #define CONTROL_CLIENTS_MAX 32
 #define CONTROL_REQUEST_MAX ((size_t)16 << 20) /* a block as hex in a preview: 8 MB and room */
 #define CONTROL_FRAME_MAX ((size_t)1 << 30)
+#define CONTROL_OUTPUT_BYTES ((size_t)64 << 10)
 #define FRAME_HEADER 5
 
 struct control {
@@ -34,6 +35,7 @@ struct control {
 struct client {
     struct control *control;
     int fd;
+    struct buf pending; /* output not sent yet: a dump has many short lines */
 };
 
 /* sun_path is short and data directories are not: the directory is reached through /proc/self/fd. */
@@ -97,12 +99,18 @@ static bool frame_read(int fd, size_t max, char *out_type, struct buf *out)
     return true;
 }
 
+static enum sorex_status client_flush(struct client *client, struct sorex_error *err)
+{
+    bool sent = client->pending.len == 0 || frame_write(client->fd, 'D', buf_view(&client->pending));
+    buf_reset(&client->pending);
+    return sent ? SOREX_OK : sorex_error_set(err, SOREX_STOPPED, "the asker went away");
+}
+
 static enum sorex_status client_output(void *user_data, struct bytes text, struct sorex_error *err)
 {
-    const struct client *client = user_data;
-    if (!frame_write(client->fd, 'D', text))
-        return sorex_error_set(err, SOREX_STOPPED, "the asker went away");
-    return SOREX_OK;
+    struct client *client = user_data;
+    TRY(buf_append(&client->pending, text, err));
+    return client->pending.len < CONTROL_OUTPUT_BYTES ? SOREX_OK : client_flush(client, err);
 }
 
 static void client_serve(struct client *client)
@@ -117,12 +125,15 @@ static void client_serve(struct client *client)
         enum sorex_status status =
             service_handle(client->control->service, buf_view(&request), client_output, client, &err);
         if (status == SOREX_OK)
+            status = client_flush(client, &err);
+        if (status == SOREX_OK)
             (void)frame_write(client->fd, 'Z', bytes_of(NULL, 0));
         else if (buf_append_u8(&answer, (uint8_t)status, NULL) == SOREX_OK && buf_append_str(&answer, err.text, NULL) == SOREX_OK)
             (void)frame_write(client->fd, 'E', buf_view(&answer));
     }
     buf_deinit(&request);
     buf_deinit(&answer);
+    buf_deinit(&client->pending);
 }
 
 static void *client_thread(void *user_data)

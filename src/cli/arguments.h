@@ -1,0 +1,55 @@
+/* The command line of one verb: flags from a table, positional words, overrides for the pipeline file. */
+#ifndef SOREX_CLI_ARGUMENTS_H
+#define SOREX_CLI_ARGUMENTS_H
+
+#include "base/bytes.h"
+#include "pipeline/settings.h"
+
+#define ARGUMENTS_WORDS_MAX 4
+#define ARGUMENTS_LIST_MAX 4096
+#define ARGUMENTS_OVERRIDES_MAX 64
+
+struct arguments {
+    const char *words[ARGUMENTS_WORDS_MAX];
+    size_t word_count;
+    const char *data;
+    const char *program;
+    const char *prefix;
+    const char *table;
+    const char *by;
+    const char *height;
+    const char *until;
+    const char *to;
+    const char *limit;
+    const char *blocks[ARGUMENTS_LIST_MAX];
+    size_t block_count;
+    const char *views[ARGUMENTS_LIST_MAX];
+    size_t view_count;
+    const char *fuel, *memory_max;
+    bool json, text, help;
+    struct pipeline_override overrides[ARGUMENTS_OVERRIDES_MAX];
+    size_t override_count;
+};
+
+struct verb {
+    const char *name;
+    const char *summary;   /* one line */
+    const char *usage;     /* what stands behind the verb's name */
+    const char *flags;     /* names of the flags that it takes, separated by spaces; "*" adds the pipeline's top-level options */
+    size_t words_min, words_max;
+    const char *about;     /* paragraphs for --help */
+    const char *example;
+    int (*run)(const struct arguments *arguments);
+};
+
+extern const struct verb *const verbs[]; /* ends with NULL; order of --help */
+
+/* Errors: SOREX_INVALID with the word and the nearest flag. */
+enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out, struct sorex_error *err);
+/* Prints the verb's help to standard output. */
+void arguments_help(const struct verb *verb);
+
+/* A height given as text; SOREX_HEIGHT_NONE when text is NULL or "latest". */
+enum sorex_status height_parse(const char *flag, const char *text, uint32_t *out, struct sorex_error *err);
+
+#endif

@@ -1,0 +1,144 @@
+/* sorex run: signals, the socket, the pipeline, a summary. */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "cli/exit_code.h"
+#include "cli/verbs.h"
+#include "pipeline/pipeline.h"
+#include "serve/control.h"
+
+#define STOP_SECONDS 2
+
+/* The thread that takes SIGTERM and SIGINT: asks the pipeline to stop, and ends the process when the entry in hand does not end in
+ * time. Nothing of that entry was committed, so nothing is lost. */
+struct stopper {
+    struct pipeline *pipeline;
+    pthread_t thread;
+    sigset_t signals;
+    _Atomic bool ended;
+};
+
+static void *stopper_thread(void *user_data)
+{
+    struct stopper *stopper = user_data;
+    int number = 0;
+    (void)sigwait(&stopper->signals, &number);
+    if (atomic_load(&stopper->ended))
+        return NULL;
+    log_line(LOG_INFO, "run", "%s: finishing the entry in hand", number == SIGINT ? "SIGINT" : "SIGTERM");
+    pipeline_stop(stopper->pipeline);
+    struct timespec patience = {.tv_sec = STOP_SECONDS - 1, .tv_nsec = 800000000};
+    (void)sigtimedwait(&stopper->signals, NULL, &patience); /* a second signal, or the end of the run, ends the wait */
+    if (!atomic_load(&stopper->ended)) {
+        log_line(LOG_WARN, "run", "the entry in hand did not end in time and is abandoned; the next run executes it again");
+        _exit(EXIT_OK_CODE);
+    }
+    return NULL;
+}
+
+static void stopper_start(struct stopper *stopper, struct pipeline *pipeline)
+{
+    stopper->pipeline = pipeline;
+    CHECK(pthread_create(&stopper->thread, NULL, stopper_thread, stopper) == 0);
+}
+
+static void stopper_end(struct stopper *stopper)
+{
+    atomic_store(&stopper->ended, true);
+    (void)pthread_kill(stopper->thread, SIGTERM);
+    (void)pthread_join(stopper->thread, NULL);
+}
+
+static void summary_print(const struct pipeline_summary *s, const struct pipeline_settings *settings)
+{
+    double seconds = (double)s->run_ns / 1e9;
+    if (s->tip == SOREX_HEIGHT_NONE) {
+        printf("%s: nothing indexed yet\n", settings->top.name);
+        return;
+    }
+    if (s->from != SOREX_HEIGHT_NONE)
+        printf("%s: continued after height %u\n", settings->top.name, s->from);
+    if (s->entries == 0 && s->undone == 0)
+        printf("%s: nothing new, the tip is height %u\n", settings->top.name, s->tip);
+    else
+        printf("%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is height %u\n",
+               settings->top.name, (unsigned long long)s->entries, (unsigned long long)s->undone, (unsigned long long)s->pairs,
+               (unsigned long long)s->changes, seconds, seconds > 0 ? (double)s->entries / seconds : 0, s->tip);
+}
+
+static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct pipeline_settings *settings, uint32_t until,
+                                        struct sorex_error *err)
+{
+    struct service service;
+    struct control *control;
+    struct pipeline_summary summary = {.tip = SOREX_HEIGHT_NONE};
+    service_init(&service, pipeline_store(pipeline), settings->top.data, pipeline);
+    enum sorex_status status = control_start(&service, settings->top.data, &control, err);
+    if (status == SOREX_OK) {
+        status = pipeline_run(pipeline, until, &summary, err);
+        control_stop(control);
+        summary_print(&summary, settings);
+    }
+    service_deinit(&service);
+    return status;
+}
+
+static enum sorex_status run_settings(struct pipeline_settings *settings, uint32_t until, struct sorex_error *err)
+{
+    struct stopper stopper = {0};
+    struct pipeline *pipeline;
+    struct pipeline_options options = {0};
+    (void)sigemptyset(&stopper.signals);
+    (void)sigaddset(&stopper.signals, SIGTERM);
+    (void)sigaddset(&stopper.signals, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &stopper.signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_level_set((enum log_level)settings->top.log_level);
+    TRY(pipeline_new(settings, &options, &pipeline, err));
+    stopper_start(&stopper, pipeline);
+    enum sorex_status status = pipeline_serve(pipeline, settings, until, err);
+    stopper_end(&stopper);
+    pipeline_free(pipeline);
+    return status;
+}
+
+static int run(const struct arguments *arguments)
+{
+    static struct pipeline_settings settings;
+    static struct arguments copy; /* reading settings marks the overrides that were used */
+    struct sorex_error err = {0};
+    uint32_t until = SOREX_HEIGHT_NONE;
+    enum sorex_status status = SOREX_OK;
+    copy = *arguments;
+    if (arguments->until != NULL && strcmp(arguments->until, "tip") == 0)
+        until = PIPELINE_UNTIL_TIP;
+    else
+        status = height_parse("until", arguments->until, &until, &err);
+    if (status == SOREX_OK) {
+        status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
+        if (status == SOREX_OK)
+            status = run_settings(&settings, until, &err);
+        pipeline_settings_deinit(&settings);
+    }
+    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+}
+
+const struct verb verb_run = {
+    .name = "run",
+    .summary = "run a pipeline: index, transform, deliver",
+    .usage = "PIPELINE [flags]",
+    .flags = "until set *",
+    .words_min = 1,
+    .words_max = 1,
+    .about = "Follows the source, runs the guests on every block, commits each block whole or not at all, and feeds the sinks.\n"
+             "A reorganisation undoes what it must, downstream too. It can be stopped, or killed, at any time: the next run continues.\n"
+             "While it runs, the other verbs ask it through a socket in the data directory.",
+    .example = "sorex run pipeline.yaml --until 100000 --set source.url=http://127.0.0.1:8332",
+    .run = run,
+};

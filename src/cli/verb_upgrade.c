@@ -1,0 +1,79 @@
+/* sorex upgrade: adopt a changed module. sorex reference: the pipeline file's reference, from the option tables. */
+#include <stdio.h>
+
+#include "base/log.h"
+#include "cli/exit_code.h"
+#include "cli/verbs.h"
+#include "pipeline/pipeline.h"
+
+static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, struct sorex_error *err)
+{
+    struct pipeline *pipeline;
+    struct pipeline_options options = {.upgrade = program, .no_network = true};
+    enum sorex_status status = pipeline_new(settings, &options, &pipeline, err);
+    if (status != SOREX_OK)
+        return status;
+    struct store_program stored;
+    status = store_program_find(pipeline_store(pipeline), program, &stored, err);
+    char hash[HASH_HEX_SIZE];
+    if (status == SOREX_OK) {
+        hash_hex(stored.module_hash, hash);
+        printf("program %s: module %s from height %u on\n", program, hash, stored.from_height);
+    }
+    pipeline_free(pipeline);
+    return status;
+}
+
+static int upgrade_run(const struct arguments *arguments)
+{
+    static struct pipeline_settings settings;
+    static struct arguments copy;
+    struct sorex_error err = {0};
+    copy = *arguments;
+    log_level_set(LOG_WARN);
+    enum sorex_status status;
+    if (arguments->program == NULL)
+        status = sorex_error_set(&err, SOREX_INVALID, "which program? usage: sorex upgrade %s", verb_upgrade.usage);
+    else {
+        status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
+        if (status == SOREX_OK)
+            status = upgrade(&settings, arguments->program, &err);
+        pipeline_settings_deinit(&settings);
+    }
+    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+}
+
+const struct verb verb_upgrade = {
+    .name = "upgrade",
+    .summary = "adopt a changed module from the next entry on",
+    .usage = "PIPELINE --program NAME",
+    .flags = "program set",
+    .words_min = 1,
+    .words_max = 1,
+    .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"
+             "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.",
+    .example = "sorex upgrade pipeline.yaml --program balances",
+    .run = upgrade_run,
+};
+
+static int reference_run(const struct arguments *arguments)
+{
+    (void)arguments;
+    struct buf out = {0};
+    struct sorex_error err = {0};
+    enum sorex_status status = pipeline_reference(&out, &err);
+    if (status == SOREX_OK)
+        (void)fwrite(out.data, 1, out.len, stdout);
+    buf_deinit(&out);
+    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+}
+
+const struct verb verb_reference = {
+    .name = "reference",
+    .summary = "print the reference of the pipeline file (Markdown)",
+    .usage = "",
+    .flags = "",
+    .about = "Every setting with its type, default and meaning, made from the tables that the parser uses.",
+    .example = "sorex reference > docs/reference.md",
+    .run = reference_run,
+};
