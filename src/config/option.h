@@ -3,6 +3,7 @@
 #define SOREX_CONFIG_OPTION_H
 
 #include "base/bytes.h"
+#include "config/nearest.h"
 
 enum option_type {
     OPTION_BOOL,     /* bool */
@@ -30,20 +31,28 @@ struct option {
 struct config_node;
 
 /* Size of a settings struct is the caller's; it must be zeroed. Fills it from the defaults, then from the mapping node (NULL: none).
- * path: where we are, for messages ("sinks[0]"). Unknown keys: SOREX_INVALID with file, line and the nearest name. */
+ * A key whose value is null counts as absent. path: where we are, for messages ("sinks[0]", "" at the top).
+ * Errors:    SOREX_INVALID with file and line; for an unknown key also the nearest name, or the known ones.
+ * Ownership: strings belong to *settings until options_free; after a failure there are none. */
 enum sorex_status options_read(const struct option *options, const struct config_node *node, const char *path,
                                const char *base_dir, void *settings, struct sorex_error *err);
-/* Frees the strings that options_read made. */
+/* Frees the strings that options_read and option_set made, leaving NULL. */
 void options_free(const struct option *options, void *settings);
-/* One option from text (flags, environment). */
+/* One option from text (flags, environment); replaces the value that is there. where: put in front of a message ("--data").
+ * base_dir: what a relative OPTION_PATH is relative to; NULL, "" and ".": as it is.
+ * Errors: SOREX_INVALID, settings unchanged; also for OPTION_NODE. */
 enum sorex_status option_set(const struct option *option, struct bytes text, const char *where, const char *base_dir,
                              void *settings, struct sorex_error *err);
+/* The row of that name, or NULL. */
+const struct option *option_find(const struct option *options, const char *name);
+
+/* A value of a number type the way users write it: "64 MiB", "2s", "100". */
+#define OPTION_NUMBER_SIZE 32
+void option_number_text(enum option_type type, uint64_t value, char out[OPTION_NUMBER_SIZE]);
+
 /* Appends aligned help lines: "  name   TYPE   text (default: x)". */
 enum sorex_status options_help(const struct option *options, struct buf *out, struct sorex_error *err);
 /* Appends a Markdown table for the reference. */
 enum sorex_status options_markdown(const struct option *options, struct buf *out, struct sorex_error *err);
-
-/* The candidate nearest to word by edit distance, or NULL when none is near (distance above a third of its length + 1). */
-const char *nearest_name(struct bytes word, const char *const *candidates);
 
 #endif
