@@ -274,8 +274,13 @@ enum sorex_status config_parse(struct bytes text, const char *file, struct confi
     struct builder builder = {.text = text, .file = file, .err = err};
     if (yaml_parser_initialize(&builder.parser) == 0)
         return sorex_error_set(err, SOREX_NOMEM, "%s: out of memory", file);
+    /* Editors of some systems begin a file with a byte order mark, which libyaml only takes when it guesses the
+     * encoding. */
+    if (text.len >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0)
+        builder.text = bytes_of(text.data + 3, text.len - 3);
     yaml_parser_set_encoding(&builder.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&builder.parser, text.len == 0 ? (const uint8_t *)"" : text.data, text.len);
+    yaml_parser_set_input_string(&builder.parser, builder.text.len == 0 ? (const uint8_t *)"" : builder.text.data,
+                                 builder.text.len);
 
     enum sorex_status status = SOREX_OK;
     for (bool end = false; status == SOREX_OK && !end;) {
