@@ -1,0 +1,10 @@
+# Fails unless the C code in README is SOURCE, without SOURCE's first line.
+file(READ ${README} readme)
+file(READ ${SOURCE} source)
+string(FIND "${source}" "\n" end)
+math(EXPR end "${end} + 1")
+string(SUBSTRING "${source}" ${end} -1 code)
+string(FIND "${readme}" "```c\n${code}```" at)
+if(at EQUAL -1)
+  message(FATAL_ERROR "the guest in ${README} is not ${SOURCE}")
+endif()
