@@ -1,0 +1,162 @@
+"""The program as a user meets it: help, errors that name what is wrong, exit codes, try, inspect, check, upgrade, traps."""
+import contextlib, json, os, signal, subprocess, time
+from harness import *
+
+
+def small(root, **more):
+    sections = dict(name="small", data=str(root / "data"), source={"type": "blockfiles", "path": str(BLOCKS)}, indexer=UTXO,
+                    transforms=[BALANCES], sinks=[{"type": "file", "path": str(root / "changes.jsonl")}])
+    sections.update(more)
+    return pipeline_file(root / "pipeline.json", **sections)
+
+
+def test_help(root, _):
+    text = sorex("--help").stdout
+    for verb in ("run", "try", "inspect", "check", "status", "view", "preview", "state", "rollback", "upgrade"):
+        check(f"  {verb}" in text, f"{verb} is not in --help")
+        help_text = sorex(verb, "--help").stdout
+        check("example:" in help_text and "usage:" in help_text, f"--help of {verb}")
+
+
+def test_mistakes(root, _):
+    equal("run" in sorex("rnu", code=2).stderr, True, "nearest verb")
+    check("--until" in sorex("run", "x", "--untill", "3", code=2).stderr, "nearest flag")
+    file = root / "p.yaml"
+    file.write_text("data: d\nsource:\n  type: blockfiles\n  path: x\nindexer: {wasm: y}\nhistry: 5\n")
+    err = sorex("check", file, code=2).stderr
+    check("p.yaml:6" in err and "history" in err, err)
+    file.write_text("data: d\nsource:\n  type: blockfils\n  path: x\nindexer: {wasm: y}\n")
+    err = sorex("check", file, code=2).stderr
+    check("p.yaml:3" in err and "blockfiles" in err, err)
+    file.write_text("data: d\nsource: {type: blockfiles, path: x}\nindexer: {wasm: missing.wasm}\n")
+    err = sorex("check", file, ok=False).stderr
+    check("missing.wasm" in err and "No such file" in err, err)
+    err = sorex("run", root / "absent.yaml", ok=False).stderr
+    check("absent.yaml" in err, err)
+
+
+def test_flags_win_over_environment_over_file(root, _):
+    file = small(root, history="50")
+    sorex("run", file, "--until", 100, env={"SOREX_HISTORY": "20"})
+    equal(status(file)["heights"]["horizon"], 80, "horizon from the environment")
+    sorex("run", file, "--until", 200, "--history", "30", env={"SOREX_HISTORY": "20"})
+    equal(status(file)["heights"]["horizon"], 170, "horizon from the flag")
+    sorex("run", file, "--until", 300, "--set", "sinks.file.path=" + str(root / "other.jsonl"), ok=False)
+
+
+def test_check_and_inspect(root, _):
+    text = sorex("check", small(root)).stdout
+    check("tip 14131" in text and "indexer utxo" in text, text)
+    check(not (root / "data").exists(), "check made a data directory")
+    text = sorex("inspect", GUESTS / "utxo.wasm").stdout
+    check("indexer" in text and "__flush" in text and "memory" in text, text)
+    report = json.loads(sorex("inspect", GUESTS / "balances.wasm", "--json").stdout)
+    equal(report["contract"], "transform", "contract of balances.wasm")
+    bad = root / "bad.wasm"
+    bad.write_bytes(b"\0asm\1\0\0\0garbage")
+    check("bad.wasm" in sorex("inspect", bad, ok=False).stderr, "inspect of garbage")
+
+
+def test_try(root, _):
+    block = SOURCE / "tests" / "data" / "blocks" / "840243.bin"
+    done = sorex("try", GUESTS / "utxo.wasm", "--block", f"{block}@840243", "--view", "supply:")
+    again = sorex("try", GUESTS / "utxo.wasm", "--block", f"{block}@840243", "--json", "--fuel", 10**12)
+    report = json.loads(again.stdout.splitlines()[0])
+    check(report["map_sha256"] in done.stdout and report["fuel"] > 0 and report["pairs"] >= report["distinct"] > 0, again.stdout)
+    check("view supply: 0x" in done.stdout, done.stdout)
+    err = sorex("try", GUESTS / "utxo.wasm", "--block", f"{block}@840243", "--fuel", 1000, code=3).stderr
+    check("fuel" in err and "840243" in err, err)
+
+
+def test_trap_upgrade(root, _):
+    """A guest that fails at a block: nothing of the block is visible; the fixed module, adopted, continues there."""
+    good = (GUESTS / "utxo.wasm").read_bytes()
+    module = root / "indexer.wasm"
+    module.write_bytes((GUESTS / "trap_at_5.wasm").read_bytes())
+    file = small(root, indexer={"name": "utxo", "wasm": str(module)}, transforms=[], sinks=[])
+    done = sorex("run", file, "--until", 20, code=3)
+    check("height 5" in done.stderr and "utxo" in done.stderr and "unreachable" in done.stderr, done.stderr)
+    equal(status(file)["heights"]["durable"], 4, "height after the trap")
+    module.write_bytes(good)
+    refused = sorex("run", file, "--until", 20, code=4)
+    check("sorex upgrade" in refused.stderr, refused.stderr)
+    out = sorex("upgrade", file, "--program", "utxo").stdout
+    check("from height 5" in out, out)
+    sorex("run", file, "--until", 20)
+    equal(status(file)["heights"]["durable"], 20, "height after the upgrade")
+
+
+def test_second_writer_and_socket(root, _):
+    file = small(root)
+    with Running(file, log=root / "log") as run:
+        wait_tip(file, 14131, run)
+        err = sorex("run", file, code=5).stderr
+        check(str(run.process.pid) in err, err)
+        check("waiting for" in sorex("status", file).stdout, "status of a waiting pipeline")
+        sorex("rollback", file, "--to", 14000)
+        wait_tip(file, 14131, run)
+        view = sorex("view", "--data", root / "data", "supply", "--json").stdout
+        equal(json.loads(view)["height"], 14131, "height of a view over the socket")
+        live = state_hash([file])
+        started = time.monotonic()
+        equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
+        check(time.monotonic() - started < 2.5, "SIGTERM took over two seconds")
+    equal(state_hash([file]), live, "state over the socket and from disk")
+
+
+def test_preview_leaves_no_trace(root, _):
+    file = small(root)
+    sorex("run", file, "--until", 100)
+    before = state_hash([file])
+    import struct
+    data = (BLOCKS / "blk00000.dat").read_bytes()
+    at = 0
+    for _height in range(101):
+        at += 8 + struct.unpack_from("<I", data, at + 4)[0]
+    (root / "101.bin").write_bytes(data[at + 8: at + 8 + struct.unpack_from("<I", data, at + 4)[0]])
+    got = sorex("preview", file, "supply", "--block", root / "101.bin").stdout.strip()
+    equal(state_hash([file]), before, "state after a preview")
+    sorex("run", file, "--until", 101)
+    equal(sorex("view", file, "supply").stdout.strip(), got, "the preview came true")
+
+
+def test_unwritable(root, _):
+    if os.getuid() == 0:
+        blocked = root / "blocked"
+        blocked.write_text("a file where the directory should be")
+        err = sorex("run", small(root, data=str(blocked / "data")), ok=False).stderr
+    else:
+        (root / "ro").mkdir(mode=0o500)
+        err = sorex("run", small(root, data=str(root / "ro" / "data")), ok=False).stderr
+    check("data" in err and ("directory" in err.lower() or "denied" in err.lower()), err)
+
+
+def test_torn_block_file(root, _):
+    blocks = root / "blocks"
+    blocks.mkdir()
+    data = (BLOCKS / "blk00000.dat").read_bytes()
+    (blocks / "blk00000.dat").write_bytes(data[: len(data) // 2])
+    file = small(root, source={"type": "blockfiles", "path": str(blocks)})
+    sorex("run", file, "--until", "tip")
+    tip = status(file)["heights"]["durable"]
+    check(1000 < tip < 14131, f"tip {tip} of a torn file")
+    (blocks / "blk00000.dat").write_bytes(data)
+    sorex("run", file, "--until", "tip")
+    equal(status(file)["heights"]["durable"], 14131, "tip after the file was completed")
+
+
+def test_other_network(root, _):
+    file = small(root)
+    sorex("run", file, "--until", 50)
+    with contextlib.ExitStack() as stack:
+        node = Node(root)
+        stack.callback(node.close)
+        node.call("generate", 60)
+        other = small(root, source=node.source())
+        err = sorex("run", other, "--until", 55, ok=False)
+        check(err.returncode in (4, 6) and "network" in err.stderr, err.stderr)
+
+
+if __name__ == "__main__":
+    main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
+         test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file, test_other_network)
