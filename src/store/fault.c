@@ -1,0 +1,21 @@
+#include "store/fault.h"
+
+#include <stdatomic.h>
+
+static atomic_int armed;
+static atomic_uint countdown;
+
+void store_fault_arm(enum fault_kind kind, uint32_t nth)
+{
+    atomic_store(&countdown, nth);
+    atomic_store(&armed, (int)kind);
+}
+
+enum fault_kind store_fault_next(void)
+{
+    if (atomic_load_explicit(&armed, memory_order_relaxed) == FAULT_NONE)
+        return FAULT_NONE;
+    if (atomic_fetch_sub(&countdown, 1) != 1)
+        return FAULT_NONE;
+    return (enum fault_kind)atomic_exchange(&armed, FAULT_NONE);
+}

@@ -1,0 +1,23 @@
+/* Failure injection for tests: makes the nth write to the database fail or ends the process there. Always compiled in; off, it
+ * costs one relaxed load per write (not per key). */
+#ifndef SOREX_STORE_FAULT_H
+#define SOREX_STORE_FAULT_H
+
+#include <stdint.h>
+
+enum fault_kind {
+    FAULT_NONE,
+    FAULT_FAIL,        /* the write returns SOREX_IO and nothing of it happens */
+    FAULT_EXIT_BEFORE, /* _exit(FAULT_EXIT_CODE) just before the write */
+    FAULT_EXIT_AFTER,  /* ... just after it */
+};
+
+#define FAULT_EXIT_CODE 77
+
+/* Arms the nth write from now on (1 = the next one), for the whole process. FAULT_NONE disarms. Thread: any. */
+void store_fault_arm(enum fault_kind kind, uint32_t nth);
+
+/* For db.c: counts one write; the fault that is due at it, else FAULT_NONE. */
+enum fault_kind store_fault_next(void);
+
+#endif

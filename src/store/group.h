@@ -1,0 +1,127 @@
+/* The group in the making and the cache of hot keys: one hash table of keys, each with its chain of versions.
+ *
+ * A node stands for one state key. Its chain is newest first: versions that entries of this group wrote, then, when `based`, the
+ * base: the durable version before the group (or `version_absent`). A node that no entry of the group wrote is cache only.
+ * Versions and nodes live in the generation's arena; there is no allocation per key. A put finds its node at once and parks the
+ * version in `pending`: staging costs one lookup, and abort only clears what is parked.
+ *
+ * Two generations: `current` takes everything; when its arena is full and its group is written it becomes `old`, which is read
+ * only, and the one before is dropped. A key found in `old` is copied into `current`, so what is hot stays.
+ *
+ * Thread: the writer's. */
+#ifndef SOREX_STORE_GROUP_H
+#define SOREX_STORE_GROUP_H
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/codec.h"
+#include "base/entry.h"
+#include "store/record.h"
+
+struct version {
+    struct version *prev;
+    uint32_t len;     /* 0 = absent */
+    uint8_t record[]; /* as a state record: u32le height, kind, value */
+};
+
+extern struct version version_absent;
+
+static inline uint32_t version_height(const struct version *version)
+{
+    return u32le_get(version->record);
+}
+static inline bool version_deleted(const struct version *version)
+{
+    return version->len != 0 && version->record[4] == VERSION_DELETED;
+}
+static inline struct bytes version_value(const struct version *version)
+{
+    return bytes_of(version->record + STATE_HEAD_BYTES, version->len - STATE_HEAD_BYTES);
+}
+
+struct node {
+    uint64_t hash;
+    struct version *newest;  /* of committed entries; NULL while nothing is known */
+    struct version *pending; /* staged */
+    uint32_t key_len;
+    bool based; /* the chain ends in the durable version */
+    bool dirty; /* written by the group */
+    uint8_t key[]; /* state key */
+};
+
+static inline struct bytes node_key(const struct node *node)
+{
+    return bytes_of(node->key, node->key_len);
+}
+
+struct slot {
+    uint64_t hash;
+    struct node *node;
+};
+
+struct generation {
+    struct arena arena;
+    struct slot *slots;
+    size_t slot_count; /* a power of two */
+    size_t node_count;
+};
+
+void generation_init(struct generation *generation);
+void generation_deinit(struct generation *generation);
+/* Forgets everything. */
+void generation_reset(struct generation *generation);
+struct node *generation_find(const struct generation *generation, struct bytes key, uint64_t hash);
+/* Finds or makes the node. NULL: out of memory. */
+struct node *generation_node(struct generation *generation, struct bytes key, uint64_t hash);
+
+uint64_t key_hash(struct bytes key);
+/* A version with this record head; prev NULL. NULL: out of memory. */
+struct version *version_new(struct arena *arena, uint32_t height, enum version_kind kind, struct bytes value);
+/* A copy of a whole state record. */
+struct version *version_copy(struct arena *arena, struct bytes record);
+
+/* Nodes in ascending order of their keys. */
+struct node_list {
+    struct node **items;
+    size_t count;
+    size_t cap;
+};
+
+enum sorex_status node_list_reserve(struct node_list *list, size_t more, struct sorex_error *err);
+enum sorex_status node_list_sort(struct node_list *list, struct sorex_error *err);
+
+/* What one committed entry did. */
+struct touch {
+    struct node *node;
+    struct version *version;
+};
+
+struct group_entry {
+    struct entry entry; /* no payload */
+    struct touch *touched; /* ascending keys */
+    size_t touched_count;
+    struct bytes commitments; /* as in the entry record */
+    size_t commitment_count;
+    uint64_t outbox_head; /* after this entry */
+    struct bytes changes; /* as in the outbox record */
+    uint32_t change_count;
+};
+
+struct group {
+    struct generation current, old;
+    struct node_list dirty;
+    struct group_entry *entries;
+    size_t entry_count, entry_cap;
+    uint64_t bytes;      /* keys, values and changes of the entries */
+    uint64_t started_ms; /* clock at the first entry */
+};
+
+void group_init(struct group *group);
+void group_deinit(struct group *group);
+enum sorex_status group_entries_reserve(struct group *group, struct sorex_error *err);
+/* The group is durable: what it wrote becomes the bases. Rotates the generations when current holds more than bytes_max. */
+void group_settle(struct group *group, size_t bytes_max);
+/* Forgets all cached keys. The group must be empty. */
+void group_forget(struct group *group);
+
+#endif

@@ -1,0 +1,15 @@
+/* The writer's lock: DIR/sorex.lock, held with flock(2), so that it ends with the process however that ends. */
+#ifndef SOREX_STORE_LOCKFILE_H
+#define SOREX_STORE_LOCKFILE_H
+
+#include "sorex/status.h"
+
+struct lockfile {
+    int fd; /* -1 = not held */
+};
+
+/* Errors: SOREX_BUSY (text names the file, the holder's process id and what to do), SOREX_IO. */
+enum sorex_status lockfile_take(struct lockfile *lock, const char *dir, struct sorex_error *err);
+void lockfile_release(struct lockfile *lock);
+
+#endif

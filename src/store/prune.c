@@ -1,0 +1,146 @@
+/* Pruning: walks the undo records upwards from `pruned`, a bounded piece with every group.
+ *
+ * The record of height h names, for every key that h wrote, the version that h buried: nothing at or above h needs it once h is at or
+ * below the horizon. Where h deleted the key, its tombstone goes too if it is still the last word on the key. Heights are taken in
+ * ascending order, so when a version goes, all older ones of its key have gone before: a lookup of "the greatest height <= H"
+ * can never fall through to something that should not be there any more.
+ *
+ * Records of heights that were elided (never written) are simply missing. */
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "store/internal.h"
+
+static enum sorex_status tombstone_drop(struct store *store, struct bytes key, uint32_t height, struct sorex_error *err)
+{
+    struct db_value value = {0};
+    TRY(db_get(store->db, NULL, DB_STATE, key, &value, err));
+    struct version_record version = {0};
+    enum sorex_status status = SOREX_OK;
+    if (value.found && !state_decode(value.bytes, &version))
+        status = store_corrupt(err, "state record of a key of", key.len);
+    else if (value.found && version.kind == VERSION_DELETED && version.height == height)
+        db_batch_delete(store->batch, DB_STATE, key);
+    db_value_release(&value);
+    return status;
+}
+
+/* Adds what height leaves behind to the batch; *out_keys counts. */
+static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height, struct bytes record,
+                                      uint64_t *out_keys, struct sorex_error *err)
+{
+    struct undo_reader undo;
+    struct undo_item item;
+    bool ok = undo_open(&undo, record);
+    while (ok && undo_next(&undo, &item, &ok)) {
+        ++*out_keys;
+        if (item.had_previous) {
+            TRY(history_key(&store->history_key, item.key, item.previous, err));
+            db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
+        }
+        if (item.deleted)
+            TRY(tombstone_drop(store, item.key, height, err));
+    }
+    if (!ok)
+        return store_corrupt(err, "undo record of height", height);
+    uint8_t key[4];
+    u32be_put(key, height);
+    db_batch_delete(store->batch, DB_UNDO, bytes_of(key, 4));
+    if (height - 1 != head->first) {
+        u32be_put(key, height - 1);
+        db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
+    }
+    return SOREX_OK;
+}
+
+static enum sorex_status record_prune(struct store *store, const struct head *head, uint32_t height, uint64_t *out_keys,
+                                      struct sorex_error *err)
+{
+    struct db_value record = {0};
+    uint8_t key[4];
+    u32be_put(key, height);
+    TRY(db_get(store->db, NULL, DB_UNDO, bytes_of(key, 4), &record, err));
+    *out_keys = 1;
+    enum sorex_status status = record.found ? height_prune(store, head, height, record.bytes, out_keys, err) : SOREX_OK;
+    db_value_release(&record);
+    return status;
+}
+
+enum sorex_status prune_history(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
+                                struct sorex_error *err)
+{
+    uint64_t spent = 0;
+    while (head->pruned < head->horizon && head->pruned + 1 < group_first) {
+        if (spent >= budget)
+            return SOREX_OK;
+        uint64_t keys = 0;
+        TRY(record_prune(store, head, head->pruned + 1, &keys, err));
+        spent += keys;
+        head->pruned++;
+    }
+    if (head->pruned == head->horizon)
+        return SOREX_OK;
+    /* Nothing below the group is left: the rest of the way is the group's own entries, which are elided. */
+    if (head->pruned + 1 == group_first && head->pruned != head->first) {
+        uint8_t key[4];
+        u32be_put(key, head->pruned);
+        db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
+    }
+    head->pruned = head->horizon;
+    return SOREX_OK;
+}
+
+/* ---- outbox ---- */
+
+/* The last sequence that the horizon lets go. */
+static enum sorex_status horizon_sequence(struct store *store, const struct head *head, uint64_t *out, struct sorex_error *err)
+{
+    for (size_t i = 0; i < store->group.entry_count; i++) {
+        if (store->group.entries[i].entry.height == head->horizon) {
+            *out = store->group.entries[i].outbox_head;
+            return SOREX_OK;
+        }
+    }
+    struct db_value value = {0};
+    struct entry_record record;
+    TRY(entry_read(store, NULL, head->horizon, &value, &record, err));
+    *out = record.outbox_head;
+    db_value_release(&value);
+    return SOREX_OK;
+}
+
+enum sorex_status prune_outbox(struct store *store, struct head *head, uint64_t budget, struct sorex_error *err)
+{
+    if (head->outbox_first > head->outbox_head)
+        return SOREX_OK;
+    uint64_t last = 0, cursor = cursor_lowest(store);
+    TRY(horizon_sequence(store, head, &last, err));
+    last = cursor < last ? cursor : last;
+    for (size_t i = 0; i < store->undone_count; i++) {
+        if (store->undone[i].sequence > cursor && store->undone[i].undone <= last)
+            last = store->undone[i].undone - 1;
+    }
+    for (; head->outbox_first <= last && budget > 0; head->outbox_first++, budget--) {
+        uint8_t key[8];
+        u64be_put(key, head->outbox_first);
+        db_batch_delete(store->batch, DB_OUTBOX, bytes_of(key, 8));
+    }
+    for (size_t i = 0; i < store->undone_count && store->undone[i].sequence < head->outbox_first; i++) {
+        uint8_t key[sizeof META_UNDONE - 1 + 8];
+        memcpy(key, META_UNDONE, sizeof META_UNDONE - 1);
+        u64be_put(key + sizeof META_UNDONE - 1, store->undone[i].sequence);
+        db_batch_delete(store->batch, DB_META, bytes_of(key, sizeof key));
+    }
+    return SOREX_OK;
+}
+
+void prune_settle(struct store *store)
+{
+    size_t gone = 0;
+    while (gone < store->undone_count && store->undone[gone].sequence < store->head.outbox_first)
+        gone++;
+    if (gone == 0)
+        return;
+    store->undone_count -= gone;
+    memmove(store->undone, store->undone + gone, store->undone_count * sizeof *store->undone);
+}

@@ -1,0 +1,101 @@
+/* The records of docs/formats/store.md: the one place where they become bytes and come back.
+ *
+ * Decoders take a record apart to its last byte and return false when anything is left over, missing or out of range; the
+ * caller turns that into SOREX_CORRUPT with the record's place. */
+#ifndef SOREX_STORE_RECORD_H
+#define SOREX_STORE_RECORD_H
+
+#include "base/bytes.h"
+#include "base/codec.h"
+#include "base/entry.h"
+#include "base/limits.h"
+#include "store/store.h"
+
+#define SPACE_BYTES 3
+
+void space_put(uint8_t out[SPACE_BYTES], struct store_space space);
+
+/* ---- versions: state and history records ---- */
+
+enum version_kind { VERSION_DELETED = 1, VERSION_VALUE = 2 };
+#define STATE_HEAD_BYTES 5 /* height, kind; a history record is the state record without the height */
+
+struct version_record {
+    uint32_t height;
+    enum version_kind kind;
+    struct bytes value;
+};
+
+bool state_decode(struct bytes record, struct version_record *out);
+bool history_decode(struct bytes record, struct version_record *out); /* leaves height alone */
+
+/* Replaces out by the history key of a state key at a height. */
+enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err);
+/* The height at the end of a history key whose beginning is known to be right. */
+static inline uint32_t history_key_height(struct bytes key)
+{
+    return u32be_get(key.data + key.len - 4);
+}
+
+/* ---- undo ---- */
+
+struct undo_item {
+    struct bytes key;  /* a state key */
+    bool had_previous;
+    uint32_t previous; /* height of the previous version */
+    bool deleted;      /* the entry deleted the key */
+};
+
+enum sorex_status undo_begin(struct buf *out, uint64_t count, struct sorex_error *err);
+enum sorex_status undo_append(struct buf *out, const struct undo_item *item, struct sorex_error *err);
+
+struct undo_reader {
+    struct reader reader;
+    uint64_t left;
+};
+bool undo_open(struct undo_reader *undo, struct bytes record);
+/* True with an item; false at the end, or when it does not decode: then *out_ok is false. */
+bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok);
+
+/* ---- entries ---- */
+
+struct entry_record {
+    struct entry entry; /* no payload */
+    uint64_t outbox_head;
+    struct bytes sequences;    /* varints */
+    uint64_t sequence_count;
+    struct bytes commitments;  /* count times u16le id, 32 bytes */
+    uint64_t commitment_count;
+};
+
+#define COMMITMENT_BYTES (2 + HASH_BYTES)
+
+enum sorex_status entry_encode(struct buf *out, const struct entry_record *record, struct sorex_error *err);
+/* Views into the record. */
+bool entry_decode(struct bytes record, uint32_t height, struct entry_record *out);
+/* The program's commitment in it, or NULL. */
+const uint8_t *entry_commitment(const struct entry_record *record, uint16_t program);
+
+/* ---- outbox ---- */
+
+#define OUTBOX_RECORD_OFFSET_AT (1 + 1 + 4 + HASH_BYTES + 8)
+
+/* offset: bytes of all records before this one. */
+enum sorex_status outbox_encode(struct buf *out, const struct outbox_record *record, uint64_t offset, struct sorex_error *err);
+bool outbox_decode(struct bytes bytes, uint64_t sequence, struct outbox_record *out, uint64_t *out_offset);
+
+/* ---- meta ---- */
+
+#define STORE_FORMAT 1u
+
+struct head {
+    uint32_t first, tip, horizon, pruned;
+    uint64_t outbox_first, outbox_head, outbox_offset;
+};
+
+#define HEAD_BYTES (1 + 4 * 4 + 3 * 8)
+
+void head_encode(uint8_t out[HEAD_BYTES], const struct head *head);
+bool head_decode(struct bytes record, struct head *out);
+
+#endif
