@@ -2,6 +2,7 @@
 
 const struct source_type *const source_types[] = {
     &source_blockfiles,
+    &source_bitcoind,
     &source_blocks,
     &source_memory,
     NULL,
