@@ -1,0 +1,288 @@
+/* Indexing: goals 2 (a read), 3 (the early chain), 4 (pairs and heavy blocks), 13 (memory). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/codec.h"
+#include "base/file.h"
+#include "bench/harness.h"
+#include "bench/index/floor.h"
+#include "bench/index/lab.h"
+#include "bench/index/run_process.h"
+
+#define GETS 200000
+#define PAIRS 1000
+#define PAIR_BLOCKS 200
+#define HOT_KEYS 100000
+#define EARLY_BLOCKS 14132
+
+static struct bytes command(uint8_t out[12], uint32_t mode, uint32_t count, uint32_t seed)
+{
+    u32le_put(out, mode);
+    u32le_put(out + 4, count);
+    u32le_put(out + 8, seed);
+    return bytes_of(out, 12);
+}
+
+static double elapsed_us(uint64_t since_ns) { return (double)(clock_ns() - since_ns) / 1e3; }
+
+/* ---- goal 2 ---- */
+
+/* ns a get (__get_len and __get of one key): a block with GETS of them less a block with none. */
+static double hot_get(void *user_data)
+{
+    struct lab *lab = user_data;
+    uint8_t text[12];
+    uint64_t start = clock_ns();
+    lab_add(lab, command(text, 2, 0, 0));
+    double none = elapsed_us(start);
+    start = clock_ns();
+    lab_add(lab, command(text, 2, GETS, 0));
+    return (elapsed_us(start) - none) * 1e3 / GETS;
+}
+
+static void measure_get(struct bench *bench, struct indexer *indexer)
+{
+    struct lab lab;
+    uint8_t text[12];
+    lab_open(&lab, indexer, 0);
+    lab_add(&lab, command(text, 0, PAIRS, 0));
+    bench_measure(bench,
+                  &(struct bench_row){.target = 2,
+                                      .what = "get of a hot 32-byte key, guest to store and back",
+                                      .unit = "ns",
+                                      .subject = hot_get,
+                                      .rival_value = 7.7,
+                                      .rival_name = "empty host call, Wasmtime C API",
+                                      .goal = 250,
+                                      .goal_absolute = true},
+                  &lab);
+    lab_flush(&lab);
+    bench_measure(
+        bench, &(struct bench_row){.what = "the same once the key is on disk", .unit = "ns", .subject = hot_get}, &lab);
+    lab_close(&lab);
+}
+
+/* ---- goal 4, pairs ---- */
+
+struct pairs {
+    struct indexer *indexer;
+    uint32_t mode;
+    double disk; /* bytes a pair, of the last round */
+};
+
+/* us a pair: blocks of PAIRS pairs on a store of its own, until everything is durable. */
+static double pairs_us(void *user_data)
+{
+    struct pairs *pairs = user_data;
+    struct lab lab;
+    uint8_t text[12];
+    lab_open(&lab, pairs->indexer, 0);
+    if (pairs->mode == 1)
+        lab_add(&lab, command(text, 0, HOT_KEYS, 0));
+    lab_flush(&lab);
+    uint64_t start = clock_ns();
+    for (uint32_t i = 0; i < PAIR_BLOCKS; i++)
+        lab_add(&lab, command(text, pairs->mode, PAIRS, i + 1));
+    lab_flush(&lab);
+    double us = elapsed_us(start) / (PAIRS * PAIR_BLOCKS);
+    store_close(lab.store);
+    pairs->disk = (double)lab_disk_bytes(&lab) / (PAIRS * PAIR_BLOCKS);
+    lab_remove(lab.dir);
+    return us;
+}
+
+static double disk_of(void *user_data)
+{
+    struct pairs *pairs = user_data;
+    (void)pairs_us(pairs);
+    return pairs->disk;
+}
+
+static void measure_pairs(struct bench *bench, struct indexer *indexer)
+{
+    struct pairs pairs = {.indexer = indexer};
+    bench_measure(bench,
+                  &(struct bench_row){.target = 4,
+                                      .what = "a pair, blocks of 1,000 new keys, durable",
+                                      .unit = "us",
+                                      .subject = pairs_us,
+                                      .rival_value = 8.4,
+                                      .rival_name = "metashrew's runtime, measured elsewhere",
+                                      .goal = 1.5,
+                                      .goal_absolute = true},
+                  &pairs);
+    bench_measure(bench,
+                  &(struct bench_row){.target = 4,
+                                      .what = "disk, a pair of 32 + 32 bytes, full history",
+                                      .unit = "B",
+                                      .subject = disk_of,
+                                      .rival_value = 140,
+                                      .rival_name = "metashrew, 130 to 150 B, measured elsewhere",
+                                      .goal = 0.6,
+                                      .rounds = 1},
+                  &pairs);
+    pairs.mode = 1;
+    bench_measure(bench,
+                  &(struct bench_row){.target = 4,
+                                      .what = "a pair, blocks of 1,000 read-modify-writes",
+                                      .unit = "us",
+                                      .subject = pairs_us,
+                                      .rival_value = 17.5,
+                                      .rival_name = "metashrew's runtime, measured elsewhere",
+                                      .goal = 2.5,
+                                      .goal_absolute = true},
+                  &pairs);
+}
+
+/* ---- goal 4, heavy blocks ---- */
+
+#define HEAVY_RESIDENT ((uint64_t)64 << 20)
+
+struct heavy {
+    struct indexer *indexer;
+    struct floor *floor;
+    struct buf block;
+    uint32_t height;
+    bool durable; /* the write to disk is waited for */
+};
+
+static double heavy_sorex(void *user_data)
+{
+    struct heavy *heavy = user_data;
+    struct lab lab;
+    lab_open(&lab, heavy->indexer, heavy->height);
+    uint64_t start = clock_ns();
+    lab_add(&lab, buf_view(&heavy->block));
+    if (heavy->durable)
+        lab_flush(&lab);
+    double us = elapsed_us(start);
+    lab_close(&lab);
+    return us / 1e3;
+}
+
+static double heavy_floor(void *user_data)
+{
+    struct heavy *heavy = user_data;
+    floor_reset(heavy->floor);
+    uint64_t start = clock_ns();
+    floor_run(heavy->floor, heavy->height, buf_view(&heavy->block));
+    return elapsed_us(start) / 1e3;
+}
+
+static void measure_heavy(struct bench *bench, const char *file, uint32_t height, const char *what,
+                          const char *what_durable)
+{
+    struct heavy heavy = {.height = height};
+    struct buf wasm = {0};
+    lab_read("SOREX_GUESTS", "utxo.wasm", &wasm);
+    lab_read("SOREX_SOURCE_DIR", file, &heavy.block);
+    heavy.indexer = lab_indexer("utxo.wasm", HEAVY_RESIDENT);
+    heavy.floor = floor_new(buf_view(&wasm), HEAVY_RESIDENT);
+    bench_measure(bench,
+                  &(struct bench_row){.target = 4,
+                                      .what = what,
+                                      .unit = "ms",
+                                      .subject = heavy_sorex,
+                                      .rival = heavy_floor,
+                                      .rival_name = "the same guest in a bare loop, hash map for state",
+                                      .goal = 1.25},
+                  &heavy);
+    heavy.durable = true;
+    bench_measure(bench,
+                  &(struct bench_row){.what = what_durable,
+                                      .unit = "ms",
+                                      .subject = heavy_sorex,
+                                      .rival = heavy_floor,
+                                      .rival_name = "the same guest in a bare loop, hash map for state"},
+                  &heavy);
+    floor_free(heavy.floor);
+    indexer_free(heavy.indexer);
+    buf_deinit(&heavy.block);
+    buf_deinit(&wasm);
+}
+
+/* ---- goals 3 and 13 ---- */
+
+static void write_pipeline(const char *dir, const char *file, bool with_changes)
+{
+    struct sorex_error err = {0};
+    struct buf text = {0};
+    const char *source = getenv("SOREX_SOURCE_DIR"), *guests = getenv("SOREX_GUESTS");
+    if (source == NULL || guests == NULL)
+        bench_die("SOREX_SOURCE_DIR or SOREX_GUESTS is not set: run the benchmarks with `make bench`");
+    enum sorex_status status =
+        buf_printf(&text, &err,
+                   "name: bench\ndata: %s/data\nsource: {type: blockfiles, path: %s/examples/blocks}\n"
+                   "indexer: {name: utxo, wasm: %s/utxo.wasm}\n",
+                   dir, source, guests);
+    if (status == SOREX_OK && with_changes)
+        status = buf_printf(&text, &err,
+                            "transforms: [{name: balances, wasm: %s/balances.wasm}]\n"
+                            "sinks: [{name: changes, type: file, path: %s/changes.jsonl}]\n",
+                            guests, dir);
+    if (status == SOREX_OK)
+        status = file_replace(file, buf_view(&text), &err);
+    if (status != SOREX_OK)
+        bench_die("%s: %s", file, err.text);
+    buf_deinit(&text);
+}
+
+static struct run_cost run_early(bool with_changes)
+{
+    char dir[64], file[96];
+    lab_folder(dir);
+    (void)snprintf(file, sizeof file, "%s/pipeline.yaml", dir);
+    write_pipeline(dir, file, with_changes);
+    struct run_cost cost = run_pipeline(file, EARLY_BLOCKS - 1);
+    lab_remove(dir);
+    return cost;
+}
+
+static void measure_early(struct bench *bench)
+{
+    struct bench_samples speed = {0}, memory = {0}, changes = {0}, none = {0};
+    for (unsigned i = 0; i < bench->rounds; i++) {
+        struct run_cost plain = run_early(false), whole = run_early(true);
+        speed.values[speed.count++] = EARLY_BLOCKS / plain.seconds;
+        memory.values[memory.count++] = plain.resident_mib;
+        changes.values[changes.count++] = EARLY_BLOCKS / whole.seconds;
+    }
+    bench_add(bench,
+              &(struct bench_row){.target = 3,
+                                  .what = "14,132 early blocks from files, UTXO indexer, whole process",
+                                  .unit = "blocks/s",
+                                  .more_is_better = true,
+                                  .rival_value = 3.7,
+                                  .rival_name = "metashrew as shipped, measured elsewhere",
+                                  .goal = 1000},
+              &speed, &none);
+    bench_add(bench,
+              &(struct bench_row){
+                  .what = "the same with balance changes into a file", .unit = "blocks/s", .more_is_better = true},
+              &changes, &none);
+    bench_add(bench,
+              &(struct bench_row){.target = 13,
+                                  .what = "resident memory of that run, at its highest",
+                                  .unit = "MiB",
+                                  .rival_value = 88,
+                                  .rival_name = "metashrew, 28 to 88 MB, measured elsewhere",
+                                  .goal = 1},
+              &memory, &none);
+}
+
+int main(void)
+{
+    static struct bench bench;
+    bench_start(&bench, "index");
+    struct indexer *indexer = lab_indexer("bench_pairs.wasm", 0);
+    measure_get(&bench, indexer);
+    measure_pairs(&bench, indexer);
+    indexer_free(indexer);
+    measure_heavy(&bench, "tests/data/blocks/767430.bin", 767430, "block 767430 (1.6 MB), UTXO indexer, committed",
+                  "block 767430, written to disk and synced");
+    measure_heavy(&bench, "tests/data/blocks/840243.bin", 840243, "block 840243 (1.4 MB), UTXO indexer, committed",
+                  "block 840243, written to disk and synced");
+    measure_early(&bench);
+    return bench_finish(&bench);
+}

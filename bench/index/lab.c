@@ -1,0 +1,135 @@
+#include "bench/index/lab.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "bench/harness.h"
+
+static void must(enum sorex_status status, const char *what, const struct sorex_error *err)
+{
+    if (status != SOREX_OK)
+        bench_die("%s: %s: %s", what, sorex_status_name(status), err->text);
+}
+
+void lab_read(const char *base_variable, const char *name, struct buf *out)
+{
+    struct sorex_error err = {0};
+    char path[4096];
+    const char *base = getenv(base_variable);
+    if (base == NULL)
+        bench_die("%s is not set: run the benchmarks with `make bench`", base_variable);
+    (void)snprintf(path, sizeof path, "%s/%s", base, name);
+    must(file_read(path, (size_t)1 << 30, out, &err), path, &err);
+}
+
+struct indexer *lab_indexer(const char *wasm_name, uint64_t resident_bytes)
+{
+    struct sorex_error err = {0};
+    struct buf wasm = {0};
+    struct indexer *indexer;
+    struct indexer_options options = {.name = "bench", .limits = {.resident_bytes = resident_bytes}};
+    lab_read("SOREX_GUESTS", wasm_name, &wasm);
+    must(indexer_new(buf_view(&wasm), &options, &indexer, &err), wasm_name, &err);
+    buf_deinit(&wasm);
+    return indexer;
+}
+
+void lab_folder(char out[64])
+{
+    /* Not /tmp: that may be memory, and the store's writes are part of what is measured. */
+    (void)snprintf(out, 64, "/var/tmp/sorex-bench-XXXXXX");
+    if (mkdtemp(out) == NULL)
+        bench_die("%s: a folder could not be made", out);
+}
+
+static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *ftw)
+{
+    (void)stat;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+void lab_remove(const char *dir) { (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
+
+void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height)
+{
+    static const uint8_t identity[HASH_BYTES];
+    struct sorex_error err = {0};
+    struct store_program program;
+    *lab = (struct lab){.indexer = indexer, .next.height = first_height};
+    lab_folder(lab->dir);
+    struct store_options options = {.dir = lab->dir, .create = true, .history = STORE_HISTORY_FULL};
+    must(store_open(&options, &lab->store, &err), lab->dir, &err);
+    must(store_program(lab->store, "bench", identity, identity, false, &program, &err), "program", &err);
+    lab->space = (struct store_space){.program = program.id, .kind = STORE_KEYS};
+}
+
+void lab_close(struct lab *lab)
+{
+    store_close(lab->store);
+    lab_remove(lab->dir);
+}
+
+static enum sorex_status lab_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
+                                 struct sorex_error *err)
+{
+    struct lab *lab = user_data;
+    return store_get(lab->store, lab->space, key, out_value, out_found, err);
+}
+
+static enum sorex_status lab_put(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
+{
+    struct lab *lab = user_data;
+    return store_put(lab->store, lab->space, key, value, err);
+}
+
+static enum sorex_status lab_del(void *user_data, struct bytes key, struct sorex_error *err)
+{
+    struct lab *lab = user_data;
+    return store_delete(lab->store, lab->space, key, err);
+}
+
+void lab_add(struct lab *lab, struct bytes block)
+{
+    struct sorex_error err = {0};
+    struct state_reader reader = {.get = lab_get, .user_data = lab};
+    struct state_writer writer = {.put = lab_put, .del = lab_del, .user_data = lab};
+    struct indexer_result result;
+    lab->next.payload = block;
+    sha256_once(bytes_of(&lab->next.height, sizeof lab->next.height), lab->next.hash);
+    must(store_begin(lab->store, &lab->next, &err), "begin", &err);
+    must(indexer_run(lab->indexer, lab->next.height, block, &reader, &writer, &result, &err), "run", &err);
+    must(store_commit(lab->store, false, &err), "commit", &err);
+    memcpy(lab->next.parent, lab->next.hash, HASH_BYTES);
+    lab->next.height++;
+}
+
+void lab_flush(struct lab *lab)
+{
+    struct sorex_error err = {0};
+    must(store_flush(lab->store, &err), "flush", &err);
+}
+
+static uint64_t disk_bytes; /* nftw takes no user data */
+
+static int add_size(const char *path, const struct stat *stat, int type, struct FTW *ftw)
+{
+    (void)path;
+    (void)ftw;
+    if (type == FTW_F)
+        disk_bytes += (uint64_t)stat->st_blocks * 512;
+    return 0;
+}
+
+uint64_t lab_disk_bytes(const struct lab *lab)
+{
+    disk_bytes = 0;
+    if (nftw(lab->dir, add_size, 16, FTW_PHYS) != 0)
+        bench_die("%s: its size could not be read", lab->dir);
+    return disk_bytes;
+}

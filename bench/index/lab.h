@@ -1,0 +1,34 @@
+/* One indexer on one store in a folder of its own: the road of an entry without source and sinks. Failures end the
+ * program. */
+#ifndef BENCH_INDEX_LAB_H
+#define BENCH_INDEX_LAB_H
+
+#include "guest/indexer.h"
+#include "store/store.h"
+
+struct lab {
+    struct indexer *indexer; /* borrowed */
+    struct store *store;
+    struct store_space space;
+    struct entry next; /* height and parent of the next entry */
+    char dir[64];
+};
+
+/* Reads a file below the source tree (base = SOREX_SOURCE_DIR) or of the guests (SOREX_GUESTS). */
+void lab_read(const char *base_variable, const char *name, struct buf *out);
+struct indexer *lab_indexer(const char *wasm_name, uint64_t resident_bytes);
+
+/* resident etc. are the indexer's; the store is new and empty. */
+void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height);
+void lab_close(struct lab *lab); /* removes the folder */
+
+/* begin, run, commit. */
+void lab_add(struct lab *lab, struct bytes block);
+void lab_flush(struct lab *lab);
+uint64_t lab_disk_bytes(const struct lab *lab); /* all files of the store */
+
+/* Makes an empty folder; its path goes to out. And removes it with everything in it. */
+void lab_folder(char out[64]);
+void lab_remove(const char *dir);
+
+#endif

@@ -1,0 +1,14 @@
+/* The whole program, from exec to exit: what a user waits for. */
+#ifndef BENCH_INDEX_RUN_PROCESS_H
+#define BENCH_INDEX_RUN_PROCESS_H
+
+struct run_cost {
+    double seconds;
+    double resident_mib; /* at its highest */
+};
+
+/* Runs `sorex run FILE --until HEIGHT` (the program is SOREX_BIN), its output thrown away; a failure ends the
+ * benchmark. */
+struct run_cost run_pipeline(const char *pipeline_file, unsigned until);
+
+#endif
