@@ -4,6 +4,7 @@
 
 static atomic_int armed;
 static atomic_uint countdown;
+static atomic_uint prune_budget = UINT32_MAX;
 
 void store_fault_arm(enum fault_kind kind, uint32_t nth)
 {
@@ -18,4 +19,15 @@ enum fault_kind store_fault_next(void)
     if (atomic_fetch_sub(&countdown, 1) != 1)
         return FAULT_NONE;
     return (enum fault_kind)atomic_exchange(&armed, FAULT_NONE);
+}
+
+void store_fault_prune_budget(uint32_t keys)
+{
+    atomic_store(&prune_budget, keys);
+}
+
+uint32_t store_fault_prune_budget_get(uint32_t normal)
+{
+    uint32_t keys = atomic_load(&prune_budget);
+    return keys == UINT32_MAX ? normal : keys;
 }

@@ -17,6 +17,10 @@ enum fault_kind {
 /* Arms the nth write from now on (1 = the next one), for the whole process. FAULT_NONE disarms. Thread: any. */
 void store_fault_arm(enum fault_kind kind, uint32_t nth);
 
+/* Keys that a group prunes at least, whatever its own size; UINT32_MAX restores the default. Small values make pruning trail. */
+void store_fault_prune_budget(uint32_t keys);
+uint32_t store_fault_prune_budget_get(uint32_t normal);
+
 /* For db.c: counts one write; the fault that is due at it, else FAULT_NONE. */
 enum fault_kind store_fault_next(void);
 

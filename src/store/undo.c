@@ -8,7 +8,6 @@
 
 static enum sorex_status undo_allowed(const struct store *store, struct sorex_error *err)
 {
-    TRY(store_writable(store, err));
     if (head_is_empty(&store->head))
         return sorex_error_set(err, SOREX_GONE, "the store is empty: there is nothing to undo");
     if (store->head.tip > store->head.horizon)
@@ -163,12 +162,11 @@ static enum sorex_status undo_write(struct store *store, struct entry_record *ti
 enum sorex_status store_undo(struct store *store, struct entry *out_entry, struct sorex_error *err)
 {
     CHECK(!store->staging.active);
-    TRY(undo_allowed(store, err));
+    TRY(store_writable(store, err));
     TRY(store_flush(store, err));
-    /* The flush may have moved the horizon. */
-    TRY(undo_allowed(store, err));
     if (store->broken)
         return sorex_error_set(err, SOREX_IO, "an earlier write to the store failed; close it and start again");
+    TRY(undo_allowed(store, err));
 
     struct db_value tip_value = {0}, below_value = {0};
     struct entry_record tip, below;

@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "store/commitment.h"
+#include "store/fault.h"
 #include "store/internal.h"
 
 #define PRUNE_BUDGET_MIN 4096u
@@ -411,7 +412,7 @@ static uint32_t horizon_of(const struct store *store)
 static enum sorex_status group_batch(struct store *store, struct head *head, struct sorex_error *err)
 {
     struct group *group = &store->group;
-    uint64_t budget = 2 * (uint64_t)group->dirty.count + PRUNE_BUDGET_MIN;
+    uint64_t budget = 2 * (uint64_t)group->dirty.count + store_fault_prune_budget_get(PRUNE_BUDGET_MIN);
     db_batch_clear(store->batch);
     head->horizon = horizon_of(store);
     TRY(prune_history(store, head, group->entries[0].entry.height, budget, err));
