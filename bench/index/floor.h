@@ -1,6 +1,5 @@
-/* The floor: an indexer guest in a bare Wasmtime loop (pooling, nothing metered), with a hash map for its state and
- * nothing else: no store, no checks, no commitment. What no engine that runs this guest on Wasmtime can be faster than.
- */
+/* The floor: an indexer guest in a bare Wasmtime loop (pooling, nothing metered), with a hash map for its state: no
+ * store, no checks, no commitment. No engine that runs this guest on Wasmtime can be faster. */
 #ifndef BENCH_INDEX_FLOOR_H
 #define BENCH_INDEX_FLOOR_H
 

@@ -1,8 +1,8 @@
 /* Indexer for measuring: does what the block says. Block = mode u32le, count u32le, seed u32le.
  *
  *   mode 0  puts `count` keys of 32 bytes that depend on the seed, each with a value of 32 bytes
- *   mode 1  reads `count` of KEYS such keys (of seed 0), chosen by the seed, and puts each with its first number one
- * higher mode 2  reads one key `count` times */
+ *   mode 1  reads `count` of KEYS such keys (of seed 0), chosen by the seed; puts each with its first number one higher
+ *   mode 2  reads one key `count` times */
 #include "sorex/indexer.h"
 
 #define KEYS 100000

@@ -1,8 +1,9 @@
 /* Transform: the table `balances`, one row a script, from the view `changed` of the indexer guests/utxo.
  *
- *   key   the script in hex; longer than 256 bytes: "sha256:" and the script's SHA-256, so that the key fits any
- * database's index; "empty" for the empty script, since a key must not be empty row   {"script": hex, "kind": "p2pk" |
- * "p2pkh" | "p2sh" | "p2wpkh" | "p2wsh" | "p2tr" | "other", "balance": satoshis}
+ *   key   the script in hex; when it is longer than 256 bytes: "sha256:" and the script's SHA-256, so that the key fits
+ *         any database's index; "empty" for the empty script, since a key must not be empty
+ *   row   {"kind": "p2pk" | "p2pkh" | "p2sh" | "p2wpkh" | "p2wsh" | "p2tr" | "other", "balance": satoshis},
+ *         with "script": hex in front when the key is only its hash
  *
  * A script's first satoshi makes the row, its last one's leaving deletes it. */
 #include "sorex/sha256.h"
@@ -51,8 +52,10 @@ static void row(struct sx_json *json, const char *image, struct sx_bytes script,
 {
     sx_json_name(json, image);
     sx_json_begin(json, '{');
-    sx_json_name(json, "script");
-    sx_json_hex(json, script);
+    if (script.len > KEY_SCRIPT_BYTES_MAX) {
+        sx_json_name(json, "script");
+        sx_json_hex(json, script);
+    }
     sx_json_name(json, "kind");
     sx_json_text(json, kind(script));
     sx_json_name(json, "balance");

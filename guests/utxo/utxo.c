@@ -12,13 +12,13 @@
  *
  * Rules, which are those of a node's set of unspent outputs:
  * - The genesis block's output cannot be spent: it is left out. So are outputs that begin with OP_RETURN or whose
- * script is longer than 10,000 bytes.
+ *   script is longer than 10,000 bytes.
  * - Reads see the state before the block, so outputs that are made and spent inside the block never reach the state.
  * - Two early coinbases have the txid of an older one whose output was still unspent (BIP 30: heights 91,842 and
- * 91,880). The new output takes the older one's place; its value is lost. Only coinbases can repeat, so only they are
- * looked up.
+ *   91,880). The new output takes the older one's place; its value is lost. Only coinbases can repeat, so only they
+ *   are looked up.
  * - A spend of an output that was never seen (an index that begins in the middle of a chain) is counted and otherwise
- * ignored. */
+ *   ignored. */
 #include "sorex/bitcoin.h"
 #include "sorex/indexer.h"
 #include "sorex/map.h"

@@ -1,5 +1,4 @@
-/* The C SDK, compiled natively: hashes against OpenSSL, blocks against their own Merkle roots, JSON against the reader.
- */
+/* The C SDK, compiled natively: hashes against OpenSSL, blocks against their Merkle roots, JSON against the reader. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>

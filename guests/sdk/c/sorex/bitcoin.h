@@ -1,11 +1,12 @@
-/* A Bitcoin block, read where it lies. Source: Bitcoin protocol, "Block Headers", "Transactions"; BIP 141, BIP 144
- * (witness).
+/* A Bitcoin block, read where it lies. Source: Bitcoin protocol, "Block Headers", "Transactions"; BIP 141, BIP 144.
  *
  *   block  = header (80 bytes), CompactSize n, n transactions
  *   header = version u32, parent 32, merkle root 32, time u32, bits u32, nonce u32
- *   tx     = version u32, [00 01 when there are witnesses], CompactSize, inputs, CompactSize, outputs, [witnesses],
- * lock time u32 input  = txid 32, output number u32 (together the outpoint), CompactSize script, sequence u32 output =
- * value u64, CompactSize script The txid is the double SHA-256 of the transaction without the parts in brackets. */
+ *   tx     = version u32, [00 01], CompactSize n, n inputs, CompactSize m, m outputs, [n witnesses], lock time u32
+ *   input  = txid 32, output number u32 (together the outpoint), CompactSize length, script, sequence u32
+ *   output = value u64, CompactSize length, script
+ *
+ * What stands in brackets is there when the transaction has witnesses. The txid is the double SHA-256 of the rest. */
 #ifndef SOREX_SDK_BITCOIN_H
 #define SOREX_SDK_BITCOIN_H
 

@@ -1,9 +1,8 @@
 /* Bytes, memory and numbers for guests without libc.
  *
  * Memory is taken by moving a pointer up from the end of the data and growing the module's memory when it runs out.
- * Nothing is freed: the instance lives for one entry. A buffer that is the last thing on the heap grows where it
- * stands. The headers that need no host (this one, map.h, sha256.h, bitcoin.h, json.h) also compile natively, for
- * tests. */
+ * Nothing is freed: the instance lives for one entry. A buffer that is the last thing on the heap grows in place.
+ * The headers that need no host (this one, map.h, sha256.h, bitcoin.h, json.h) also compile natively, for tests. */
 #ifndef SOREX_SDK_BYTES_H
 #define SOREX_SDK_BYTES_H
 

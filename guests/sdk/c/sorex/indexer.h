@@ -6,8 +6,8 @@
  *     SOREX_VIEW("count", view_count)
  *
  * sx_get answers as of the block before, whatever was put since; in a view, as of the view's height. An absent key and
- * an empty value look alike (len 0), and there is no delete: put an empty value instead. Pointers that cross the border
- * point at the data, with the length in the four bytes in front. */
+ * an empty value look alike (len 0), and there is no delete: put an empty value instead.
+ * Pointers that cross the border point at the data, with the length in the four bytes in front. */
 #ifndef SOREX_SDK_INDEXER_H
 #define SOREX_SDK_INDEXER_H
 
