@@ -50,7 +50,6 @@ struct sink_type {
     const char *name;           /* "console", "file", "postgres", "memory" */
     const char *summary;
     const struct option *options;
-    size_t settings_size;       /* of the struct that options fill in: what the caller allocates, zeroed */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);

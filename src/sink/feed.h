@@ -1,0 +1,43 @@
+/* The outbox as batches: apply records as they are, undo records as inverse changes in reverse order.
+ *
+ * A batch ends at a clean place only: every record up to its cursor is either delivered or undone by a record that is
+ * also up to the cursor. With finality N a record of height h is held back until a record of height h + N or more
+ * follows on its branch, or the whole outbox has been looked at and the tip is at least h + N. An undo of a held record
+ * takes it away again, and the cursor steps over both at once. An undo of a delivered record is always delivered.
+ *
+ * One thread, the runner's. */
+#ifndef SOREX_SINK_FEED_H
+#define SOREX_SINK_FEED_H
+
+#include "sink/sink.h"
+#include "store/store.h"
+
+struct feed;
+
+struct feed_options {
+    uint32_t changes_max; /* a batch ends after the record that reaches this */
+    uint64_t bytes_max;   /* ... or this much JSON text */
+    uint32_t finality;
+};
+
+/* store: borrowed. */
+enum sorex_status feed_new(struct store *store, const struct feed_options *options, struct feed **out,
+                           struct sorex_error *err);
+void feed_free(struct feed *feed);
+
+/* Continues after this sequence; forgets what was held back. */
+void feed_seek(struct feed *feed, uint64_t sequence);
+
+/* The next batch. *out_moved is false when there is nothing to do up to `head`, with the tip as it is; then *out is not
+ * set. A batch without changes moves the cursor only.
+ *
+ * head       the durable head; read it after the tip was.
+ * tip        of the pipeline, or SOREX_HEIGHT_NONE when unknown; only finality asks for it.
+ * Ownership: *out borrows from the feed until its next call.
+ * Errors:    SOREX_GONE: a record is not retained any more; SOREX_CORRUPT; SOREX_IO, SOREX_NOMEM. */
+enum sorex_status feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct sink_batch *out, bool *out_moved,
+                            struct sorex_error *err);
+/* Height of the last record that the batch holds or steps over. */
+uint32_t feed_height(const struct feed *feed);
+
+#endif

@@ -1,0 +1,15 @@
+/* Changes to a file of JSON lines, exactly once. Format and crash rules: docs/formats/sink-file.md. */
+#ifndef SOREX_SINK_FILE_H
+#define SOREX_SINK_FILE_H
+
+#include "sink/sink.h"
+
+struct file_settings {
+    char *path;
+    bool append;
+    bool fsync;
+};
+
+extern const struct sink_type sink_file;
+
+#endif

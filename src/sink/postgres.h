@@ -1,0 +1,22 @@
+/* Changes to PostgreSQL, exactly once: rows and cursor in one transaction. docs/sinks.md says what becomes of a change.
+ */
+#ifndef SOREX_SINK_POSTGRES_H
+#define SOREX_SINK_POSTGRES_H
+
+#include "config/node.h"
+#include "sink/sink.h"
+
+enum postgres_mode { POSTGRES_TABLES, POSTGRES_LOG };
+
+struct postgres_settings {
+    char *url;
+    char *schema;
+    int mode; /* enum postgres_mode */
+    char *log_table;
+    bool create_tables;
+    const struct config_node *tables;
+};
+
+extern const struct sink_type sink_postgres;
+
+#endif

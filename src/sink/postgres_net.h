@@ -1,0 +1,37 @@
+/* A batch netted out: per table and row the one image that is left, or its removal. Order within a batch is gone after
+ * that, which is right because the batch is one transaction. One thread, the sink's. */
+#ifndef SOREX_SINK_POSTGRES_NET_H
+#define SOREX_SINK_POSTGRES_NET_H
+
+#include "base/arena.h"
+#include "sink/postgres_columns.h"
+#include "sink/sink.h"
+
+struct net_row {
+    struct postgres_table *table;
+    const struct sink_change *change; /* the last one of this row */
+    struct bytes identity;            /* the change's key, or the key columns' values, length-prefixed */
+    struct bytes image;               /* what the row becomes; when upsert is false, an image with the key columns */
+    bool upsert;                      /* false: the row is removed */
+    bool fresh;                       /* the batch's first change of this row was its creation */
+    uint64_t hash;
+};
+
+struct net {
+    struct arena arena; /* identities */
+    struct net_row *rows;
+    size_t count, cap;
+    uint32_t *slots;   /* open addressing over rows: index + 1, or 0 */
+    size_t slot_count; /* a power of two */
+    struct json_parser *parser;
+};
+
+enum sorex_status net_init(struct net *net, struct sorex_error *err);
+void net_deinit(struct net *net);
+/* Empties it for a batch of `changes`. */
+enum sorex_status net_begin(struct net *net, size_t changes, struct sorex_error *err);
+/* Adds a change, in order. Errors: SOREX_INVALID: a key column has no value in an image. */
+enum sorex_status net_add(struct net *net, struct postgres_table *table, const struct sink_change *change,
+                          struct sorex_error *err);
+
+#endif

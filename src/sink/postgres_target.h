@@ -1,0 +1,60 @@
+/* What the files of the PostgreSQL sink share. Private to them. */
+#ifndef SOREX_SINK_POSTGRES_TARGET_H
+#define SOREX_SINK_POSTGRES_TARGET_H
+
+#include "sink/postgres.h"
+#include "sink/postgres_columns.h"
+#include "sink/postgres_net.h"
+#include "sink/postgres_session.h"
+
+struct postgres {
+    struct sink sink;
+    struct postgres_session session;
+    char *pipeline, *name, *schema, *log_table;
+    bool log;
+    bool create;                      /* DDL is allowed */
+    const struct config_node *config; /* the `tables` mapping; borrowed from the settings, or NULL */
+    struct sink_cursor at;            /* what the cursor row must hold for a batch to be applied */
+    uint64_t log_checked;             /* session in which the log table was seen, 0 = none */
+
+    struct json_parser *parser;
+    struct buf out; /* rows on their way into a COPY */
+    struct postgres_table **tables;
+    size_t table_count;
+    struct net net;
+
+    bool misfit;   /* the last attempt met a value that the table does not take yet */
+    bool named;    /* the last error names its row already */
+    bool in_rows;  /* the last attempt failed while it wrote rows, or later */
+    bool collided; /* ... in a plain COPY */
+};
+
+/* Rows of a batch, to find the one that fails. */
+struct postgres_scope {
+    const struct postgres_table *table; /* NULL in the log mode */
+    size_t from, to;
+};
+
+/* Starts the transaction and locks the cursor row.
+ * Errors: SOREX_AGAIN also when the row is not what this sink left there: somebody else writes. */
+enum sorex_status postgres_begin(struct postgres *pg, struct sorex_error *err);
+
+/* Nets the batch out into pg->net and the tables' rows; the connection is open. Errors: SOREX_INVALID naming the row.
+ */
+enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
+/* Writes what was prepared in the open transaction; scope NULL: all of it.
+ * fit: first make the tables fit the values; without it a value that does not fit sets pg->misfit. */
+enum sorex_status postgres_tables_write(struct postgres *pg, const struct postgres_scope *scope, bool fit,
+                                        struct sorex_error *err);
+/* Forgets what the catalog said. */
+void postgres_tables_forget(struct postgres *pg);
+
+enum sorex_status postgres_log_write(struct postgres *pg, const struct sink_batch *batch, size_t from, size_t to,
+                                     struct sorex_error *err);
+
+/* Puts program, table, key and height in front of the error's text. */
+enum sorex_status postgres_row_name(struct postgres *pg, const struct sink_change *change, struct sorex_error *err);
+/* SCHEMA.NAME, quoted; malloc'ed. */
+enum sorex_status postgres_qualified(struct postgres *pg, const char *name, char **out, struct sorex_error *err);
+
+#endif
