@@ -29,6 +29,12 @@ endfunction()
 #   One cmocka program that is one ctest test, run in a process of its own with a timeout.
 function(sorex_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS;ARGS" ${ARGN})
+  foreach(src IN LISTS T_SOURCES) # TODO(lead): also drop this
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${src} AND NOT EXISTS ${src})
+      message(WARNING "missing ${src}")
+      return()
+    endif()
+  endforeach()
   add_executable(${name} ${T_SOURCES})
   target_link_libraries(${name} PRIVATE sorex_warnings sorex_hardening cmocka ${T_LIBS})
   foreach(dep IN LISTS T_ROOMS)
