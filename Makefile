@@ -34,7 +34,7 @@ run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the lar
 check: deps test-deps ## builds and runs all tests, plain and with AddressSanitizer and UndefinedBehaviorSanitizer
 	@JOBS=$(JOBS) scripts/check.sh dev asan
 
-bench: deps test-deps ## builds the benchmarks and runs them: figures on standard output, JSON in build/bench
+bench: deps test-deps ## builds the benchmarks, runs them and makes docs/PERFORMANCE.md
 	cmake --preset release -B build/bench -D SOREX_TESTS=OFF -D SOREX_BENCH=ON
 	cmake --build build/bench -j $(JOBS)
 	cmake --build build/bench --target bench
