@@ -1,0 +1,17 @@
+# Builds utxo and balances from a copy of guests/ in another folder, with other names around them; fails unless the bytes are those
+# in BUILT.
+string(REPLACE "|" ";" CFLAGS "${CFLAGS}")
+string(REPLACE "|" ";" LDFLAGS "${LDFLAGS}")
+file(REMOVE_RECURSE ${SCRATCH})
+file(COPY ${GUESTS}/sdk ${GUESTS}/utxo ${GUESTS}/balances DESTINATION ${SCRATCH}/a/deeper/folder)
+list(TRANSFORM CFLAGS REPLACE "${GUESTS}" "${SCRATCH}/a/deeper/folder")
+foreach(guest utxo balances)
+  set(object ${SCRATCH}/another-name.o)
+  execute_process(COMMAND ${CLANG} ${CFLAGS} -c ${SCRATCH}/a/deeper/folder/${guest}/${guest}.c -o ${object} COMMAND_ERROR_IS_FATAL ANY)
+  execute_process(COMMAND ${LD} ${LDFLAGS} ${object} -o ${SCRATCH}/${guest}.wasm COMMAND_ERROR_IS_FATAL ANY)
+  file(SHA256 ${SCRATCH}/${guest}.wasm here)
+  file(SHA256 ${BUILT}/${guest}.wasm there)
+  if(NOT here STREQUAL there)
+    message(FATAL_ERROR "${guest}.wasm: ${here} here, ${there} in the build")
+  endif()
+endforeach()
