@@ -38,7 +38,7 @@ struct indexer_result {
  *            SOREX_STOPPED the stop function said so.
  *            SOREX_FATAL   no fresh instance could be made ("Failed to refresh memory after block execution: ...").
  *            what state->get or writes->put returned.
- * Thread:    one call at a time per indexer for run; views may run beside it. */
+ * Thread:    any; views and previews may run beside it. */
 enum sorex_status indexer_run(struct indexer *indexer, uint32_t height, struct bytes block, const struct state_reader *state,
                               const struct state_writer *writes, struct indexer_result *out_result, struct sorex_error *err);
 
