@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "bench/harness.h"
@@ -75,17 +76,36 @@ void lab_close(struct lab *lab)
     lab_remove(lab->dir);
 }
 
+static uint64_t lab_clock(const struct lab *lab) { return lab->profile != NULL ? clock_ns() : 0; }
+
+/* Adds the time since *start to *sum and starts anew. */
+static void lab_lap(const struct lab *lab, uint64_t *start, uint64_t *sum)
+{
+    uint64_t now = clock_ns();
+    if (lab->profile != NULL)
+        *sum += now - *start;
+    *start = now;
+}
+
 static enum sorex_status lab_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
                                  struct sorex_error *err)
 {
     struct lab *lab = user_data;
-    return store_get(lab->store, lab->space, key, out_value, out_found, err);
+    uint64_t start = lab_clock(lab);
+    enum sorex_status status = store_get(lab->store, lab->space, key, out_value, out_found, err);
+    if (lab->profile != NULL)
+        lab->profile->get_ns += clock_ns() - start;
+    return status;
 }
 
 static enum sorex_status lab_put(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
 {
     struct lab *lab = user_data;
-    return store_put(lab->store, lab->space, key, value, err);
+    uint64_t start = lab_clock(lab);
+    enum sorex_status status = store_put(lab->store, lab->space, key, value, err);
+    if (lab->profile != NULL)
+        lab->profile->put_ns += clock_ns() - start;
+    return status;
 }
 
 static enum sorex_status lab_del(void *user_data, struct bytes key, struct sorex_error *err)
@@ -102,9 +122,14 @@ void lab_add(struct lab *lab, struct bytes block)
     struct indexer_result result;
     lab->next.payload = block;
     sha256_once(bytes_of(&lab->next.height, sizeof lab->next.height), lab->next.hash);
+    struct lab_profile ignored = {0}, *profile = lab->profile != NULL ? lab->profile : &ignored;
+    uint64_t start = clock_ns();
     must(store_begin(lab->store, &lab->next, &err), "begin", &err);
+    lab_lap(lab, &start, &profile->begin_ns);
     must(indexer_run(lab->indexer, lab->next.height, block, &reader, &writer, &result, &err), "run", &err);
+    lab_lap(lab, &start, &profile->run_ns);
     must(store_commit(lab->store, false, &err), "commit", &err);
+    lab_lap(lab, &start, &profile->commit_ns);
     memcpy(lab->next.parent, lab->next.hash, HASH_BYTES);
     lab->next.height++;
 }
@@ -112,7 +137,10 @@ void lab_add(struct lab *lab, struct bytes block)
 void lab_flush(struct lab *lab)
 {
     struct sorex_error err = {0};
+    uint64_t start = clock_ns();
     must(store_flush(lab->store, &err), "flush", &err);
+    if (lab->profile != NULL)
+        lab->profile->flush_ns += clock_ns() - start;
 }
 
 static uint64_t disk_bytes; /* nftw takes no user data */

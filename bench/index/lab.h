@@ -6,12 +6,18 @@
 #include "guest/indexer.h"
 #include "store/store.h"
 
+/* Where the time of an entry went. */
+struct lab_profile {
+    uint64_t begin_ns, run_ns, get_ns, put_ns, commit_ns, flush_ns; /* get and put are within run */
+};
+
 struct lab {
     struct indexer *indexer; /* borrowed */
     struct store *store;
     struct store_space space;
     struct entry next; /* height and parent of the next entry */
     char dir[64];
+    struct lab_profile *profile; /* NULL: the clock is left alone */
 };
 
 /* Reads a file below the source tree (base = SOREX_SOURCE_DIR) or of the guests (SOREX_GUESTS). */
