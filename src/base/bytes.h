@@ -19,7 +19,8 @@ struct bytes {
 
 static inline struct bytes bytes_of(const void *data, size_t len)
 {
-    return (struct bytes){(const uint8_t *)data, len};
+    struct bytes bytes = {(const uint8_t *)data, len};
+    return bytes;
 }
 
 /* A view of a NUL-terminated string, without the NUL. */

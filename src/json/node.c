@@ -1,0 +1,56 @@
+/* Walking a parsed document. */
+#include "base/limits.h"
+#include "json/json.h"
+
+const struct json_node *json_first(const struct json_doc *doc, const struct json_node *node)
+{
+    return node->first == 0 ? NULL : &doc->nodes[node->first];
+}
+
+const struct json_node *json_next(const struct json_doc *doc, const struct json_node *node)
+{
+    return node->next == 0 ? NULL : &doc->nodes[node->next];
+}
+
+const struct json_node *json_member(const struct json_doc *doc, const struct json_node *node, const char *name)
+{
+    if (node == NULL || node->kind != JSON_OBJECT)
+        return NULL;
+    const struct json_node *member = json_first(doc, node);
+    while (member != NULL && !bytes_is(member->key, name))
+        member = json_next(doc, member);
+    return member;
+}
+
+static bool digits_u64(struct bytes text, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (text.len == 0)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        if (digit > 9 || value > (UINT64_MAX - digit) / 10)
+            return false;
+        value = value * 10 + digit;
+    }
+    *out = value;
+    return true;
+}
+
+bool json_u64(const struct json_node *node, uint64_t *out)
+{
+    return node != NULL && node->kind == JSON_NUMBER && digits_u64(node->text, out);
+}
+
+bool json_i64(const struct json_node *node, int64_t *out)
+{
+    uint64_t value;
+    if (node == NULL || node->kind != JSON_NUMBER)
+        return false;
+    bool negative = node->text.len != 0 && node->text.data[0] == '-';
+    struct bytes digits = negative ? bytes_of(node->text.data + 1, node->text.len - 1) : node->text;
+    if (!digits_u64(digits, &value) || value > (uint64_t)INT64_MAX + negative)
+        return false;
+    *out = negative ? (int64_t)(0 - value) : (int64_t)value;
+    return true;
+}

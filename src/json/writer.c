@@ -1,0 +1,247 @@
+#include "json/writer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "base/hex.h"
+
+/* Bits of an open level. */
+#define LEVEL_ARRAY 1u
+#define LEVEL_FILLED 2u
+#define LEVEL_NAMED 4u
+
+void json_writer_init(struct json_writer *w, struct buf *out, bool pretty, struct sorex_error *err)
+{
+    *w = (struct json_writer){.out = out, .err = err, .status = SOREX_OK, .pretty = pretty};
+}
+
+static void put(struct json_writer *w, struct bytes text)
+{
+    if (w->status == SOREX_OK)
+        w->status = buf_append(w->out, text, w->err);
+}
+
+static void put_z(struct json_writer *w, const char *text)
+{
+    put(w, bytes_str(text));
+}
+
+static void newline(struct json_writer *w)
+{
+    if (!w->pretty)
+        return;
+    put_z(w, "\n");
+    for (unsigned i = 0; i < w->depth; i++)
+        put_z(w, "  ");
+}
+
+/* Comma and line break in front of a name, or of an element of an array. */
+static void element_begin(struct json_writer *w)
+{
+    if (w->depth == 0)
+        return;
+    uint8_t *level = &w->levels[w->depth - 1];
+    if ((*level & LEVEL_NAMED) != 0) { /* the value of a member: its name did it */
+        *level &= (uint8_t)~LEVEL_NAMED;
+        return;
+    }
+    CHECK((*level & LEVEL_ARRAY) != 0); /* a member wants json_name first */
+    if ((*level & LEVEL_FILLED) != 0)
+        put_z(w, ",");
+    *level |= LEVEL_FILLED;
+    newline(w);
+}
+
+static void level_begin(struct json_writer *w, const char *bracket, uint8_t bits)
+{
+    element_begin(w);
+    put_z(w, bracket);
+    if (w->depth == SOREX_JSON_DEPTH_MAX) {
+        if (w->status == SOREX_OK)
+            w->status = sorex_error_set(w->err, SOREX_LIMIT, "JSON nested deeper than %d", SOREX_JSON_DEPTH_MAX);
+        return;
+    }
+    w->levels[w->depth++] = bits;
+}
+
+static void level_end(struct json_writer *w, const char *bracket, uint8_t kind)
+{
+    if (w->status != SOREX_OK)
+        return;
+    CHECK(w->depth > 0 && (w->levels[w->depth - 1] & LEVEL_ARRAY) == kind && (w->levels[w->depth - 1] & LEVEL_NAMED) == 0);
+    bool filled = (w->levels[--w->depth] & LEVEL_FILLED) != 0;
+    if (filled)
+        newline(w);
+    put_z(w, bracket);
+}
+
+void json_object_begin(struct json_writer *w) { level_begin(w, "{", 0); }
+void json_object_end(struct json_writer *w) { level_end(w, "}", 0); }
+void json_array_begin(struct json_writer *w) { level_begin(w, "[", LEVEL_ARRAY); }
+void json_array_end(struct json_writer *w) { level_end(w, "]", LEVEL_ARRAY); }
+
+/* Length of the valid UTF-8 sequence at p, or 0. (Unicode 15, table 3-7.) */
+static size_t utf8_length(const uint8_t *p, size_t left)
+{
+    if (p[0] < 0x80)
+        return 1;
+    size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
+    if (n == 0 || left < n)
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((p[i] & 0xc0) != 0x80)
+            return 0;
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+static void escape_put(struct json_writer *w, uint8_t c)
+{
+    static const char digits[] = "0123456789abcdef";
+    char text[7] = {'\\', 0};
+    switch (c) {
+    case '"':
+    case '\\':
+        text[1] = (char)c;
+        break;
+    case '\b':
+        text[1] = 'b';
+        break;
+    case '\f':
+        text[1] = 'f';
+        break;
+    case '\n':
+        text[1] = 'n';
+        break;
+    case '\r':
+        text[1] = 'r';
+        break;
+    case '\t':
+        text[1] = 't';
+        break;
+    default:
+        memcpy(text + 1, "u00", 3);
+        text[4] = digits[c >> 4];
+        text[5] = digits[c & 15];
+        break;
+    }
+    put_z(w, text);
+}
+
+static void quoted_put(struct json_writer *w, struct bytes text)
+{
+    put_z(w, "\"");
+    size_t start = 0, i = 0;
+    while (i < text.len) {
+        uint8_t c = text.data[i];
+        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
+            i++;
+            continue;
+        }
+        size_t n = utf8_length(text.data + i, text.len - i);
+        if (n > 1) {
+            i += n;
+            continue;
+        }
+        put(w, bytes_of(text.data + start, i - start));
+        if (n == 1)
+            escape_put(w, c);
+        else
+            put_z(w, "\xef\xbf\xbd"); /* U+FFFD for each byte that fits nowhere */
+        start = ++i;
+    }
+    if (start < text.len)
+        put(w, bytes_of(text.data + start, text.len - start));
+    put_z(w, "\"");
+}
+
+void json_name_bytes(struct json_writer *w, struct bytes name)
+{
+    if (w->status != SOREX_OK)
+        return;
+    CHECK(w->depth > 0 && (w->levels[w->depth - 1] & (LEVEL_ARRAY | LEVEL_NAMED)) == 0);
+    uint8_t *level = &w->levels[w->depth - 1];
+    if ((*level & LEVEL_FILLED) != 0)
+        put_z(w, ",");
+    *level |= LEVEL_FILLED | LEVEL_NAMED;
+    newline(w);
+    quoted_put(w, name);
+    put_z(w, w->pretty ? ": " : ":");
+}
+
+void json_name(struct json_writer *w, const char *name) { json_name_bytes(w, bytes_str(name)); }
+
+void json_string(struct json_writer *w, struct bytes text)
+{
+    if (w->status != SOREX_OK)
+        return;
+    element_begin(w);
+    quoted_put(w, text);
+}
+
+void json_string_z(struct json_writer *w, const char *text) { json_string(w, bytes_str(text)); }
+
+void json_raw(struct json_writer *w, struct bytes text)
+{
+    if (w->status != SOREX_OK)
+        return;
+    element_begin(w);
+    put(w, text);
+}
+
+void json_uint(struct json_writer *w, uint64_t value)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    json_raw(w, bytes_str(text));
+}
+
+void json_int(struct json_writer *w, int64_t value)
+{
+    char text[24];
+    (void)snprintf(text, sizeof text, "%lld", (long long)value);
+    json_raw(w, bytes_str(text));
+}
+
+void json_double(struct json_writer *w, double value)
+{
+    char text[40] = "null"; /* JSON has no infinities and no NaN */
+    if (isfinite(value))
+        for (int precision = 1; precision <= 17; precision++) {
+            (void)snprintf(text, sizeof text, "%.*g", precision, value);
+            if (!(strtod(text, NULL) < value) && !(strtod(text, NULL) > value))
+                break;
+        }
+    json_raw(w, bytes_str(text));
+}
+
+void json_bool(struct json_writer *w, bool value) { json_raw(w, bytes_str(value ? "true" : "false")); }
+void json_null(struct json_writer *w) { json_raw(w, bytes_str("null")); }
+
+void json_hex(struct json_writer *w, struct bytes bytes)
+{
+    if (w->status != SOREX_OK)
+        return;
+    element_begin(w);
+    put_z(w, "\"");
+    if (w->status == SOREX_OK)
+        w->status = buf_append_hex(w->out, bytes, w->err);
+    put_z(w, "\"");
+}
+
+void json_hash_display(struct json_writer *w, const uint8_t hash[32])
+{
+    char text[HASH_HEX_SIZE];
+    hash_display(hash, text);
+    json_string_z(w, text);
+}
+
+enum sorex_status json_writer_finish(struct json_writer *w)
+{
+    CHECK(w->status != SOREX_OK || w->depth == 0);
+    return w->status;
+}
