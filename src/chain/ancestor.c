@@ -31,7 +31,7 @@ static enum sorex_status compare(struct source *source, const struct chain_optio
         return status;
     status = source->type->hash_at(source, height, theirs, err);
     if (status == SOREX_GONE)
-        return sorex_error_set(err, SOREX_AGAIN, "the source's chain changed while it was compared with ours");
+        return sorex_error_set(err, SOREX_GONE, "the source's chain changed while it was compared with ours");
     *out = memcmp(theirs, out_hash, HASH_BYTES) == 0 ? SAME : DIFFERENT;
     return status;
 }

@@ -15,7 +15,8 @@ enum sorex_status ancestor_own_hash(const struct chain_options *options, uint32_
                                     struct sorex_error *err);
 
 /* Looks at heights from `from` down to options->start_height; about 2 log2(depth) hashes are asked of the source.
- * Errors: SOREX_AGAIN the source's chain became shorter meanwhile; what own_hash and the source return otherwise. */
+ * Errors: SOREX_GONE the source's chain became shorter meanwhile; SOREX_AGAIN `from` is not retained; what own_hash and
+ * the source return otherwise. */
 enum sorex_status ancestor_find(struct source *source, const struct chain_options *options, uint32_t from,
                                 struct ancestor *out, struct sorex_error *err);
 

@@ -26,8 +26,8 @@
 #define FETCH_THREADS 4
 #define POLL_MS 500
 #define WAIT_SLICE_MS 100 /* of a source's own wait, which a wake does not end */
-#define RETRY_BASE_MS 200
-#define RETRY_MAX_MS 10000
+#define RETRY_MS 200
+#define RETRY_FACTOR_MAX 50
 #define TIP_REFRESH_MS 10000 /* while far behind: only for progress reports */
 #define NEAR_TIP 6
 #define SEARCHES_MAX 5 /* of an ancestor while the source's tip keeps changing */
@@ -70,6 +70,8 @@ enum sorex_status chain_new(struct source *source, const struct chain_options *o
     chain->options = *options;
     if (chain->options.poll_ms == 0)
         chain->options.poll_ms = POLL_MS;
+    if (chain->options.retry_ms == 0)
+        chain->options.retry_ms = RETRY_MS;
     chain->position.height = position_height;
     if (position_height != SOREX_HEIGHT_NONE)
         memcpy(chain->position.hash, position_hash, HASH_BYTES);
@@ -142,7 +144,8 @@ static enum sorex_status retry_later(struct chain *chain, enum sorex_status stat
     bool waits = status == SOREX_AGAIN || status == SOREX_GONE || status == SOREX_CORRUPT || status == SOREX_BUSY;
     if (!waits)
         return status;
-    uint64_t delay = backoff_ms(chain->attempt++, RETRY_BASE_MS, RETRY_MAX_MS, &chain->seed);
+    uint64_t first = chain->options.retry_ms;
+    uint64_t delay = backoff_ms(chain->attempt++, first, first * RETRY_FACTOR_MAX, &chain->seed);
     snprintf(chain->trouble, sizeof chain->trouble, "%.200s, retrying in %llu.%llu s (attempt %u)", err->text,
              (unsigned long long)(delay / 1000), (unsigned long long)(delay % 1000 / 100), chain->attempt);
     chain->retry_ms = clock_ms() + delay;
@@ -265,7 +268,7 @@ static enum sorex_status search(struct chain *chain, struct ancestor *out, struc
             return sorex_error_set(err, SOREX_AGAIN, "source is behind: its tip is %u, our first entry is %u",
                                    before.height, chain->options.start_height);
         enum sorex_status status = ancestor_find(chain->source, &chain->options, from, out, err);
-        if (status != SOREX_OK && status != SOREX_AGAIN)
+        if (status != SOREX_OK && status != SOREX_GONE)
             return status;
         TRY(ask_tip_inside(chain, err));
         if (status == SOREX_OK && memcmp(before.hash, chain->tip.hash, HASH_BYTES) == 0)

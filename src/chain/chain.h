@@ -13,6 +13,7 @@ struct chain_options {
     uint64_t read_ahead_bytes; /* 0 = 64 MiB */
     uint32_t fetch_threads;    /* requests in flight; 0 = 4 */
     uint32_t poll_ms;          /* at the tip; 0 = 500 */
+    uint32_t retry_ms;         /* first pause after a failure, doubled up to 50 times it; 0 = 200 */
     uint64_t seed;             /* of back-off jitter */
     const uint8_t
         *network; /* HASH_BYTES: hash at height 0 that the store belongs to; NULL when unknown. Borrowed for the call */
