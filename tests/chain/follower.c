@@ -110,6 +110,8 @@ static void on_undo(struct follower *follower, const struct chain_event *event)
 static void on_idle(struct follower *follower, const struct chain_event *event)
 {
     char line[sizeof event->waiting + 8];
+    if (strncmp(event->waiting, "waiting for block", 17) == 0)
+        return; /* a matter of how fast the machine is */
     (void)snprintf(line, sizeof line, "idle %s", event->waiting);
     char *cut = strstr(line, ", retrying");
     if (cut != NULL)

@@ -11,7 +11,7 @@
 
 #include "follower.h"
 
-#define SCRIPTS 60
+#define SCRIPTS 100
 #define STEPS 25
 
 static uint64_t seed;
@@ -60,6 +60,18 @@ static void disturb(struct follower *f)
     }
 }
 
+/* Up to `events` of them, or until there is nothing to do. */
+static void take_some(struct follower *f, uint32_t events, uint64_t first)
+{
+    for (uint32_t i = 0; i < events; i++) {
+        struct chain_event event;
+        if (follower_take(f, &event, 1) != SOREX_OK)
+            fail_msg("seed %llu: %s", (unsigned long long)first, f->error.text);
+        if (event.kind == CHAIN_IDLE && strcmp(event.waiting, "at the tip") == 0)
+            return;
+    }
+}
+
 static void converges(void **state)
 {
     (void)state;
@@ -72,11 +84,7 @@ static void converges(void **state)
         follower_start(&f);
         for (uint32_t step = 0; step < STEPS; step++) {
             disturb(&f);
-            for (uint32_t i = draw(60); i > 0; i--) {
-                struct chain_event event;
-                if (follower_take(&f, &event, 2) != SOREX_OK)
-                    fail_msg("seed %llu: %s", (unsigned long long)first, f.error.text);
-            }
+            take_some(&f, draw(60), first);
         }
         for (int call = 0; call < MEMORY_CALLS; call++)
             memory_fail(f.source, (enum memory_call)call, 0, 0, SOREX_OK, "");
