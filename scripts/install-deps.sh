@@ -64,7 +64,7 @@ packages_install() {
     # The lists may be old or absent; what was half installed when a run was interrupted is finished first.
     if ! { $sudo dpkg --configure -a && $sudo apt-get update && $sudo apt-get install -y --no-install-recommends "$@"; } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        die "apt-get failed (whole log: $log); is the network there, and is the archive Debian 12 or later?"
+        die "apt-get failed (whole log: $log); is the network there? Debian 12 with its security archive (bookworm-security) has all of it"
     fi
 }
 
@@ -131,7 +131,7 @@ wasmtime_build() {
         packages_install rustc-web cargo-web
         cargo=$(cargo_find)
     fi
-    [ -n "$cargo" ] || die "Rust 1.$rust_minor_min or later is needed to build Wasmtime: install it with rustup, or Debian's rustc-web and cargo-web"
+    [ -n "$cargo" ] || die "Rust 1.$rust_minor_min or later is needed to build Wasmtime: install it with rustup, or Debian's rustc-web and cargo-web (1.96, from bookworm-security)"
     # A cargo by its full name must not pick an older rustc from the path.
     [ "$cargo" = /usr/bin/cargo ] && export RUSTC=/usr/bin/rustc
     say "building Wasmtime $wasmtime_version with $($cargo --version) (about 5 minutes on two cores)"
