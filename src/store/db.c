@@ -14,7 +14,7 @@
 #include "base/check.h"
 #include "store/fault.h"
 
-#define DB_WRITE_BUFFER_BYTES ((size_t)64 << 20)
+#define DB_WRITE_BUFFER_BYTES ((size_t)16 << 20)
 #define DB_WRITE_BUFFER_SMALL ((size_t)8 << 20)
 #define DB_WAL_BYTES_MAX ((uint64_t)512 << 20)
 #define DB_FLUSH_AT_CLOSE ((uint64_t)4 << 20) /* below this, replaying the log at the next start is cheaper */
@@ -244,8 +244,8 @@ enum sorex_status db_get_many(struct db *db, enum db_family family, size_t count
                               struct db_value *out, struct sorex_error *err)
 {
     CHECK(count <= DB_GET_MANY_MAX);
-    const char *data[DB_GET_MANY_MAX];
-    size_t lens[DB_GET_MANY_MAX];
+    const char *data[DB_GET_MANY_MAX] = {0};
+    size_t lens[DB_GET_MANY_MAX] = {0};
     rocksdb_pinnableslice_t *slices[DB_GET_MANY_MAX];
     char *texts[DB_GET_MANY_MAX];
     for (size_t i = 0; i < count; i++) {

@@ -111,7 +111,7 @@ static enum sorex_status horizon_sequence(struct store *store, const struct head
 
 enum sorex_status prune_outbox(struct store *store, struct head *head, uint64_t budget, struct sorex_error *err)
 {
-    if (head->outbox_first > head->outbox_head)
+    if (head->outbox_first > head->outbox_head || head->horizon == head->first)
         return SOREX_OK;
     uint64_t last = 0, cursor = cursor_lowest(store);
     TRY(horizon_sequence(store, head, &last, err));

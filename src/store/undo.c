@@ -30,7 +30,7 @@ static enum sorex_status versions_restore(struct store *store, const struct undo
 {
     struct buf bytes = {0}; /* history keys, one after the other */
     size_t ends[DB_GET_MANY_MAX];
-    struct bytes keys[DB_GET_MANY_MAX];
+    struct bytes keys[DB_GET_MANY_MAX] = {0};
     struct db_value values[DB_GET_MANY_MAX] = {0};
     enum sorex_status status = SOREX_OK;
     for (size_t i = 0; i < count && status == SOREX_OK; i++) {

@@ -291,7 +291,7 @@ static struct version *lowest_written(const struct node *node, uint32_t group_fi
 
 static enum sorex_status bases_fetch(struct store *store, struct node **nodes, size_t count, struct sorex_error *err)
 {
-    struct bytes keys[DB_GET_MANY_MAX];
+    struct bytes keys[DB_GET_MANY_MAX] = {0};
     struct db_value values[DB_GET_MANY_MAX] = {0};
     for (size_t i = 0; i < count; i++)
         keys[i] = node_key(nodes[i]);

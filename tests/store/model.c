@@ -54,7 +54,7 @@ static struct model_height *at(struct model *model, uint32_t height)
 
 static bool may_trim(const struct model *model, uint64_t sequence)
 {
-    if (sequence > model->heights[model->horizon - model->first].outbox_head)
+    if (model->horizon == model->first || sequence > model->heights[model->horizon - model->first].outbox_head)
         return false;
     if (model->cursor == UINT64_MAX)
         return true;

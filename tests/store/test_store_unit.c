@@ -1,0 +1,592 @@
+/* What store.h promises, one rule per test. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/codec.h"
+#include "store/fault.h"
+#include "store/internal.h"
+#include "store/scratch.h"
+
+static const uint8_t identity_a[HASH_BYTES] = {1}, identity_b[HASH_BYTES] = {2}, module_a[HASH_BYTES] = {3},
+                     module_b[HASH_BYTES] = {4};
+static const struct store_space keys = {0, STORE_KEYS}, images = {0, STORE_IMAGES};
+
+struct world {
+    char dir[SCRATCH_PATH_MAX];
+    struct store_options options;
+    struct store *store;
+};
+
+static void world_open(struct world *world)
+{
+    struct sorex_error err;
+    struct store_program program;
+    OK(store_open(&world->options, &world->store, &err));
+    OK(store_program(world->store, "p", identity_a, module_a, false, &program, &err));
+}
+
+static void world_start(struct world *world, uint32_t history)
+{
+    scratch_make(world->dir);
+    world->options = (struct store_options){.dir = world->dir, .create = true, .history = history, .group_ms_max = UINT64_MAX,
+                                            .cache_bytes = 1 << 20, .fail_fast_sync = true};
+    world_open(world);
+}
+
+static void world_end(struct world *world)
+{
+    store_close(world->store);
+    scratch_remove(world->dir);
+}
+
+static void put(struct world *world, const char *key, const char *value)
+{
+    struct sorex_error err;
+    OK(store_put(world->store, keys, bytes_str(key), bytes_str(value), &err));
+}
+
+/* One entry with one write per pair of arguments' text "key=value", or "key" for a delete. */
+static void commit(struct world *world, uint32_t height, const char *key, const char *value, bool durable)
+{
+    struct sorex_error err;
+    struct entry entry = entry_make(height, 0, 0);
+    OK(store_begin(world->store, &entry, &err));
+    if (key != NULL && value != NULL)
+        put(world, key, value);
+    else if (key != NULL)
+        OK(store_delete(world->store, keys, bytes_str(key), &err));
+    OK(store_commit(world->store, durable, &err));
+}
+
+static void expect_get(struct world *world, const char *key, const char *value)
+{
+    struct sorex_error err;
+    struct bytes found;
+    bool is = false;
+    OK(store_get(world->store, keys, bytes_str(key), &found, &is, &err));
+    assert_int_equal(is, value != NULL);
+    if (value != NULL)
+        assert_true(bytes_is(found, value));
+}
+
+static void expect_at(struct world *world, uint32_t height, const char *key, const char *value)
+{
+    struct sorex_error err;
+    struct store_reader *reader = NULL;
+    struct bytes found;
+    bool is = false;
+    OK(store_reader_open(world->store, height, &reader, &err));
+    OK(store_reader_get(reader, keys, bytes_str(key), &found, &is, &err));
+    assert_int_equal(is, value != NULL);
+    if (value != NULL)
+        assert_true(bytes_is(found, value));
+    store_reader_close(reader);
+}
+
+static void entries_must_link(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 7, "k", "v", true);
+    struct entry gap = entry_make(9, 0, 0), stranger = entry_make(8, 0, 1), again = entry_make(7, 0, 0);
+    assert_int_equal(store_begin(world.store, &gap, &err), SOREX_INVALID);
+    assert_int_equal(store_begin(world.store, &stranger, &err), SOREX_INVALID);
+    assert_non_null(strstr(err.text, "parent"));
+    assert_int_equal(store_begin(world.store, &again, &err), SOREX_INVALID);
+    commit(&world, 8, "k", "w", true);
+    world_end(&world);
+}
+
+static void staged_writes_are_seen_only_where_promised(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct bytes found;
+    bool is = false;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "k", "old", false);
+    struct entry entry = entry_make(2, 0, 0);
+    OK(store_begin(world.store, &entry, &err));
+    put(&world, "k", "new");
+    put(&world, "k", "newer");
+    expect_get(&world, "k", "old");
+    OK(store_get_staged(world.store, keys, bytes_str("k"), &found, &is, &err));
+    assert_true(is && bytes_is(found, "newer"));
+    OK(store_get_staged(world.store, images, bytes_str("k"), &found, &is, &err));
+    assert_false(is);
+    store_abort(world.store);
+    expect_get(&world, "k", "old");
+    struct store_heights heights;
+    store_heights(world.store, &heights);
+    assert_int_equal(heights.tip, 1);
+    assert_int_equal(heights.durable, SOREX_HEIGHT_NONE);
+    world_end(&world);
+}
+
+static void readers_see_durable_only(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    struct store_reader *reader = NULL;
+    OK(store_reader_open(world.store, 5, &reader, &err));
+    assert_int_equal(store_reader_height(reader), SOREX_HEIGHT_NONE);
+    store_reader_close(reader);
+    commit(&world, 1, "k", "one", true);
+    commit(&world, 2, "k", "two", false);
+    expect_get(&world, "k", "two");
+    expect_at(&world, SOREX_HEIGHT_NONE, "k", "one");
+    expect_at(&world, 2, "k", "one");
+    OK(store_flush(world.store, &err));
+    expect_at(&world, SOREX_HEIGHT_NONE, "k", "two");
+    expect_at(&world, 1, "k", "one");
+    world_end(&world);
+}
+
+static void a_commit_may_be_lost_only_with_its_group(void **state)
+{
+    (void)state;
+    struct world world;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "k", "one", true);
+    store_close(world.store);
+    fflush(NULL);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        world_open(&world);
+        commit(&world, 2, "k", "two", true);
+        commit(&world, 3, "k", "three", false);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    world_open(&world);
+    expect_get(&world, "k", "two");
+    world_end(&world);
+}
+
+/* Everything in state, history, undo and entries, as one text. */
+static void dump(struct store *store, struct buf *out)
+{
+    static const enum db_family families[] = {DB_STATE, DB_HISTORY, DB_UNDO, DB_ENTRIES};
+    struct sorex_error err;
+    buf_reset(out);
+    for (size_t i = 0; i < 4; i++) {
+        struct db_iter *iter = db_iter_new(store->db, NULL, families[i]);
+        struct bytes key, value;
+        for (db_iter_seek(iter, (struct bytes){0}); db_iter_at(iter, &key, &value); db_iter_next(iter)) {
+            OK(buf_append_hex(out, key, &err));
+            OK(buf_append_str(out, ":", &err));
+            OK(buf_append_hex(out, value, &err));
+            OK(buf_append_str(out, "\n", &err));
+        }
+        db_iter_free(iter);
+    }
+}
+
+static void undo_leaves_the_same_bytes(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct buf before = {0}, after = {0};
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "changed", "1", true);
+    commit(&world, 2, "deleted", "1", true);
+    commit(&world, 3, "gone", NULL, true);
+    dump(world.store, &before);
+    for (uint32_t round = 0; round < 2; round++) {
+        struct entry entry = entry_make(4, round, 0);
+        OK(store_begin(world.store, &entry, &err));
+        put(&world, "changed", "2");
+        put(&world, "new", "2");
+        put(&world, "gone", "2");
+        OK(store_delete(world.store, keys, bytes_str("deleted"), &err));
+        OK(store_delete(world.store, keys, bytes_str("never was"), &err));
+        OK(store_commit(world.store, round == 0, &err));
+        entry = entry_make(5, round, round);
+        OK(store_begin(world.store, &entry, &err));
+        put(&world, "changed", "3");
+        OK(store_delete(world.store, keys, bytes_str("new"), &err));
+        OK(store_commit(world.store, round == 0, &err));
+        OK(store_undo(world.store, NULL, &err));
+        OK(store_undo(world.store, NULL, &err));
+        dump(world.store, &after);
+        assert_true(bytes_equal(buf_view(&before), buf_view(&after)));
+    }
+    buf_deinit(&before);
+    buf_deinit(&after);
+    world_end(&world);
+}
+
+static void bounded_history_keeps_nothing_below(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct buf group = {0}, single = {0};
+    for (int durable = 0; durable < 2; durable++) {
+        world_start(&world, 2);
+        for (uint32_t height = 1; height <= 20; height++) {
+            char value[16];
+            snprintf(value, sizeof value, "%u", height);
+            commit(&world, height, "hot", value, durable != 0);
+        }
+        commit(&world, 21, "hot", NULL, durable != 0);
+        for (uint32_t height = 22; height <= 24; height++)
+            commit(&world, height, NULL, NULL, durable != 0);
+        OK(store_flush(world.store, &err));
+        dump(world.store, durable != 0 ? &single : &group);
+        struct store_heights heights;
+        store_heights(world.store, &heights);
+        assert_int_equal(heights.horizon, 22);
+        assert_int_equal(heights.first, 1);
+        OK(store_undo(world.store, NULL, &err));
+        OK(store_undo(world.store, NULL, &err));
+        assert_int_equal(store_undo(world.store, NULL, &err), SOREX_GONE);
+        assert_non_null(strstr(err.text, "horizon"));
+        world_end(&world);
+    }
+    /* One group or twenty-four: the same records remain, and neither the key nor its tombstone is among them. */
+    assert_true(bytes_equal(buf_view(&group), buf_view(&single)));
+    OK(buf_append_u8(&group, 0, &err));
+    assert_null(strstr((const char *)group.data, "686f74")); /* "hot" */
+    buf_deinit(&group);
+    buf_deinit(&single);
+}
+
+static void first_entry_cannot_be_undone(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    assert_int_equal(store_undo(world.store, NULL, &err), SOREX_GONE);
+    commit(&world, 10, "k", "v", true);
+    assert_int_equal(store_undo(world.store, NULL, &err), SOREX_GONE);
+    assert_non_null(strstr(err.text, "new data directory"));
+    struct store_reader *reader = NULL;
+    assert_int_equal(store_reader_open(world.store, 9, &reader, &err), SOREX_GONE);
+    world_end(&world);
+}
+
+static void emitted_and_stored_may_differ(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct buf bytes = {0};
+    struct outbox_record record;
+    world_start(&world, STORE_HISTORY_FULL);
+    struct entry entry = entry_make(1, 0, 0);
+    OK(store_begin(world.store, &entry, &err));
+    OK(store_emit(world.store, 0, bytes_str("emitted"), bytes_str("stored"), &err));
+    OK(store_emit(world.store, 0, bytes_str("filtered out"), (struct bytes){0}, &err));
+    OK(store_commit(world.store, true, &err));
+    OK(store_outbox_read(world.store, 1, &bytes, &record, &err));
+    assert_int_equal(record.kind, OUTBOX_APPLY);
+    assert_int_equal(record.change_count, 1);
+    uint16_t program = 9;
+    struct bytes json;
+    bool ok = false;
+    assert_true(outbox_change_next(&record.changes, &program, &json, &ok));
+    assert_true(ok && program == 0 && bytes_is(json, "stored"));
+    assert_false(outbox_change_next(&record.changes, &program, &json, &ok));
+    assert_true(ok);
+    struct bytes torn = bytes_of("\0\0\x7fx", 4);
+    assert_false(outbox_change_next(&torn, &program, &json, &ok));
+    assert_false(ok);
+    buf_deinit(&bytes);
+    world_end(&world);
+}
+
+static void commitment_matches_the_documented_bytes(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    struct entry entry = {.height = 5};
+    memset(entry.hash, 0xaa, HASH_BYTES);
+    memset(entry.parent, 0xbb, HASH_BYTES);
+    OK(store_begin(world.store, &entry, &err));
+    put(&world, "b", "first");
+    put(&world, "b", "xy");
+    OK(store_delete(world.store, keys, bytes_str("a"), &err));
+    OK(store_emit(world.store, 0, bytes_str("{}"), bytes_str("{}"), &err));
+    OK(store_commit(world.store, true, &err));
+    uint8_t got[HASH_BYTES];
+    OK(store_commitment(world.store, 5, 0, got, &err));
+    char hex[HASH_HEX_SIZE];
+    hash_hex(got, hex);
+    /* printf of the 32 zero, 32 0xaa, 32 0xbb bytes, then 02000000 | 00 01000000 61 00 00000000 | 00 01000000 62 01 02000000 7879
+     * | 01000000 02000000 7b7d through sha256sum */
+    assert_string_equal(hex, "0e318c3f1afe9738d869828e99312c886e7cad53f18cdc0dcaeacdb66358ba5e");
+    world_end(&world);
+}
+
+static void programs_are_checked(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct store_program program;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 3, "k", "v", false);
+    assert_int_equal(store_program(world.store, "p", identity_b, module_b, false, &program, &err), SOREX_MISMATCH);
+    assert_non_null(strstr(err.text, "sorex upgrade --program p"));
+    OK(store_program(world.store, "p", identity_b, module_b, true, &program, &err));
+    assert_int_equal(program.id, 0);
+    assert_int_equal(program.from_height, 4);
+    store_close(world.store);
+    OK(store_open(&world.options, &world.store, &err));
+    OK(store_program_find(world.store, "p", &program, &err));
+    assert_memory_equal(program.module_hash, module_b, HASH_BYTES);
+    assert_int_equal(program.from_height, 4);
+    assert_int_equal(store_program_find(world.store, "q", &program, &err), SOREX_GONE);
+    OK(store_program(world.store, "q", identity_a, module_a, false, &program, &err));
+    assert_int_equal(program.id, 1);
+    /* A later program's chain starts with the next entry. */
+    uint8_t commitment[HASH_BYTES];
+    commit(&world, 4, NULL, NULL, true);
+    assert_int_equal(store_commitment(world.store, 3, 1, commitment, &err), SOREX_GONE);
+    OK(store_commitment(world.store, 4, 1, commitment, &err));
+    world_end(&world);
+}
+
+static void other_stores_are_refused(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct store *other = NULL;
+    world_start(&world, STORE_HISTORY_FULL);
+    assert_int_equal(store_open(&world.options, &other, &err), SOREX_BUSY);
+    assert_non_null(strstr(err.text, "sorex.lock"));
+    store_close(world.store);
+
+    world.options.network = "bitcoin:mainnet";
+    world_open(&world);
+    store_close(world.store);
+    world.options.network = "bitcoin:regtest";
+    assert_int_equal(store_open(&world.options, &other, &err), SOREX_MISMATCH);
+    assert_non_null(strstr(err.text, "bitcoin:mainnet"));
+    world.options.network = NULL;
+
+    world_open(&world);
+    uint8_t format[4];
+    u32le_put(format, STORE_FORMAT + 1);
+    struct db_batch *batch = db_batch_new(world.store->db);
+    db_batch_put(batch, DB_META, bytes_str(META_FORMAT), bytes_of(format, 4));
+    OK(db_write(world.store->db, batch, false, &err));
+    db_batch_clear(batch);
+    store_close(world.store);
+    assert_int_equal(store_open(&world.options, &other, &err), SOREX_MISMATCH);
+    assert_non_null(strstr(err.text, "newer"));
+    db_batch_free(batch);
+
+    struct db_options raw = {.path = NULL, .create = true, .no_sync = true, .cache_bytes = 1 << 20};
+    char path[SCRATCH_PATH_MAX + 8], dir[SCRATCH_PATH_MAX];
+    scratch_make(dir);
+    snprintf(path, sizeof path, "%s/db", dir);
+    raw.path = path;
+    struct db *db = NULL;
+    OK(db_open(&raw, &db, &err));
+    batch = db_batch_new(db);
+    db_batch_put(batch, DB_META, bytes_str("something"), bytes_str("else"));
+    OK(db_write(db, batch, false, &err));
+    db_batch_free(batch);
+    db_close(db);
+    struct store_options foreign = {.dir = dir, .create = true};
+    assert_int_equal(store_open(&foreign, &other, &err), SOREX_MISMATCH);
+    assert_non_null(strstr(err.text, "not a sorex store"));
+    scratch_remove(dir);
+
+    struct store_options absent = {.dir = "store-test-none"};
+    assert_int_equal(store_open(&absent, &other, &err), SOREX_GONE);
+    scratch_remove(world.dir);
+}
+
+static void read_only_beside_a_writer(void **state)
+{
+    (void)state;
+    struct world world, beside;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "k", "one", true);
+    beside = world;
+    beside.options.read_only = true;
+    OK(store_open(&beside.options, &beside.store, &err));
+    commit(&world, 2, "k", "two", true);
+    expect_at(&beside, SOREX_HEIGHT_NONE, "k", "one");
+    struct entry entry = entry_make(2, 0, 0);
+    assert_int_equal(store_begin(beside.store, &entry, &err), SOREX_INVALID);
+    assert_int_equal(store_undo(beside.store, NULL, &err), SOREX_INVALID);
+    assert_memory_equal(store_id(beside.store), store_id(world.store), STORE_ID_BYTES);
+    store_close(beside.store);
+    world_end(&world);
+}
+
+static void a_failed_group_stops_the_writer(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "k", "one", true);
+    struct entry entry = entry_make(2, 0, 0);
+    OK(store_begin(world.store, &entry, &err));
+    put(&world, "k", "two");
+    store_fault_arm(FAULT_FAIL, 1);
+    assert_int_equal(store_commit(world.store, true, &err), SOREX_IO);
+    entry = entry_make(3, 0, 0);
+    assert_int_equal(store_begin(world.store, &entry, &err), SOREX_IO);
+    assert_int_equal(store_flush(world.store, &err), SOREX_IO);
+    expect_at(&world, SOREX_HEIGHT_NONE, "k", "one");
+    store_close(world.store);
+    world_open(&world);
+    expect_get(&world, "k", "one");
+    commit(&world, 2, "k", "two", true);
+    world_end(&world);
+}
+
+static void sizes(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    world_start(&world, STORE_HISTORY_FULL);
+    size_t len = SOREX_KEY_BYTES_MAX + 1;
+    uint8_t *big = calloc(1, len);
+    assert_non_null(big);
+    struct entry entry = entry_make(0, 0, 0);
+    OK(store_begin(world.store, &entry, &err));
+    assert_int_equal(store_put(world.store, keys, bytes_of(big, len), bytes_str("v"), &err), SOREX_LIMIT);
+    OK(store_put(world.store, keys, bytes_of(big, len - 1), bytes_of(big, len), &err));
+    OK(store_put(world.store, keys, bytes_str("empty"), (struct bytes){0}, &err));
+    OK(store_commit(world.store, true, &err));
+    expect_get(&world, "empty", "");
+    struct bytes found;
+    bool is = false;
+    OK(store_get(world.store, keys, bytes_of(big, len - 1), &found, &is, &err));
+    assert_true(is && found.len == len);
+    commit(&world, 1, "empty", NULL, true);
+    OK(store_undo(world.store, NULL, &err));
+    expect_get(&world, "empty", "");
+    free(big);
+    world_end(&world);
+}
+
+static void cursors_hold_the_outbox(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    uint8_t hash[HASH_BYTES] = {7}, got[HASH_BYTES];
+    uint64_t first = 0, head = 0, sequence = 0;
+    world_start(&world, 1);
+    OK(store_cursor_set(world.store, "slow", 0, hash, &err));
+    assert_int_equal(store_cursor_set(world.store, "slow", 1, hash, &err), SOREX_INVALID);
+    for (uint32_t height = 1; height <= 10; height++) {
+        struct entry entry = entry_make(height, 0, 0);
+        OK(store_begin(world.store, &entry, &err));
+        OK(store_emit(world.store, 0, bytes_str("{}"), bytes_str("{}"), &err));
+        OK(store_commit(world.store, true, &err));
+    }
+    store_outbox_range(world.store, &first, &head);
+    assert_int_equal(first, 1);
+    assert_int_equal(head, 10);
+    assert_true(store_outbox_bytes(world.store) > 0);
+    OK(store_cursor_set(world.store, "slow", 10, hash, &err));
+    assert_int_equal(store_outbox_bytes(world.store), 0);
+    commit(&world, 11, NULL, NULL, true);
+    store_outbox_range(world.store, &first, &head);
+    assert_int_equal(first, 11); /* the horizon is 10: nothing at or below it is needed */
+    store_close(world.store);
+    world_open(&world);
+    OK(store_cursor_get(world.store, "slow", &sequence, got, &err));
+    assert_int_equal(sequence, 10);
+    assert_memory_equal(got, hash, HASH_BYTES);
+    assert_int_equal(store_cursor_get(world.store, "other", &sequence, got, &err), SOREX_GONE);
+    world_end(&world);
+}
+
+static void records_refuse_what_does_not_fit(void **state)
+{
+    (void)state;
+    struct version_record version;
+    struct head head;
+    struct undo_reader undo;
+    struct undo_item item;
+    bool ok = true;
+    assert_false(state_decode(bytes_of("\1\0\0\0", 4), &version));
+    assert_false(state_decode(bytes_of("\1\0\0\0\3", 5), &version));
+    assert_false(state_decode(bytes_of("\1\0\0\0\1x", 6), &version));
+    assert_false(state_decode(bytes_of("\xff\xff\xff\xff\2", 5), &version));
+    assert_true(state_decode(bytes_of("\1\0\0\0\2", 5), &version));
+    assert_false(undo_open(&undo, bytes_of("\2\0", 2)));
+    assert_true(undo_open(&undo, bytes_of("\1\0x", 3)));
+    assert_false(undo_next(&undo, &item, &ok));
+    assert_false(ok);
+    assert_true(undo_open(&undo, bytes_of("\1\1\3abc", 6)));
+    assert_false(undo_next(&undo, &item, &ok));
+    assert_false(ok);
+    uint8_t bytes[HEAD_BYTES];
+    struct head wrong = {.first = 5, .tip = 4, .horizon = 5, .pruned = 5, .outbox_first = 1};
+    head_encode(bytes, &wrong);
+    assert_false(head_decode(bytes_of(bytes, sizeof bytes), &head));
+    wrong.tip = 5;
+    head_encode(bytes, &wrong);
+    assert_true(head_decode(bytes_of(bytes, sizeof bytes), &head));
+    assert_false(head_decode(bytes_of(bytes, sizeof bytes - 1), &head));
+}
+
+static void history_keys_order(void **state)
+{
+    (void)state;
+    static const struct bytes raw[] = {{(const uint8_t *)"\0\0\0", 3},         {(const uint8_t *)"\0\0\0\0", 4},
+                                       {(const uint8_t *)"\0\0\0\0\0", 5},     {(const uint8_t *)"\0\0\0\0\xff", 5},
+                                       {(const uint8_t *)"\0\0\0a", 4},        {(const uint8_t *)"\0\0\0a\0", 5},
+                                       {(const uint8_t *)"\0\0\0a\0\xff", 6},  {(const uint8_t *)"\0\0\0ab", 5}};
+    struct sorex_error err;
+    struct buf low = {0}, high = {0};
+    for (size_t i = 0; i + 1 < sizeof raw / sizeof raw[0]; i++) {
+        OK(history_key(&low, raw[i], UINT32_MAX - 1, &err));
+        OK(history_key(&high, raw[i + 1], 0, &err));
+        assert_true(bytes_compare(buf_view(&low), buf_view(&high)) < 0);
+        assert_int_equal(history_key_height(buf_view(&low)), UINT32_MAX - 1);
+    }
+    buf_deinit(&low);
+    buf_deinit(&high);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(entries_must_link),
+        cmocka_unit_test(staged_writes_are_seen_only_where_promised),
+        cmocka_unit_test(readers_see_durable_only),
+        cmocka_unit_test(a_commit_may_be_lost_only_with_its_group),
+        cmocka_unit_test(undo_leaves_the_same_bytes),
+        cmocka_unit_test(bounded_history_keeps_nothing_below),
+        cmocka_unit_test(first_entry_cannot_be_undone),
+        cmocka_unit_test(emitted_and_stored_may_differ),
+        cmocka_unit_test(commitment_matches_the_documented_bytes),
+        cmocka_unit_test(programs_are_checked),
+        cmocka_unit_test(other_stores_are_refused),
+        cmocka_unit_test(read_only_beside_a_writer),
+        cmocka_unit_test(a_failed_group_stops_the_writer),
+        cmocka_unit_test(sizes),
+        cmocka_unit_test(cursors_hold_the_outbox),
+        cmocka_unit_test(records_refuse_what_does_not_fit),
+        cmocka_unit_test(history_keys_order),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
