@@ -1,0 +1,20 @@
+;; memory: kept. Counts in a mutable global and in memory, and grows by a page at each call. Notes both counts and the number of pages:
+;; "count" -> u64le global, u64le memory, u32le pages. Traps at height 666, after it changed everything; no table, no segment is dropped.
+(module
+  (import "env" "__height" (func $height (result i32)))
+  (import "env" "__set_state" (func $set_state (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (global $count (mut i64) (i64.const 0))
+  (data (i32.const 0) "\05\00\00\00count")
+  (data (i32.const 16) "\14\00\00\00")
+  (func (export "process_block") (result i32)
+    (global.set $count (i64.add (global.get $count) (i64.const 1)))
+    (i64.store (i32.const 8192) (i64.add (i64.load (i32.const 8192)) (i64.const 1)))
+    (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable))
+    (i32.store (i32.sub (i32.shl (memory.size) (i32.const 16)) (i32.const 4)) (i32.const 7))
+    (if (i32.eq (call $height) (i32.const 666)) (then unreachable))
+    (i64.store (i32.const 20) (global.get $count))
+    (i64.store (i32.const 28) (i64.load (i32.const 8192)))
+    (i32.store (i32.const 36) (memory.size))
+    (drop (call $set_state (i32.const 0) (i32.const 16)))
+    (i32.const 0)))
