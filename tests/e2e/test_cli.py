@@ -72,7 +72,7 @@ def test_trap_upgrade(root, _):
     """A guest that fails at a block: nothing of the block is visible; the fixed module, adopted, continues there."""
     good = (GUESTS / "utxo.wasm").read_bytes()
     module = root / "indexer.wasm"
-    module.write_bytes((GUESTS / "trap_at_5.wasm").read_bytes())
+    module.write_bytes((GUESTS / "tiny_indexer_trap_at_5.wasm").read_bytes())
     file = small(root, indexer={"name": "utxo", "wasm": str(module)}, transforms=[], sinks=[])
     done = sorex("run", file, "--until", 20, code=3)
     check("height 5" in done.stderr and "utxo" in done.stderr and "unreachable" in done.stderr, done.stderr)
