@@ -20,7 +20,7 @@ struct wasm_settings {
     uint64_t memory_bytes_max; /* a pool slot's size, the largest limit a sandbox may have; 0 = SOREX_MEMORY_BYTES_DEFAULT */
     uint64_t stack_bytes_max;  /* 0 = SOREX_STACK_BYTES_DEFAULT. The calling thread needs at least this much native stack on top
                                 * of what it uses itself, twice that where a view runs inside a transform's call. */
-    uint64_t resident_bytes;   /* memory a slot keeps mapped between two sandboxes; 0 = 1 MiB. Changes speed, not results. */
+    uint64_t resident_bytes;   /* memory a slot keeps mapped between two sandboxes; 0 = 64 KiB. Changes speed, not results. */
     uint32_t sandboxes_max;    /* alive at one time; 0 = 16 */
 };
 
@@ -94,6 +94,7 @@ struct wasm_export {
     enum wasm_kind kind;
     const char *type; /* functions: "(i32, i32) -> i32"; globals: "i32", "mut i64"; otherwise "" */
     uint32_t index;   /* position among the module's exports */
+    uint32_t slots;   /* functions: values that a call needs room for, at least 1 */
 };
 
 /* The exports in the module's order, borrowed for the program's life. */
