@@ -8,7 +8,7 @@
 #include "bench/harness.h"
 #include "bench/index/floor.h"
 #include "bench/index/lab.h"
-#include "bench/index/run_process.h"
+#include "bench/run_process.h"
 
 #define GETS 200000
 #define PAIRS 1000
@@ -87,8 +87,8 @@ static double pairs_us(void *user_data)
     lab_flush(&lab);
     double us = elapsed_us(start) / (PAIRS * PAIR_BLOCKS);
     store_close(lab.store);
-    pairs->disk = (double)lab_disk_bytes(&lab) / (PAIRS * PAIR_BLOCKS);
-    lab_remove(lab.dir);
+    pairs->disk = (double)folder_bytes(lab.dir) / (PAIRS * PAIR_BLOCKS);
+    folder_remove(lab.dir);
     return us;
 }
 
@@ -264,12 +264,12 @@ static void write_pipeline(const char *dir, const char *file, bool with_changes)
 
 static struct run_cost run_early(bool with_changes)
 {
-    char dir[64], file[96];
-    lab_folder(dir);
+    char dir[FOLDER_PATH_SIZE], file[FOLDER_PATH_SIZE + 32];
+    folder_make(dir);
     (void)snprintf(file, sizeof file, "%s/pipeline.yaml", dir);
     write_pipeline(dir, file, with_changes);
     struct run_cost cost = run_pipeline(file, EARLY_BLOCKS - 1);
-    lab_remove(dir);
+    folder_remove(dir);
     return cost;
 }
 

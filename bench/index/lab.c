@@ -1,9 +1,7 @@
 #include "bench/index/lab.h"
 
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -39,31 +37,13 @@ struct indexer *lab_indexer(const char *wasm_name, uint64_t resident_bytes)
     return indexer;
 }
 
-void lab_folder(char out[64])
-{
-    /* Not /tmp: that may be memory, and the store's writes are part of what is measured. */
-    (void)snprintf(out, 64, "/var/tmp/sorex-bench-XXXXXX");
-    if (mkdtemp(out) == NULL)
-        bench_die("%s: a folder could not be made", out);
-}
-
-static int remove_one(const char *path, const struct stat *stat, int type, struct FTW *ftw)
-{
-    (void)stat;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
-void lab_remove(const char *dir) { (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS); }
-
 void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height)
 {
     static const uint8_t identity[HASH_BYTES];
     struct sorex_error err = {0};
     struct store_program program;
     *lab = (struct lab){.indexer = indexer, .next.height = first_height};
-    lab_folder(lab->dir);
+    folder_make(lab->dir);
     struct store_options options = {.dir = lab->dir, .create = true, .history = STORE_HISTORY_FULL};
     must(store_open(&options, &lab->store, &err), lab->dir, &err);
     must(store_program(lab->store, "bench", identity, identity, false, &program, &err), "program", &err);
@@ -73,7 +53,7 @@ void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height)
 void lab_close(struct lab *lab)
 {
     store_close(lab->store);
-    lab_remove(lab->dir);
+    folder_remove(lab->dir);
 }
 
 static uint64_t lab_clock(const struct lab *lab) { return lab->profile != NULL ? clock_ns() : 0; }
@@ -141,23 +121,4 @@ void lab_flush(struct lab *lab)
     must(store_flush(lab->store, &err), "flush", &err);
     if (lab->profile != NULL)
         lab->profile->flush_ns += clock_ns() - start;
-}
-
-static uint64_t disk_bytes; /* nftw takes no user data */
-
-static int add_size(const char *path, const struct stat *stat, int type, struct FTW *ftw)
-{
-    (void)path;
-    (void)ftw;
-    if (type == FTW_F)
-        disk_bytes += (uint64_t)stat->st_blocks * 512;
-    return 0;
-}
-
-uint64_t lab_disk_bytes(const struct lab *lab)
-{
-    disk_bytes = 0;
-    if (nftw(lab->dir, add_size, 16, FTW_PHYS) != 0)
-        bench_die("%s: its size could not be read", lab->dir);
-    return disk_bytes;
 }

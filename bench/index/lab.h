@@ -3,6 +3,7 @@
 #ifndef BENCH_INDEX_LAB_H
 #define BENCH_INDEX_LAB_H
 
+#include "bench/folder.h"
 #include "guest/indexer.h"
 #include "store/store.h"
 
@@ -16,7 +17,7 @@ struct lab {
     struct store *store;
     struct store_space space;
     struct entry next; /* height and parent of the next entry */
-    char dir[64];
+    char dir[FOLDER_PATH_SIZE];
     struct lab_profile *profile; /* NULL: the clock is left alone */
 };
 
@@ -31,10 +32,5 @@ void lab_close(struct lab *lab); /* removes the folder */
 /* begin, run, commit. */
 void lab_add(struct lab *lab, struct bytes block);
 void lab_flush(struct lab *lab);
-uint64_t lab_disk_bytes(const struct lab *lab); /* all files of the store */
-
-/* Makes an empty folder; its path goes to out. And removes it with everything in it. */
-void lab_folder(char out[64]);
-void lab_remove(const char *dir);
 
 #endif

@@ -1,6 +1,6 @@
 /* The whole program, from exec to exit: what a user waits for. */
-#ifndef BENCH_INDEX_RUN_PROCESS_H
-#define BENCH_INDEX_RUN_PROCESS_H
+#ifndef BENCH_RUN_PROCESS_H
+#define BENCH_RUN_PROCESS_H
 
 struct run_cost {
     double seconds;

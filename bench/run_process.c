@@ -1,4 +1,4 @@
-#include "bench/index/run_process.h"
+#include "bench/run_process.h"
 
 #include <fcntl.h>
 #include <stdio.h>
