@@ -13,16 +13,17 @@
 
 static struct sorex_error err;
 
-#define MUST(call)                                                                                                               \
-    do {                                                                                                                         \
-        err.text[0] = '\0';                                                                                                      \
-        if ((call) != SOREX_OK)                                                                                                  \
-            fail_msg("%s: %s", #call, err.text);                                                                                 \
+#define MUST(call)                               \
+    do {                                         \
+        err.text[0] = '\0';                      \
+        if ((call) != SOREX_OK)                  \
+            fail_msg("%s: %s", #call, err.text); \
     } while (0)
 
 static void store_start(struct outbox *outbox)
 {
-    struct store_options options = {.dir = outbox->dir, .create = true, .history = STORE_HISTORY_FULL, .fail_fast_sync = true};
+    struct store_options options = {
+        .dir = outbox->dir, .create = true, .history = STORE_HISTORY_FULL, .fail_fast_sync = true};
     uint8_t identity[HASH_BYTES] = {1};
     struct store_program program;
     MUST(store_open(&options, &outbox->store, &err));
@@ -161,8 +162,11 @@ static void random_change(struct outbox *outbox, char (*rows)[32])
     } else {
         rows[k][0] = '\0';
     }
-    char *text = outbox_change(before[0] == '\0' ? "create" : after[0] == '\0' ? "delete" : "update", "t", key,
-                               before[0] == '\0' ? NULL : before, after[0] == '\0' ? NULL : after, outbox->height + 1);
+    char *text =
+        outbox_change(before[0] == '\0'  ? "create"
+                      : after[0] == '\0' ? "delete"
+                                         : "update",
+                      "t", key, before[0] == '\0' ? NULL : before, after[0] == '\0' ? NULL : after, outbox->height + 1);
     MUST(store_emit(outbox->store, outbox->program, bytes_str(text), bytes_str(text), &err));
     free(text);
 }
@@ -179,10 +183,7 @@ void outbox_random_entry(struct outbox *outbox, size_t count)
     outbox->height = height;
 }
 
-void outbox_random_undo(struct outbox *outbox)
-{
-    outbox_undo(outbox);
-}
+void outbox_random_undo(struct outbox *outbox) { outbox_undo(outbox); }
 
 const char *outbox_row(const struct outbox *outbox, size_t key)
 {

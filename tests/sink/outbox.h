@@ -1,4 +1,5 @@
-/* A store with an outbox that tests fill: entries with changes, undone again. The model of what a target must hold is kept beside it. */
+/* A store with an outbox that tests fill: entries with changes, undone again. The model of what a target must hold is
+ * kept beside it. */
 #ifndef SOREX_TESTS_SINK_OUTBOX_H
 #define SOREX_TESTS_SINK_OUTBOX_H
 
@@ -12,12 +13,12 @@ struct outbox {
     char dir[64];
     struct store *store;
     uint16_t program;
-    uint64_t nonce;     /* makes entries of other branches differ */
-    uint32_t height;    /* of the tip; 0 = none */
+    uint64_t nonce;  /* makes entries of other branches differ */
+    uint32_t height; /* of the tip; 0 = none */
     uint64_t seed;
     /* Values of the model's rows per height, "" = no row; rows[height % OUTBOX_DEPTH]. */
     char rows[OUTBOX_DEPTH][OUTBOX_KEYS][32];
-    struct buf text;    /* of changes in the making */
+    struct buf text; /* of changes in the making */
 };
 
 void outbox_open(struct outbox *outbox);

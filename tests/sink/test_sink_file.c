@@ -125,8 +125,9 @@ static void lines_and_cursor(void **state)
     struct buf text = {0};
     content(cursor_path, &text);
     assert_int_equal(buf_append_u8(&text, 0, &err), SOREX_OK);
-    assert_string_equal(text.data, "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a000000000000000000000000000000\",\"sequence\":2,"
-                                   "\"entry\":\"0000000000000000000000000000000000000000000000000000000000000002\",\"offset\":144}\n");
+    assert_string_equal(
+        text.data, "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a000000000000000000000000000000\",\"sequence\":2,"
+                   "\"entry\":\"0000000000000000000000000000000000000000000000000000000000000002\",\"offset\":144}\n");
     buf_deinit(&text);
     sink = sink_make(true, true);
     assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_OK);
@@ -233,7 +234,8 @@ static void damaged_cursors_are_refused(void **state)
     struct sink_cursor cursor;
     assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_GONE);
     sink_file.close(sink);
-    static const char *const texts[] = {"", "{}", "[]", "{\"format\":1}", "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a\","
+    static const char *const texts[] = {"", "{}", "[]", "{\"format\":1}",
+                                        "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a\","
                                         "\"sequence\":1,\"entry\":\"00\",\"offset\":0}"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         text_write(cursor_path, texts[i], O_TRUNC);

@@ -68,7 +68,8 @@ static void drain(struct stage *stage)
     struct sink_status status;
     sink_runner_status(stage->runner, &status);
     if (!drained)
-        fail_msg("not drained: %s %s at %llu", sink_state_name(status.state), status.why, (unsigned long long)status.sequence);
+        fail_msg("not drained: %s %s at %llu", sink_state_name(status.state), status.why,
+                 (unsigned long long)status.sequence);
 }
 
 /* What was delivered, as "+key" and "-key" per line of the operation, undo with "~" in front. */
@@ -81,7 +82,10 @@ static void trace(struct stage *stage, char *out, size_t size)
         const char *key = strstr(change->raw, "\"key\":\"") + 7;
         const char *operation = strstr(change->raw, "\"operation\":\"") + 13;
         len += (size_t)snprintf(out + len, size - len, "%s%s%c%.*s", len == 0 ? "" : " ", change->undo ? "~" : "",
-                                operation[0] == 'c' ? '+' : operation[0] == 'd' ? '-' : '=', (int)strcspn(key, "\""), key);
+                                operation[0] == 'c'   ? '+'
+                                : operation[0] == 'd' ? '-'
+                                                      : '=',
+                                (int)strcspn(key, "\""), key);
     }
 }
 

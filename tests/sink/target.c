@@ -1,0 +1,183 @@
+#include "sink/target.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "sink/outbox.h"
+#include "sink/postgres.h"
+
+struct target target;
+struct sorex_error sink_error;
+
+static char skip_reason[SOREX_ERROR_TEXT_MAX];
+
+int target_start(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    target = (struct target){0};
+    enum sorex_status status = postgres_server_new(NULL, &target.server, &err);
+    if (status == SOREX_GONE) {
+        (void)snprintf(skip_reason, sizeof skip_reason, "%s", err.text);
+        return 0;
+    }
+    if (status != SOREX_OK) {
+        print_error("%s\n", err.text);
+        return -1;
+    }
+    arena_init(&target.arena, 0);
+    if (json_parser_new(&target.parser, &err) != SOREX_OK ||
+        postgres_session_init(&target.admin, postgres_server_url(target.server), &err) != SOREX_OK ||
+        postgres_session_open(&target.admin, &err) != SOREX_OK) {
+        print_error("%s\n", err.text);
+        return -1;
+    }
+    return 0;
+}
+
+int target_stop(void **state)
+{
+    (void)state;
+    config_free(target.tables);
+    postgres_session_deinit(&target.admin);
+    json_parser_free(target.parser);
+    arena_deinit(&target.arena);
+    postgres_server_free(target.server);
+    return 0;
+}
+
+void target_needed(void)
+{
+    if (target.server != NULL)
+        return;
+    print_message("skipped: %s\n", skip_reason);
+    skip();
+}
+
+static void search_path_set(void)
+{
+    char sql[128];
+    (void)snprintf(sql, sizeof sql, "SET search_path = %s", target.schema);
+    target_exec(sql);
+}
+
+int target_fresh(void **state)
+{
+    (void)state;
+    if (target.server == NULL)
+        return 0;
+    char sql[128];
+    (void)snprintf(target.schema, sizeof target.schema, "test%u", ++target.schemas);
+    (void)snprintf(sql, sizeof sql, "CREATE SCHEMA %s", target.schema);
+    target_exec(sql);
+    search_path_set();
+    return 0;
+}
+
+void target_reconnect(void)
+{
+    postgres_session_close(&target.admin);
+    struct sorex_error err;
+    if (postgres_session_open(&target.admin, &err) != SOREX_OK)
+        fail_msg("%s", err.text);
+    search_path_set();
+}
+
+void target_exec(const char *sql)
+{
+    struct sorex_error err;
+    if (postgres_exec(&target.admin, sql, &err) != SOREX_OK)
+        fail_msg("%s: %s", sql, err.text);
+}
+
+const char *target_query(const char *sql)
+{
+    static char text[1 << 16];
+    struct sorex_error err;
+    PGresult *rows;
+    if (postgres_query(&target.admin, sql, 0, NULL, &rows, &err) != SOREX_OK)
+        fail_msg("%s: %s", sql, err.text);
+    size_t len = 0;
+    text[0] = '\0';
+    for (int row = 0; row < PQntuples(rows); row++)
+        for (int column = 0; column < PQnfields(rows); column++) {
+            const char *before = column > 0 ? "|" : row > 0 ? "\n" : "";
+            const char *value = PQgetisnull(rows, row, column) ? "-" : PQgetvalue(rows, row, column);
+            len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", before, value);
+            assert_true(len < sizeof text);
+        }
+    PQclear(rows);
+    return text;
+}
+
+void target_expect(const char *sql, const char *wanted) { assert_string_equal(target_query(sql), wanted); }
+
+struct sink *target_sink(int mode, bool create, const char *yaml)
+{
+    struct sorex_error err;
+    config_free(target.tables);
+    target.tables = NULL;
+    if (yaml != NULL && config_parse(bytes_str(yaml), "test.yaml", &target.tables, &err) != SOREX_OK)
+        fail_msg("%s", err.text);
+    char url[256];
+    char log_table[] = "sorex_changes";
+    (void)snprintf(url, sizeof url, "%s", postgres_server_url(target.server));
+    struct postgres_settings settings = {.url = url,
+                                         .schema = target.schema,
+                                         .mode = mode,
+                                         .log_table = log_table,
+                                         .create_tables = create,
+                                         .tables = target.tables};
+    struct sink_context context = {"out", "test", "."};
+    struct sink *sink = NULL;
+    if (sink_postgres.open(&settings, &context, &sink, &err) != SOREX_OK)
+        fail_msg("%s", err.text);
+    return sink;
+}
+
+uint64_t target_cursor(struct sink *sink)
+{
+    struct sink_cursor cursor = {0};
+    enum sorex_status status = sink_postgres.cursor(sink, &cursor, &sink_error);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        fail_msg("%s", sink_error.text);
+    return status == SOREX_GONE ? 0 : cursor.sequence;
+}
+
+enum sorex_status target_apply(struct sink *sink, uint64_t sequence, const char *const *changes, size_t count)
+{
+    static const uint8_t hash[HASH_BYTES] = {9};
+    struct sink_change *list = calloc(count + 1, sizeof *list);
+    assert_non_null(list);
+    arena_reset(&target.arena);
+    for (size_t i = 0; i < count; i++) {
+        list[i] = (struct sink_change){.sequence = sequence,
+                                       .height = (uint32_t)sequence,
+                                       .ordinal = (uint32_t)i,
+                                       .time_ms = 1231006505123u,
+                                       .hash = hash,
+                                       .program = "balances"};
+        struct sorex_error err;
+        if (change_parse(target.parser, bytes_str(changes[i]), &target.arena, &list[i].change, &err) != SOREX_OK)
+            fail_msg("%s", err.text);
+    }
+    struct sink_batch batch = {.changes = list, .count = count, .cursor = {.store_id = {1}, .sequence = sequence}};
+    batch.cursor.hash[0] = (uint8_t)sequence;
+    enum sorex_status status = sink_postgres.apply(sink, &batch, &sink_error);
+    free(list);
+    return status;
+}
+
+enum sorex_status target_change(struct sink *sink, uint64_t sequence, const char *operation, const char *table,
+                                const char *key, const char *before, const char *after)
+{
+    char *text = outbox_change(operation, table, key, before, after, (uint32_t)sequence);
+    const char *const changes[] = {text};
+    enum sorex_status status = target_apply(sink, sequence, changes, 1);
+    free(text);
+    return status;
+}

@@ -1,0 +1,439 @@
+/* What becomes of changes in a real PostgreSQL. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "sink/outbox.h"
+#include "sink/postgres.h"
+#include "sink/runner.h"
+#include "sink/target.h"
+
+#define MUST(call)                                      \
+    do {                                                \
+        if ((call) != SOREX_OK)                         \
+            fail_msg("%s: %s", #call, sink_error.text); \
+    } while (0)
+
+#define COLUMNS_OF_T                                                                                                  \
+    "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > " \
+    "0 "                                                                                                              \
+    "ORDER BY attname"
+
+static void rows_come_change_and_go(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "t", "a", NULL,
+                       "{\"n\":1,\"s\":\"x\\ty\\\\\\n\\u00e9\",\"b\":true,\"o\":{\"k\":[1,null]}}"));
+    MUST(target_change(sink, 2, "create", "t", "b", NULL, "{\"n\":2}"));
+    target_expect(COLUMNS_OF_T, "b|boolean\nkey|text\nn|bigint\no|jsonb\ns|text");
+    target_expect("SELECT key, n, s, b, o FROM t ORDER BY key", "a|1|x\ty\\\n\xc3\xa9|t|{\"k\": [1, null]}\nb|2|-|-|-");
+    /* A full row: what the new image does not name becomes NULL. */
+    MUST(target_change(sink, 3, "update", "t", "a", "{\"n\":1}", "{\"n\":7}"));
+    target_expect("SELECT key, n, s, b, o FROM t ORDER BY key", "a|7|-|-|-\nb|2|-|-|-");
+    MUST(target_change(sink, 4, "delete", "t", "a", "{\"n\":7}", NULL));
+    target_expect("SELECT key, n FROM t", "b|2");
+    target_expect("SELECT pipeline, sink, sequence, left(entry, 2), right(entry, 2) FROM sorex_cursor",
+                  "test|out|4|00|04");
+    assert_int_equal(target_cursor(sink), 4);
+    sink_postgres.close(sink);
+}
+
+static void a_batch_is_netted_out(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "t", "old", NULL, "{\"n\":1}"));
+    char *changes[] = {
+        outbox_change("create", "t", "a", NULL, "{\"n\":1}", 2),
+        outbox_change("update", "t", "a", "{\"n\":1}", "{\"n\":2}", 2),
+        outbox_change("create", "t", "b", NULL, "{\"n\":1}", 2),
+        outbox_change("delete", "t", "b", "{\"n\":1}", NULL, 2),
+        outbox_change("delete", "t", "old", "{\"n\":1}", NULL, 2),
+        outbox_change("create", "t", "old", NULL, "{\"n\":5}", 2),
+        outbox_change("create", "second", "a", NULL, "{\"m\":\"x\"}", 2),
+    };
+    MUST(target_apply(sink, 2, (const char *const *)changes, 7));
+    for (size_t i = 0; i < 7; i++)
+        free(changes[i]);
+    target_expect("SELECT key, n FROM t ORDER BY key", "a|2\nold|5");
+    target_expect("SELECT key, m FROM second", "a|x");
+    sink_postgres.close(sink);
+}
+
+/* ---- types
+ * -------------------------------------------------------------------------------------------------------------- */
+
+struct type_case {
+    const char *values[3];
+    const char *type;
+};
+
+static const struct type_case type_cases[] = {
+    {{"1", "-9223372036854775808", "9223372036854775807"}, "bigint"},
+    {{"1", "9223372036854775808", "-5"}, "numeric"},
+    {{"1", "1.5", "3"}, "numeric"},
+    {{"0.1", "-2.5e10", "123456789.012345"}, "double precision"},
+    {{"0.1", "0.12345678901234567", "1e300"}, "numeric"},
+    {{"0.1", "\"x\"", "2.25"}, "jsonb"},
+    {{"9007199254740993", "0.5", "\"9007199254740993\""}, "jsonb"},
+    {{"true", "false", "null"}, "boolean"},
+    {{"true", "1", "null"}, "jsonb"},
+    {{"\"a\"", "\"\"", "null"}, "text"},
+    {{"\"a\"", "{\"x\":1.50}", "[]"}, "jsonb"},
+    {{"[1]", "{}", "\"[1]\""}, "jsonb"},
+    {{"12345678901234567890123456789", "1", "0.25"}, "numeric"},
+};
+
+static const unsigned orders[][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+
+/* The value of row i is values[i], whatever the order in which the rows come, and whether in one batch or in three. */
+static void table_fill(const struct type_case *values, const unsigned order[3], bool together)
+{
+    target_exec("DROP TABLE IF EXISTS t, sorex_cursor");
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    char *changes[3];
+    for (size_t i = 0; i < 3; i++) {
+        char key[2] = {(char)('a' + order[i]), '\0'};
+        char image[128];
+        (void)snprintf(image, sizeof image, "{\"v\":%s}", values->values[order[i]]);
+        changes[i] = outbox_change("create", "t", key, NULL, image, 1);
+    }
+    if (together)
+        MUST(target_apply(sink, 1, (const char *const *)changes, 3));
+    else
+        for (uint64_t i = 0; i < 3; i++)
+            MUST(target_apply(sink, i + 1, (const char *const *)&changes[i], 1));
+    for (size_t i = 0; i < 3; i++)
+        free(changes[i]);
+    sink_postgres.close(sink);
+}
+
+static void types_do_not_depend_on_the_order(void **state)
+{
+    (void)state;
+    target_needed();
+    for (size_t c = 0; c < sizeof type_cases / sizeof *type_cases; c++) {
+        const struct type_case *values = &type_cases[c];
+        char wanted[512] = "";
+        for (size_t order = 0; order < 12; order++) {
+            table_fill(values, orders[order / 2], order % 2 == 1);
+            target_expect("SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 't'::regclass "
+                          "AND attname = 'v'",
+                          values->type);
+            const char *rows = target_query("SELECT key, to_jsonb(v) FROM t ORDER BY key");
+            if (order == 0)
+                (void)snprintf(wanted, sizeof wanted, "%s", rows);
+            assert_string_equal(rows, wanted);
+        }
+    }
+    /* The last one, exact. */
+    target_expect("SELECT v FROM t ORDER BY key", "12345678901234567890123456789\n1\n0.25");
+}
+
+static void widening_survives_a_restart_and_spares_the_users_columns(void **state)
+{
+    (void)state;
+    target_needed();
+    target_exec("CREATE TABLE t (key text PRIMARY KEY, mine bigint, made timestamptz DEFAULT now(), twice bigint "
+                "GENERATED ALWAYS AS (mine * 2) STORED)");
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "t", "a", NULL, "{\"mine\":1,\"own\":1}"));
+    sink_postgres.close(sink);
+    sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 1);
+    MUST(target_change(sink, 2, "create", "t", "b", NULL, "{\"mine\":2,\"own\":\"text\",\"new\":null}"));
+    target_expect("SELECT key, mine, own, twice, made IS NOT NULL FROM t ORDER BY key", "a|1|1|2|t\nb|2|\"text\"|4|t");
+    assert_int_equal(target_change(sink, 3, "create", "t", "c", NULL, "{\"mine\":\"many\"}"), SOREX_IO);
+    assert_non_null(strstr(sink_error.text, "program balances, table \"t\", key \"c\", height 3"));
+    assert_non_null(strstr(sink_error.text, "bigint"));
+    target_expect("SELECT count(*) FROM t", "2");
+    sink_postgres.close(sink);
+}
+
+static void types_and_keys_of_the_pipeline_file(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(
+        POSTGRES_TABLES, true,
+        "t: {key: [owner, token], columns: {amount: 'numeric(78,0)', at: timestamptz, owner: varchar(20)}}");
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(
+        sink, 1, "create", "t", "k1", NULL,
+        "{\"owner\":\"ann\",\"token\":1,\"amount\":\"115792089237316195423570985008687907853269984665640564039457\","
+        "\"at\":\"2009-01-03T18:15:05Z\"}"));
+    target_expect(COLUMNS_OF_T,
+                  "amount|numeric(78,0)\nat|timestamp with time zone\nowner|character varying(20)\ntoken|bigint");
+    target_expect("SELECT owner, amount, at, token FROM t",
+                  "ann|115792089237316195423570985008687907853269984665640564039457|2009-01-03 18:15:05+00|1");
+    /* The key moves: the old row goes. */
+    MUST(target_change(sink, 2, "update", "t", "k1", "{\"owner\":\"ann\",\"token\":1,\"amount\":1}",
+                       "{\"owner\":\"bob\",\"token\":1,\"amount\":2}"));
+    target_expect("SELECT owner, token, amount FROM t", "bob|1|2");
+    MUST(target_change(sink, 3, "delete", "t", "k1", "{\"owner\":\"bob\",\"token\":1,\"amount\":2}", NULL));
+    target_expect("SELECT count(*) FROM t", "0");
+    assert_int_equal(target_change(sink, 4, "create", "t", "k2", NULL, "{\"owner\":\"ann\"}"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "key \"k2\""));
+    assert_non_null(strstr(sink_error.text, "key column \"token\""));
+    sink_postgres.close(sink);
+}
+
+static void images_that_are_no_objects(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "t", "a", NULL, "[1,2]"));
+    MUST(target_change(sink, 2, "create", "t", "b", NULL, "\"text\""));
+    MUST(target_change(sink, 3, "create", "t", "c", NULL, "12.50"));
+    target_expect("SELECT key, value FROM t ORDER BY key", "a|[1, 2]\nb|\"text\"\nc|12.50");
+    target_expect(COLUMNS_OF_T, "key|text\nvalue|jsonb");
+    sink_postgres.close(sink);
+}
+
+/* ---- what cannot be written
+ * --------------------------------------------------------------------------------------------- */
+
+static void the_bad_row_among_many_is_named(void **state)
+{
+    (void)state;
+    target_needed();
+    target_exec("CREATE TABLE t (key text PRIMARY KEY, n bigint CHECK (n < 1000))");
+    target_exec("CREATE TABLE u (key text PRIMARY KEY, n bigint)");
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    char *changes[600];
+    for (size_t i = 0; i < 600; i++) {
+        char key[16];
+        char image[32];
+        (void)snprintf(key, sizeof key, "k%zu", i);
+        (void)snprintf(image, sizeof image, "{\"n\":%zu}", i == 437 ? 5000 : i);
+        changes[i] = outbox_change("create", i % 2 == 0 ? "u" : "t", key, NULL, image, 1);
+    }
+    assert_int_equal(target_apply(sink, 1, (const char *const *)changes, 600), SOREX_IO);
+    assert_non_null(strstr(sink_error.text, "program balances, table \"t\", key \"k437\""));
+    assert_non_null(strstr(sink_error.text, "23514"));
+    target_expect("SELECT (SELECT count(*) FROM t) + (SELECT count(*) FROM u)", "0");
+    assert_int_equal(target_cursor(sink), 0);
+    free(changes[437]);
+    changes[437] = outbox_change("create", "t", "k437", NULL, "{\"n\":999}", 1);
+    MUST(target_apply(sink, 1, (const char *const *)changes, 600));
+    target_expect("SELECT (SELECT count(*) FROM t) + (SELECT count(*) FROM u)", "600");
+    for (size_t i = 0; i < 600; i++)
+        free(changes[i]);
+    sink_postgres.close(sink);
+}
+
+static void what_postgresql_cannot_hold_is_named(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    assert_int_equal(target_change(sink, 1, "create", "t", "nul", NULL, "{\"s\":\"a\\u0000b\"}"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "key \"nul\""));
+    assert_non_null(strstr(sink_error.text, "column \"s\": PostgreSQL cannot store the character U+0000"));
+    assert_int_equal(target_change(sink, 1, "create", "t", "nul", NULL, "{\"s\":[\"a\\u0000b\"]}"), SOREX_IO);
+    assert_non_null(strstr(sink_error.text, "key \"nul\""));
+    const char *longer = "a123456789b123456789c123456789d123456789e123456789f123456789g123";
+    assert_int_equal(target_change(sink, 1, "create", longer, "k", NULL, "{}"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "longer than PostgreSQL's 63 bytes"));
+    char image[128];
+    (void)snprintf(image, sizeof image, "{\"%s\":1}", longer);
+    assert_int_equal(target_change(sink, 1, "create", "t", "wide", NULL, image), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "key \"wide\""));
+    assert_int_equal(target_change(sink, 1, "create", "sorex_cursor", "k", NULL, "{}"), SOREX_INVALID);
+    assert_int_equal(target_change(sink, 1, "create", "t", "k", NULL, "{\"key\":\"other\"}"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "tables.t.key"));
+    /* Nothing of all that stays, and the sink goes on. */
+    MUST(target_change(sink, 1, "create", "t", "k", NULL, "{\"key\":\"k\",\"Quo\\\"te\":1}"));
+    target_expect("SELECT key, \"Quo\"\"te\" FROM t", "k|1");
+    sink_postgres.close(sink);
+}
+
+static void without_create_tables_a_missing_one_is_an_error(void **state)
+{
+    (void)state;
+    target_needed();
+    target_exec("CREATE TABLE here (key text PRIMARY KEY, n bigint)");
+    struct sink *sink = target_sink(POSTGRES_TABLES, false, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "here", "a", NULL, "{\"n\":1}"));
+    assert_int_equal(target_change(sink, 2, "create", "t", "a", NULL, "{\"n\":1}"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "create_tables is false"));
+    assert_int_equal(target_change(sink, 2, "create", "here", "b", NULL, "{\"m\":1}"), SOREX_INVALID);
+    target_expect("SELECT key, n FROM here", "a|1");
+    sink_postgres.close(sink);
+}
+
+static void a_create_of_a_row_that_is_there_replaces_it(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    for (uint64_t i = 1; i <= 6; i++) {
+        char image[32];
+        (void)snprintf(image, sizeof image, "{\"n\":%u}", (unsigned)i);
+        MUST(target_change(sink, i, "create", "t", "a", NULL, image));
+    }
+    target_expect("SELECT key, n FROM t", "a|6");
+    sink_postgres.close(sink);
+}
+
+static void a_table_that_was_dropped_or_changed_is_looked_at_again(void **state)
+{
+    (void)state;
+    target_needed();
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    assert_int_equal(target_cursor(sink), 0);
+    MUST(target_change(sink, 1, "create", "t", "a", NULL, "{\"n\":1,\"m\":1}"));
+    target_exec("ALTER TABLE t DROP COLUMN m");
+    MUST(target_change(sink, 2, "create", "t", "b", NULL, "{\"n\":2,\"m\":2}"));
+    target_expect("SELECT key, n, m FROM t ORDER BY key", "a|1|-\nb|2|2");
+    target_exec("DROP TABLE t");
+    MUST(target_change(sink, 3, "create", "t", "c", NULL, "{\"n\":3}"));
+    target_expect("SELECT key, n FROM t", "c|3");
+    sink_postgres.close(sink);
+}
+
+/* ---- through the runner
+ * ------------------------------------------------------------------------------------------------- */
+
+static void drain(struct sink_runner *runner)
+{
+    bool drained;
+    sink_runner_drain(runner, 60000, &drained);
+    struct sink_status status;
+    sink_runner_status(runner, &status);
+    if (!drained)
+        fail_msg("not drained: %s %s", sink_state_name(status.state), status.why);
+}
+
+static void expect_model(const struct outbox *outbox)
+{
+    char wanted[OUTBOX_KEYS * 48] = "";
+    size_t len = 0;
+    for (size_t k = 0; k < OUTBOX_KEYS; k++)
+        if (outbox_row(outbox, k)[0] != '\0')
+            len += (size_t)snprintf(wanted + len, sizeof wanted - len, "%sk%zu|%s", len == 0 ? "" : "\n", k,
+                                    outbox_row(outbox, k));
+    target_expect("SELECT key, v FROM t ORDER BY substr(key, 2)::int", wanted);
+}
+
+static void a_random_log_with_undos_gives_the_models_rows(void **state)
+{
+    (void)state;
+    target_needed();
+    struct outbox outbox;
+    outbox_open(&outbox);
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    struct sink_runner_options options = {.name = "out", .batch_changes_max = 20};
+    struct sink_runner *runner;
+    MUST(sink_runner_start(sink, outbox.store, &options, &runner, &sink_error));
+    for (int round = 0; round < 12; round++) {
+        for (int i = 0; i < 15; i++) {
+            if (outbox.height > 3 && outbox_random(&outbox, 5) == 0)
+                for (uint64_t n = 1 + outbox_random(&outbox, 3); n > 0; n--)
+                    outbox_random_undo(&outbox);
+            else
+                outbox_random_entry(&outbox, (size_t)outbox_random(&outbox, 9));
+        }
+        drain(runner);
+        expect_model(&outbox);
+    }
+    sink_runner_stop(runner);
+    sink_postgres.close(sink);
+    outbox_close(&outbox);
+}
+
+static void the_log_mode_has_every_change(void **state)
+{
+    (void)state;
+    target_needed();
+    struct outbox outbox;
+    outbox_open(&outbox);
+    struct sink *sink = target_sink(POSTGRES_LOG, true, NULL);
+    outbox_single(&outbox, "create", "t", "a", NULL, "{\"n\":1.50}");
+    outbox_single(&outbox, "update", "t", "a", "{\"n\":1.50}", "{\"n\":2}");
+    outbox_undo(&outbox);
+    struct sink_runner_options options = {.name = "out"};
+    struct sink_runner *runner;
+    MUST(sink_runner_start(sink, outbox.store, &options, &runner, &sink_error));
+    drain(runner);
+    target_expect("SELECT sequence, ordinal, height, undo, program, operation, \"table\", key, before, after, "
+                  "length(block_hash), time FROM sorex_changes ORDER BY sequence, ordinal",
+                  "1|0|1|f|balances|create|t|a|-|{\"n\": 1.50}|64|2009-01-03 18:15:05+00\n"
+                  "2|0|2|f|balances|update|t|a|{\"n\": 1.50}|{\"n\": 2}|64|2009-01-03 18:25:05+00\n"
+                  "3|0|2|t|balances|update|t|a|{\"n\": 2}|{\"n\": 1.50}|64|2009-01-03 18:25:05+00");
+    outbox_single(&outbox, "create", "t", "bad", NULL, "{\"n\":[\"\\u0000\"]}");
+    bool drained;
+    sink_runner_drain(runner, 60000, &drained);
+    assert_false(drained);
+    struct sink_status status;
+    sink_runner_status(runner, &status);
+    assert_int_equal(status.state, SINK_FAILED);
+    assert_non_null(strstr(status.why, "key \"bad\""));
+    sink_runner_stop(runner);
+    sink_postgres.close(sink);
+    outbox_close(&outbox);
+}
+
+static void settings_are_checked(void **state)
+{
+    (void)state;
+    char bad[] = "host";
+    char word[] = "x";
+    struct postgres_settings settings = {.url = bad, .schema = word, .log_table = word};
+    struct sink_context context = {"out", "test", "."};
+    struct sink *sink;
+    assert_int_equal(sink_postgres.open(&settings, &context, &sink, &sink_error), SOREX_INVALID);
+    struct config_node *tables;
+    static const char *const wrong[] = {
+        "t: x", "t: {kee: a}", "t: {key: {a: b}}", "t: {columns: [a]}", "t: {columns: {a: {}}}", "[t]"};
+    char url[] = "host=/nowhere";
+    settings.url = url;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        MUST(config_parse(bytes_str(wrong[i]), "test.yaml", &tables, &sink_error));
+        settings.tables = tables;
+        assert_int_equal(sink_postgres.open(&settings, &context, &sink, &sink_error), SOREX_INVALID);
+        assert_non_null(strstr(sink_error.text, "test.yaml:1"));
+        config_free(tables);
+    }
+}
+
+int main(void)
+{
+    log_level_set(LOG_OFF);
+#define TARGETED(name) cmocka_unit_test_setup(name, target_fresh)
+    const struct CMUnitTest tests[] = {
+        TARGETED(rows_come_change_and_go),
+        TARGETED(a_batch_is_netted_out),
+        TARGETED(types_do_not_depend_on_the_order),
+        TARGETED(widening_survives_a_restart_and_spares_the_users_columns),
+        TARGETED(types_and_keys_of_the_pipeline_file),
+        TARGETED(images_that_are_no_objects),
+        TARGETED(the_bad_row_among_many_is_named),
+        TARGETED(what_postgresql_cannot_hold_is_named),
+        TARGETED(without_create_tables_a_missing_one_is_an_error),
+        TARGETED(a_create_of_a_row_that_is_there_replaces_it),
+        TARGETED(a_table_that_was_dropped_or_changed_is_looked_at_again),
+        TARGETED(a_random_log_with_undos_gives_the_models_rows),
+        TARGETED(the_log_mode_has_every_change),
+        TARGETED(settings_are_checked),
+    };
+    return cmocka_run_group_tests(tests, target_start, target_stop);
+}
