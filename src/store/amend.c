@@ -12,8 +12,6 @@ enum sorex_status store_amend_begin(struct store *store, struct sorex_error *err
     CHECK(!store->staging.active);
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));
-    if (store->broken)
-        return sorex_error_set(err, SOREX_IO, "an earlier write to the store failed; close it and start again");
     if (head_is_empty(&store->head))
         return sorex_error_set(err, SOREX_GONE, "the store is empty: there is no entry to amend");
     staging_start(&store->staging, &store->tip, true);
@@ -164,7 +162,8 @@ enum sorex_status store_amend_commit(struct store *store, struct sorex_error *er
         return sorex_error_prefix(err, "amend height %u", head.tip);
     }
     staging_drop(&store->staging);
-    group_forget(&store->group);
+    group_reset(&store->current);
+    group_reset(&store->old);
     store->head = head;
     store_publish(store, &head, true);
     return SOREX_OK;

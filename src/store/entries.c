@@ -36,15 +36,18 @@ void store_heights(const struct store *store, struct store_heights *out)
     pthread_mutex_unlock(store->lock);
 }
 
-/* The entry of the unwritten group, when the calling thread is the one that writes. */
+/* The entry of an unwritten group, when the calling thread is the one that writes. */
 static bool group_entry_find(const struct store *store, uint32_t height, struct entry *out)
 {
     pthread_mutex_lock(store->lock);
     bool writer = store->writer_known && pthread_equal(store->writer, pthread_self());
     pthread_mutex_unlock(store->lock);
-    for (size_t i = 0; writer && i < store->group.entry_count; i++) {
-        if (store->group.entries[i].entry.height == height) {
-            *out = store->group.entries[i].entry;
+    const struct group *groups[] = {&store->current, &store->old};
+    for (size_t g = 0; writer && g < 2; g++) {
+        for (size_t i = 0; i < groups[g]->entry_count; i++) {
+            if (groups[g]->entries[i].entry.height != height)
+                continue;
+            *out = groups[g]->entries[i].entry;
             return true;
         }
     }

@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 
-#include "base/check.h"
 
 #define SLOTS_MIN 1024u
 #define NODE_LIST_MIN 256u
@@ -221,14 +220,12 @@ enum sorex_status node_list_sort(struct node_list *list, struct sorex_error *err
 void group_init(struct group *group)
 {
     *group = (struct group){0};
-    generation_init(&group->current);
-    generation_init(&group->old);
+    generation_init(&group->generation);
 }
 
 void group_deinit(struct group *group)
 {
-    generation_deinit(&group->current);
-    generation_deinit(&group->old);
+    generation_deinit(&group->generation);
     free(group->dirty.items);
     free(group->entries);
     *group = (struct group){0};
@@ -247,7 +244,7 @@ enum sorex_status group_entries_reserve(struct group *group, struct sorex_error 
     return SOREX_OK;
 }
 
-void group_settle(struct group *group, size_t bytes_max)
+void group_settle(struct group *group)
 {
     for (size_t i = 0; i < group->dirty.count; i++) {
         struct node *node = group->dirty.items[i];
@@ -258,17 +255,12 @@ void group_settle(struct group *group, size_t bytes_max)
     group->dirty.count = 0;
     group->entry_count = 0;
     group->bytes = 0;
-    if (group->current.arena.total <= bytes_max)
-        return;
-    struct generation rotated = group->old;
-    group->old = group->current;
-    group->current = rotated;
-    generation_reset(&group->current);
 }
 
-void group_forget(struct group *group)
+void group_reset(struct group *group)
 {
-    CHECK(group->entry_count == 0 && group->dirty.count == 0);
-    generation_reset(&group->current);
-    generation_reset(&group->old);
+    generation_reset(&group->generation);
+    group->dirty.count = 0;
+    group->entry_count = 0;
+    group->bytes = 0;
 }

@@ -5,10 +5,12 @@
  * Versions and nodes live in the generation's arena; there is no allocation per key. A put finds its node at once and parks the
  * version in `pending`: staging costs one lookup, and abort only clears what is parked.
  *
- * Two generations: `current` takes everything; when its arena is full and its group is written it becomes `old`, which is read
- * only, and the one before is dropped. A key found in `old` is copied into `current`, so what is hot stays.
+ * The store has two groups: `current` takes everything. A large one becomes `old` and is written by another thread, while the
+ * next entries go to a new `current`; a small one is written in place and goes on as a cache. `old` is looked at after
+ * `current`; a key found there is copied, so what is hot stays when the next rotation drops it.
  *
- * Thread: the writer's. */
+ * Thread: the writer's. While `old` is being written, the writing thread alone changes `prev`, `based`, its list and its arena; the
+ * writer only looks up nodes and reads their newest version. */
 #ifndef SOREX_STORE_GROUP_H
 #define SOREX_STORE_GROUP_H
 
@@ -108,8 +110,8 @@ struct group_entry {
 };
 
 struct group {
-    struct generation current, old;
-    struct node_list dirty;
+    struct generation generation;
+    struct node_list dirty; /* nodes that its entries wrote */
     struct group_entry *entries;
     size_t entry_count, entry_cap;
     uint64_t bytes;      /* keys, values and changes of the entries */
@@ -119,9 +121,9 @@ struct group {
 void group_init(struct group *group);
 void group_deinit(struct group *group);
 enum sorex_status group_entries_reserve(struct group *group, struct sorex_error *err);
-/* The group is durable: what it wrote becomes the bases. Rotates the generations when current holds more than bytes_max. */
-void group_settle(struct group *group, size_t bytes_max);
-/* Forgets all cached keys. The group must be empty. */
-void group_forget(struct group *group);
+/* The group is durable: what it wrote becomes the bases, and it has no entries any more. */
+void group_settle(struct group *group);
+/* Forgets everything, entries too. */
+void group_reset(struct group *group);
 
 #endif

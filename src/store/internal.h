@@ -34,6 +34,19 @@ struct undone {
     uint64_t sequence, undone;
 };
 
+/* The group that is being written behind the next entries (flush.c): always `old`. */
+struct background {
+    pthread_t thread;
+    bool started;
+    bool end;                                                           /* lock */
+    enum { BACKGROUND_IDLE, BACKGROUND_WORK, BACKGROUND_DONE } state; /* lock */
+    pthread_cond_t changed;
+    /* the thread's while state is BACKGROUND_WORK, else the writer's */
+    struct head head;
+    enum sorex_status status;
+    struct sorex_error err;
+};
+
 struct store {
     struct db *db;
     struct lockfile lockfile;
@@ -46,17 +59,21 @@ struct store {
     /* the writer's */
     struct head head; /* with the group */
     struct entry tip; /* header of head.tip */
-    struct group group;
+    struct group current, old;
     struct staging staging;
-    struct buf key;         /* the state key in hand */
-    struct buf scratch;     /* one record in the making */
-    struct buf history_key; /* one history key in the making */
-    struct db_batch *batch;
+    struct buf key;        /* the state key in hand */
+    struct buf preimage;   /* of a commitment */
     struct db_value value; /* what the last read from the database pinned */
     struct sha256 hash;
-    struct undone *undone; /* ascending, of the kept outbox */
-    size_t undone_count, undone_cap;
     bool broken; /* a group could not be written */
+
+    /* whoever writes to the database: the background thread while it works, else the writer */
+    struct db_batch *batch;
+    struct buf scratch;     /* one record in the making */
+    struct buf history_key; /* one history key in the making */
+    struct undone *undone;  /* ascending, of the kept outbox */
+    size_t undone_count, undone_cap;
+    struct background background;
 
     /* shared, guarded by lock */
     pthread_mutex_t *lock; /* of lock_storage: a pointer, so that a const store can be locked */
@@ -95,6 +112,13 @@ void batch_head(struct store *store, const struct head *head);
 enum sorex_status state_key(struct buf *out, struct store_space space, struct bytes key, struct bytes *out_key,
                             struct sorex_error *err);
 bool head_is_empty(const struct head *head);
+/* Writable, and no write has failed. */
+enum sorex_status store_usable(const struct store *store, struct sorex_error *err);
+
+/* flush.c */
+/* Writes the group, or hands it over, when it is full or old enough. */
+enum sorex_status group_advance(struct store *store, struct sorex_error *err);
+void background_end(struct store *store);
 
 /* entries.c */
 /* Reads an entry record; *out points into *value, which the caller releases. Errors: SOREX_CORRUPT, also when it is missing. */
@@ -108,9 +132,10 @@ enum sorex_status head_read(struct store *store, const struct db_view *view, str
  * head->horizon is the new one already; group_first: the lowest height of the group, whose records are not in the database. */
 enum sorex_status prune_history(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
                                 struct sorex_error *err);
-enum sorex_status prune_outbox(struct store *store, struct head *head, uint64_t budget, struct sorex_error *err);
+enum sorex_status prune_outbox(struct store *store, const struct group *group, struct head *head, uint64_t budget,
+                               struct sorex_error *err);
 /* After the batch was written: forgets undone pairs that were trimmed. */
-void prune_settle(struct store *store);
+void prune_settle(struct store *store, const struct head *head);
 
 /* program.c */
 enum sorex_status programs_load(struct store *store, struct sorex_error *err);

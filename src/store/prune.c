@@ -93,11 +93,12 @@ enum sorex_status prune_history(struct store *store, struct head *head, uint32_t
 /* ---- outbox ---- */
 
 /* The last sequence that the horizon lets go. */
-static enum sorex_status horizon_sequence(struct store *store, const struct head *head, uint64_t *out, struct sorex_error *err)
+static enum sorex_status horizon_sequence(struct store *store, const struct group *group, const struct head *head,
+                                          uint64_t *out, struct sorex_error *err)
 {
-    for (size_t i = 0; i < store->group.entry_count; i++) {
-        if (store->group.entries[i].entry.height == head->horizon) {
-            *out = store->group.entries[i].outbox_head;
+    for (size_t i = 0; i < group->entry_count; i++) {
+        if (group->entries[i].entry.height == head->horizon) {
+            *out = group->entries[i].outbox_head;
             return SOREX_OK;
         }
     }
@@ -109,12 +110,13 @@ static enum sorex_status horizon_sequence(struct store *store, const struct head
     return SOREX_OK;
 }
 
-enum sorex_status prune_outbox(struct store *store, struct head *head, uint64_t budget, struct sorex_error *err)
+enum sorex_status prune_outbox(struct store *store, const struct group *group, struct head *head, uint64_t budget,
+                               struct sorex_error *err)
 {
     if (head->outbox_first > head->outbox_head || head->horizon == head->first)
         return SOREX_OK;
     uint64_t last = 0, cursor = cursor_lowest(store);
-    TRY(horizon_sequence(store, head, &last, err));
+    TRY(horizon_sequence(store, group, head, &last, err));
     last = cursor < last ? cursor : last;
     for (size_t i = 0; i < store->undone_count; i++) {
         if (store->undone[i].sequence > cursor && store->undone[i].undone <= last)
@@ -134,10 +136,10 @@ enum sorex_status prune_outbox(struct store *store, struct head *head, uint64_t 
     return SOREX_OK;
 }
 
-void prune_settle(struct store *store)
+void prune_settle(struct store *store, const struct head *head)
 {
     size_t gone = 0;
-    while (gone < store->undone_count && store->undone[gone].sequence < store->head.outbox_first)
+    while (gone < store->undone_count && store->undone[gone].sequence < head->outbox_first)
         gone++;
     if (gone == 0)
         return;

@@ -35,8 +35,10 @@ void store_publish(struct store *store, const struct head *head, bool durable)
     store->seen = *head;
     if (durable)
         store->durable = *head;
-    store->figures.group_entries = store->group.entry_count;
-    store->figures.group_bytes = store->group.bytes;
+    else if (!head_is_empty(&store->durable))
+        store->seen.horizon = store->durable.horizon; /* a group that is being written may be ahead of the writer here */
+    store->figures.group_entries = store->current.entry_count;
+    store->figures.group_bytes = store->current.bytes;
     if (durable)
         pthread_cond_broadcast(&store->outbox_changed);
     pthread_mutex_unlock(store->lock);
@@ -194,7 +196,8 @@ static struct store *store_alloc(const struct store_options *options)
     store->history = options->history;
     store->group_bytes_max = options->group_bytes_max != 0 ? options->group_bytes_max : GROUP_BYTES_DEFAULT;
     store->group_ms_max = options->group_ms_max != 0 ? options->group_ms_max : GROUP_MS_DEFAULT;
-    group_init(&store->group);
+    group_init(&store->current);
+    group_init(&store->old);
     staging_init(&store->staging);
     store->lock = &store->lock_storage;
     pthread_mutex_init(store->lock, NULL);
@@ -202,6 +205,7 @@ static struct store *store_alloc(const struct store_options *options)
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&store->outbox_changed, &monotonic);
+    pthread_cond_init(&store->background.changed, NULL);
     pthread_condattr_destroy(&monotonic);
     return store;
 }
@@ -214,13 +218,16 @@ static void store_free(struct store *store)
     lockfile_release(&store->lockfile);
     sha256_deinit(&store->hash);
     staging_deinit(&store->staging);
-    group_deinit(&store->group);
+    group_deinit(&store->current);
+    group_deinit(&store->old);
+    buf_deinit(&store->preimage);
     buf_deinit(&store->key);
     buf_deinit(&store->scratch);
     buf_deinit(&store->history_key);
     programs_free(store);
     cursors_free(store);
     free(store->undone);
+    pthread_cond_destroy(&store->background.changed);
     pthread_cond_destroy(&store->outbox_changed);
     pthread_mutex_destroy(store->lock);
     free(store);
@@ -260,6 +267,7 @@ void store_close(struct store *store)
     store_abort(store);
     if (!store->broken && store_flush(store, &err) != SOREX_OK)
         log_line(LOG_ERROR, "store", "close: %s", err.text);
+    background_end(store);
     pthread_mutex_lock(store->lock);
     store->closing = true;
     pthread_cond_broadcast(&store->outbox_changed);

@@ -151,7 +151,8 @@ static enum sorex_status undo_write(struct store *store, struct entry_record *ti
         return status;
     }
     undone_remember(store, store->head.outbox_head, tip);
-    group_forget(&store->group);
+    group_reset(&store->current);
+    group_reset(&store->old);
     store->head = head;
     store->tip = below->entry;
     programs_commitments(store, below);
@@ -164,8 +165,6 @@ enum sorex_status store_undo(struct store *store, struct entry *out_entry, struc
     CHECK(!store->staging.active);
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));
-    if (store->broken)
-        return sorex_error_set(err, SOREX_IO, "an earlier write to the store failed; close it and start again");
     TRY(undo_allowed(store, err));
 
     struct db_value tip_value = {0}, below_value = {0};

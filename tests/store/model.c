@@ -250,7 +250,7 @@ static void step_entry(struct model *model, struct store *store, bool durable)
         model->horizon = height;
     model->heights[model->count++] = next;
     model->unwritten = true;
-    if (durable)
+    if (durable || model->group_always)
         model_flush(model);
 }
 
@@ -307,6 +307,8 @@ static void step_cursor(struct model *model, struct store *store)
     struct sorex_error err;
     if (model->unwritten)
         return; /* the durable head is not the model's */
+    if (store != NULL)
+        OK(store_flush(store, &err));
     uint64_t from = model->cursor == UINT64_MAX ? 0 : model->cursor;
     if (from > model->outbox_head)
         return;

@@ -52,6 +52,7 @@ struct model {
     uint64_t outbox_first, outbox_head;
     uint32_t branch; /* distinguishes entries of one height */
     uint64_t random;
+    bool group_always; /* every commit is a group of its own, written behind the next one */
     bool unwritten; /* something is in the group */
     void (*moment)(const struct model *model, void *user_data); /* called whenever everything is durable */
     void *user_data;
@@ -76,6 +77,8 @@ void model_flush_store(struct model *model, struct store *store);
 /* model_check.c: compares everything that can be asked of the store. durable: the model as of the last written group.
  * trimmed_late: the outbox may be longer than the rule says. */
 void model_check(const struct model *model, const struct model *durable, struct store *store, bool trimmed_late);
+/* What the writer sees, written or not. */
+void model_check_writer(const struct model *model, struct store *store);
 void model_check_reader(const struct model_state *state, struct store_reader *reader);
 
 #endif

@@ -95,7 +95,7 @@ static void check_heights(const struct model *model, const struct model *durable
     assert_int_equal(store_entry(store, model_tip(model) + 1, &entry, &err), SOREX_GONE);
 }
 
-static void check_writer(const struct model *model, struct store *store)
+void model_check_writer(const struct model *model, struct store *store)
 {
     struct sorex_error err;
     for (uint32_t s = 0; s < MODEL_SPACES && model->count != 0; s++) {
@@ -150,6 +150,6 @@ static void check_outbox(const struct model *durable, struct store *store, bool 
 void model_check(const struct model *model, const struct model *durable, struct store *store, bool trimmed_late)
 {
     check_heights(model, durable, store);
-    check_writer(model, store);
+    model_check_writer(model, store);
     check_outbox(durable, store, trimmed_late);
 }

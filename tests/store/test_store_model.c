@@ -99,8 +99,10 @@ static void reopen(struct run *run)
 static void run_step(struct run *run)
 {
     model_step(run->model, run->store, run->durable_always);
-    if (run->options.group_bytes_max == 1)
+    if (run->model->group_always) {
+        model_check_writer(run->model, run->store);
         model_flush_store(run->model, run->store);
+    }
     uint32_t choice = model_random(run->model, 12);
     if (choice == 0)
         reopen(run);
@@ -127,11 +129,21 @@ static void seeds(void (*one)(uint64_t seed), uint64_t runs)
 
 static const uint32_t histories[] = {STORE_HISTORY_FULL, 3, 0, 12, 1};
 
+/* From here on every commit is handed to the store's own thread. */
+static void groups_behind(struct run *run)
+{
+    run->options.group_bytes_max = 1;
+    run->model->group_always = true;
+    reopen(run);
+    *run->durable = *run->model;
+}
+
 static void model_run(uint64_t seed)
 {
     struct run run;
     run_start(&run, seed, histories[seed % 5]);
-    run.options.group_bytes_max = seed % 4 == 0 ? 1 : 0;
+    if (seed % 2 == 0)
+        groups_behind(&run);
     run.durable_always = seed % 7 == 0;
     for (int i = 0; i < STEPS; i++)
         run_step(&run);
@@ -232,7 +244,7 @@ static bool fits(const struct model *model, struct store *store)
 struct redo {
     struct run *run;
     struct model *last;  /* the latest durable moment */
-    struct model *found; /* the latest one in the last step that the store shows */
+    struct model *found; /* the latest one in the last steps that the store shows */
     bool last_step, is_found;
 };
 
@@ -256,7 +268,7 @@ static void crash_settle(struct run *run, uint32_t steps, bool died)
     run->model->moment = redo_moment;
     run->model->user_data = &redo;
     for (uint32_t i = 0; i < steps; i++) {
-        redo.last_step = i + 1 == steps;
+        redo.last_step = i + (run->model->group_always ? 4 : 1) >= steps; /* the child may have gone on before it died */
         if (redo.last_step)
             redo_moment(redo.last, &redo);
         model_step(run->model, NULL, run->durable_always);
@@ -274,6 +286,8 @@ static void crash_run(uint64_t seed)
 {
     struct run run;
     run_start(&run, seed, histories[seed % 5]);
+    if (seed % 2 == 0)
+        groups_behind(&run);
     store_close(run.store);
     run.durable_always = seed % 3 == 0;
     struct progress *progress = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -457,6 +457,34 @@ static void a_failed_group_stops_the_writer(void **state)
     world_end(&world);
 }
 
+static void a_group_that_fails_behind_is_reported(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err = {0};
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "k", "one", true);
+    store_close(world.store);
+    world.options.group_bytes_max = 1;
+    world_open(&world);
+    store_fault_arm(FAULT_FAIL, 1);
+    enum sorex_status status = SOREX_OK;
+    for (uint32_t height = 2; height < 5 && status == SOREX_OK; height++) {
+        struct entry entry = entry_make(height, 0, 0);
+        OK(store_begin(world.store, &entry, &err));
+        put(&world, "k", "later");
+        status = store_commit(world.store, false, &err);
+    }
+    assert_int_equal(status, SOREX_IO);
+    assert_non_null(strstr(err.text, "heights 2 to 2"));
+    assert_int_equal(store_flush(world.store, &err), SOREX_IO);
+    assert_int_equal(store_undo(world.store, NULL, &err), SOREX_IO);
+    store_close(world.store);
+    world_open(&world);
+    expect_get(&world, "k", "one");
+    world_end(&world);
+}
+
 static void sizes(void **state)
 {
     (void)state;
@@ -583,6 +611,7 @@ int main(void)
         cmocka_unit_test(other_stores_are_refused),
         cmocka_unit_test(read_only_beside_a_writer),
         cmocka_unit_test(a_failed_group_stops_the_writer),
+        cmocka_unit_test(a_group_that_fails_behind_is_reported),
         cmocka_unit_test(sizes),
         cmocka_unit_test(cursors_hold_the_outbox),
         cmocka_unit_test(records_refuse_what_does_not_fit),
