@@ -1,5 +1,6 @@
 #include "map.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -7,6 +8,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "wasm/wasm.h"
 
 static struct map_entry *find(const struct map *map, struct bytes key)
 {
@@ -128,8 +130,31 @@ bool map_equal(const struct map *a, const struct map *b)
     return true;
 }
 
+static const int trap_signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+static struct sigaction trap_actions[4];
+
+void traps_keep(void)
+{
+    struct buf wasm = {0};
+    struct wasm_program *program = NULL;
+    struct wasm_program_options options = {.name = "first", .settings = {.memory_bytes_max = 16 << 20}};
+    CHECK(wasm_from_text(bytes_str("(module (memory (export \"memory\") 1))"), &wasm, NULL) == SOREX_OK);
+    CHECK(wasm_program_open(buf_view(&wasm), &options, &program, NULL) == SOREX_OK);
+    for (size_t i = 0; i < 4; i++)
+        CHECK(sigaction(trap_signals[i], NULL, &trap_actions[i]) == 0);
+    wasm_program_close(program);
+    buf_deinit(&wasm);
+}
+
+void traps_restore(void)
+{
+    for (size_t i = 0; i < 4; i++)
+        CHECK(sigaction(trap_signals[i], &trap_actions[i], NULL) == 0);
+}
+
 struct bytes guest_load(const char *name)
 {
+    traps_restore();
     const char *folder = getenv("SOREX_GUESTS");
     char path[1024];
     struct buf content = {0};

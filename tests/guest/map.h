@@ -27,6 +27,11 @@ void map_set(struct map *map, const char *key, struct bytes value);
 struct bytes map_value(const struct map *map, const char *key);
 bool map_equal(const struct map *a, const struct map *b);
 
+/* cmocka catches the signals that a guest's traps are made of. traps_keep, before the first test, notes Wasmtime's handlers;
+ * traps_restore, in every test that runs guests (guest_load does it), puts them back. */
+void traps_keep(void);
+void traps_restore(void);
+
 /* $SOREX_GUESTS/NAME.wasm; free data. */
 struct bytes guest_load(const char *name);
 

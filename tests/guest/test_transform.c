@@ -452,6 +452,7 @@ static void test_memory_kept_with_a_start_section(void **state)
         " (func (export \"process_block\") (result i32)"
         "  (i32.store (i32.const 12) (i32.load (i32.const 5000))) (drop (call $set (i32.const 0) (i32.const 8))) i32.const 0)"
         " (start $start))";
+    traps_restore();
     struct bench b = {0};
     struct buf wasm = {0};
     struct transform_options options = {.name = "tiny", .memory = GUEST_MEMORY_KEPT, .limits = {.memory_bytes_max = 16 << 20}};
@@ -517,5 +518,6 @@ int main(void)
         cmocka_unit_test(test_rollback),
         cmocka_unit_test(test_a_guest_that_never_returns),
     };
+    traps_keep();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

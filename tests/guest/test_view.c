@@ -244,5 +244,6 @@ int main(void)
         cmocka_unit_test(test_views_run_beside_each_other),
         cmocka_unit_test(test_preview),
     };
+    traps_keep();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
