@@ -53,12 +53,12 @@ void cache_save(const char *dir, const struct wasm_engine *engine, struct bytes 
 
 /* -- type.c */
 
-#define TYPE_TEXT_MAX 512
+#define TYPE_VALUES_MAX 32
 
-/* "(i32, i32) -> i32". False when it is longer than TYPE_TEXT_MAX. */
-bool type_func_text(const wasm_functype_t *type, char out[TYPE_TEXT_MAX]);
-/* "mut i64" */
-void type_global_text(const wasm_globaltype_t *type, char out[TYPE_TEXT_MAX]);
+/* Of "(i32, i32) -> i32"; NULL when it has other types than i32, i64, f32, f64, or more than TYPE_VALUES_MAX. */
+wasm_functype_t *type_func_make(const char *text);
+/* Values that a call needs room for, at least 1; 0 when the text was cut. */
+uint32_t type_func_slots(const char *text);
 
 /* -- program.c */
 

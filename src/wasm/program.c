@@ -2,14 +2,15 @@
 #include <stdlib.h>
 
 #include "base/limits.h"
+#include "wasm/inspect_outline.h"
 #include "wasm/private.h"
 
-static char *name_copy(const wasm_name_t *name)
+static char *name_copy(struct bytes name)
 {
-    char *copy = malloc(name->size + 1);
+    char *copy = malloc(name.len + 1);
     if (copy != NULL) {
-        memcpy(copy, name->data, name->size);
-        copy[name->size] = '\0';
+        memcpy(copy, name.data, name.len);
+        copy[name.len] = '\0';
     }
     return copy;
 }
@@ -49,46 +50,46 @@ static const struct wasm_import *import_find(const struct wasm_program_options *
 
 /* Links one import of the module; link lives as long as the program. */
 static enum sorex_status import_link(const struct wasm_program_options *options, wasmtime_linker_t *linker,
-                                     const wasm_importtype_t *import, struct import_link *link, struct sorex_error *err)
+                                     const struct wasm_import_info *info, struct import_link *link,
+                                     struct sorex_error *err)
 {
-    const wasm_name_t *module = wasm_importtype_module(import);
-    const wasm_name_t *name = wasm_importtype_name(import);
-    link->module = name_copy(module);
-    link->name = name_copy(name);
+    link->module = name_copy(info->module);
+    link->name = name_copy(info->name);
     if (link->module == NULL || link->name == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "import: out of memory");
-    const wasm_functype_t *type = wasm_externtype_as_functype_const(wasm_importtype_type(import));
-    if (type == NULL)
+    if (info->kind != WASM_KIND_FUNC)
         return sorex_error_set(err, SOREX_INVALID, "import %s.%s: only functions can be imported", link->module,
                                link->name);
     link->import = import_find(options, link);
     if (link->import == NULL && !options->unknown_functions_trap)
         return sorex_error_set(err, SOREX_INVALID, "import %s.%s: the host has no such function", link->module,
                                link->name);
-    char text[TYPE_TEXT_MAX];
-    bool whole = type_func_text(type, text);
-    if (link->import != NULL && (!whole || strcmp(text, link->import->type) != 0))
+    if (link->import != NULL && strcmp(info->type, link->import->type) != 0)
         return sorex_error_set(err, SOREX_INVALID, "import %s.%s: the module wants %s, the host has %s", link->module,
-                               link->name, text, link->import->type);
+                               link->name, info->type, link->import->type);
+    wasm_functype_t *type = type_func_make(info->type);
+    if (type == NULL)
+        return sorex_error_set(err, SOREX_INVALID, "import %s.%s: no host function can have the type %s", link->module,
+                               link->name, info->type);
     wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(
-        linker, module->data, module->size, name->data, name->size, type, sandbox_import, link, NULL);
+        linker, (const char *)info->module.data, info->module.len, (const char *)info->name.data, info->name.len, type,
+        sandbox_import, link, NULL);
+    wasm_functype_delete(type);
     return error == NULL ? SOREX_OK : trap_error_take(error, SOREX_INVALID, err, "import");
 }
 
 static enum sorex_status imports_link(struct wasm_program *program, const struct wasm_program_options *options,
-                                      struct sorex_error *err)
+                                      const struct wasm_report *report, struct sorex_error *err)
 {
+    program->links = calloc(report->imports_count + 1, sizeof *program->links);
+    if (program->links == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "imports: out of memory");
     enum sorex_status status = SOREX_OK;
-    wasm_importtype_vec_t imports;
-    wasmtime_module_imports(program->module, &imports);
     wasmtime_linker_t *linker = wasmtime_linker_new(program->engine->engine);
     wasmtime_linker_allow_shadowing(linker, true); /* a module may import one function twice */
-    program->links = calloc(imports.size + 1, sizeof *program->links);
-    if (program->links == NULL)
-        status = sorex_error_set(err, SOREX_NOMEM, "imports: out of memory");
-    for (size_t i = 0; i < imports.size && status == SOREX_OK; i++) {
+    for (size_t i = 0; i < report->imports_count && status == SOREX_OK; i++) {
         program->links_count = i + 1;
-        status = import_link(options, linker, imports.data[i], &program->links[i], err);
+        status = import_link(options, linker, &report->imports[i], &program->links[i], err);
     }
     if (status == SOREX_OK) {
         wasmtime_error_t *error = wasmtime_linker_instantiate_pre(linker, program->module, &program->pre);
@@ -96,78 +97,57 @@ static enum sorex_status imports_link(struct wasm_program *program, const struct
             status = trap_error_take(error, SOREX_INVALID, err, "link");
     }
     wasmtime_linker_delete(linker);
-    wasm_importtype_vec_delete(&imports);
     return status;
 }
 
 /* -- exports */
 
-static enum wasm_kind kind_of(wasm_externkind_t kind)
+static bool export_fill(struct wasm_export *out, const struct wasm_export_info *info, uint32_t index)
 {
-    switch (kind) {
-    case WASM_EXTERN_FUNC:
-        return WASM_KIND_FUNC;
-    case WASM_EXTERN_GLOBAL:
-        return WASM_KIND_GLOBAL;
-    case WASM_EXTERN_TABLE:
-        return WASM_KIND_TABLE;
-    case WASM_EXTERN_MEMORY:
-        return WASM_KIND_MEMORY;
-    default:
-        return WASM_KIND_TAG;
-    }
+    *out = (struct wasm_export){.kind = info->kind, .index = index, .slots = 1};
+    bool typed = info->kind == WASM_KIND_FUNC || info->kind == WASM_KIND_GLOBAL;
+    if (info->kind == WASM_KIND_FUNC)
+        out->slots = type_func_slots(info->type);
+    out->name = name_copy(info->name);
+    out->type = strdup(typed ? info->type : "");
+    return out->name != NULL && out->type != NULL;
 }
 
-static bool export_fill(struct wasm_export *out, const wasm_exporttype_t *export, uint32_t index)
+static enum sorex_status exports_list(struct wasm_program *program, const struct wasm_report *report,
+                                      struct sorex_error *err)
 {
-    const wasm_externtype_t *type = wasm_exporttype_type(export);
-    char text[TYPE_TEXT_MAX] = "";
-    *out = (struct wasm_export){.kind = kind_of(wasm_externtype_kind(type)), .index = index, .slots = 1};
-    if (out->kind == WASM_KIND_FUNC) {
-        const wasm_functype_t *func = wasm_externtype_as_functype_const(type);
-        size_t params = wasm_functype_params(func)->size;
-        size_t results = wasm_functype_results(func)->size;
-        out->slots = (uint32_t)(params > results ? params : results > 0 ? results : 1);
-        if (!type_func_text(func, text))
-            (void)strcpy(text, "(...)");
-    } else if (out->kind == WASM_KIND_GLOBAL) {
-        type_global_text(wasm_externtype_as_globaltype_const(type), text);
-    }
-    char *name = name_copy(wasm_exporttype_name(export));
-    out->name = name;
-    out->type = strdup(text);
-    return name != NULL && out->type != NULL;
-}
-
-/* The memory of the contracts: "memory", or the only one under another name. */
-static void memory_choose(struct wasm_program *program, const struct wasm_export *export, const wasm_exporttype_t *type)
-{
-    if (export->kind != WASM_KIND_MEMORY || (program->memory != NULL && strcmp(export->name, "memory") != 0))
-        return;
-    const wasm_memorytype_t *memory = wasm_externtype_as_memorytype_const(wasm_exporttype_type(type));
-    program->memory = export;
-    program->memory_bytes_min = wasmtime_memorytype_minimum(memory) * WASM_PAGE_BYTES;
-}
-
-static enum sorex_status exports_list(struct wasm_program *program, struct sorex_error *err)
-{
-    enum sorex_status status = SOREX_OK;
-    wasm_exporttype_vec_t types;
-    wasmtime_module_exports(program->module, &types);
-    program->exports = calloc(types.size + 1, sizeof *program->exports);
+    program->exports = calloc(report->exports_count + 1, sizeof *program->exports);
     if (program->exports == NULL)
-        status = sorex_error_set(err, SOREX_NOMEM, "exports: out of memory");
-    for (size_t i = 0; i < types.size && status == SOREX_OK; i++) {
-        const wasm_name_t *name = wasm_exporttype_name(types.data[i]);
-        if (memchr(name->data, '\0', name->size) != NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "exports: out of memory");
+    for (size_t i = 0; i < report->exports_count; i++) {
+        const struct wasm_export_info *info = &report->exports[i];
+        if (info->name.len > 0 && memchr(info->name.data, '\0', info->name.len) != NULL)
             continue;
         struct wasm_export *export = &program->exports[program->exports_count++];
-        if (export_fill(export, types.data[i], (uint32_t)i))
-            memory_choose(program, export, types.data[i]);
-        else
-            status = sorex_error_set(err, SOREX_NOMEM, "exports: out of memory");
+        if (!export_fill(export, info, (uint32_t)i))
+            return sorex_error_set(err, SOREX_NOMEM, "exports: out of memory");
+        /* The memory of the contracts: "memory", or the only one under another name. */
+        if (export->kind == WASM_KIND_MEMORY && (program->memory == NULL || strcmp(export->name, "memory") == 0))
+            program->memory = export;
     }
-    wasm_exporttype_vec_delete(&types);
+    if (report->memories_count > 0)
+        program->memory_bytes_min = report->memories[0].min * WASM_PAGE_BYTES;
+    return SOREX_OK;
+}
+
+/* After compiling, which checked what the outline takes on trust. */
+static enum sorex_status module_link(struct wasm_program *program, struct bytes wasm,
+                                     const struct wasm_program_options *options, struct sorex_error *err)
+{
+    struct arena arena;
+    struct wasm_report report;
+    arena_init(&arena, 0);
+    enum sorex_status status = inspect_outline(wasm, false, &arena, &report, err);
+    if (status == SOREX_OK)
+        status = imports_link(program, options, &report, err);
+    if (status == SOREX_OK)
+        status = exports_list(program, &report, err);
+    arena_deinit(&arena);
     return status;
 }
 
@@ -186,9 +166,7 @@ enum sorex_status wasm_program_open(struct bytes wasm, const struct wasm_program
     if (status == SOREX_OK)
         status = module_open(program, wasm, options->cache_dir, err);
     if (status == SOREX_OK)
-        status = imports_link(program, options, err);
-    if (status == SOREX_OK)
-        status = exports_list(program, err);
+        status = module_link(program, wasm, options, err);
     if (status != SOREX_OK) {
         wasm_program_close(program);
         (void)sorex_error_prefix(err, "program %s", name);
@@ -261,9 +239,9 @@ enum sorex_status wasm_program_func(const struct wasm_program *program, const ch
         return sorex_error_set(err, SOREX_GONE, "program %s: no export named %s", program->name, name);
     if (export->kind != WASM_KIND_FUNC)
         return sorex_error_set(err, SOREX_INVALID, "program %s: export %s is not a function", program->name, name);
-    if (type != NULL && strcmp(export->type, type) != 0)
+    if ((type != NULL && strcmp(export->type, type) != 0) || export->slots == 0)
         return sorex_error_set(err, SOREX_INVALID, "program %s: export %s is %s, wanted is %s", program->name, name,
-                               export->type, type);
+                               export->type, type != NULL ? type : "a shorter type");
     *out = export;
     return SOREX_OK;
 }

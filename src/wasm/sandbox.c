@@ -166,6 +166,7 @@ enum sorex_status wasm_sandbox_call(struct wasm_sandbox *sandbox, const struct w
         sandbox->end_deterministic = false;
         return sorex_error_set(err, SOREX_STOPPED, "interrupted before the call of %s", func->name);
     }
+    CHECK(func->kind == WASM_KIND_FUNC && func->slots > 0);
     sandbox->end = WASM_END_OK;
     sandbox->error.status = SOREX_OK;
     wasm_trap_t *trap = NULL;

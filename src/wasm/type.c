@@ -1,73 +1,85 @@
-/* Types as text: one form for checking imports, listing exports and messages. */
-#include <stdio.h>
-
+/* Function types from their text. The C API's own type listing is not used: it ends the process at a v128. */
 #include "wasm/private.h"
 
-static const char *value_name(const wasm_valtype_t *type)
+static const char ARROW[] = ") ->";
+
+static wasm_valtype_t *value_type(const char *text, size_t len)
 {
-    switch (wasm_valtype_kind(type)) {
-    case WASM_I32:
-        return "i32";
-    case WASM_I64:
-        return "i64";
-    case WASM_F32:
-        return "f32";
-    case WASM_F64:
-        return "f64";
-    case WASM_FUNCREF:
-        return "funcref";
-    case WASM_EXTERNREF:
-        return "externref";
-    default: /* Wasmtime's own kinds follow those of the standard header */
-        return "v128";
-    }
+    static const struct {
+        const char *name;
+        wasm_valkind_t kind;
+    } kinds[] = {{"i32", WASM_I32}, {"i64", WASM_I64}, {"f32", WASM_F32}, {"f64", WASM_F64}};
+    for (size_t i = 0; i < 4; i++)
+        if (len == 3 && memcmp(text, kinds[i].name, 3) == 0)
+            return wasm_valtype_new(kinds[i].kind);
+    return NULL;
 }
 
-struct text {
-    char *out;
-    size_t len;
-    bool cut;
-};
-
-static void text_add(struct text *text, const char *part)
+/* "i32, i64" up to end; false on anything but numbers. */
+static bool list_parse(const char *text, const char *end, wasm_valtype_vec_t *out)
 {
-    size_t len = strlen(part);
-    if (text->len + len >= TYPE_TEXT_MAX) {
-        text->cut = true;
-        return;
+    wasm_valtype_t *types[TYPE_VALUES_MAX];
+    size_t count = 0;
+    bool ok = true;
+    while (text < end && ok) {
+        const char *stop = memchr(text, ',', (size_t)(end - text));
+        stop = stop == NULL ? end : stop;
+        wasm_valtype_t *type = count < TYPE_VALUES_MAX ? value_type(text, (size_t)(stop - text)) : NULL;
+        ok = type != NULL;
+        if (ok)
+            types[count++] = type;
+        text = stop == end ? end : stop + 2;
     }
-    memcpy(text->out + text->len, part, len + 1);
-    text->len += len;
+    if (ok) {
+        wasm_valtype_vec_new(out, count, types);
+        return true;
+    }
+    while (count > 0)
+        wasm_valtype_delete(types[--count]);
+    return false;
 }
 
-static void text_add_list(struct text *text, const wasm_valtype_vec_t *types)
+/* Where params and results lie in the text; results may be in parentheses. False when it was cut. */
+static bool parts_find(const char *text, const char **params_end, const char **results, const char **results_end)
 {
-    for (size_t i = 0; i < types->size; i++) {
-        text_add(text, i == 0 ? "" : ", ");
-        text_add(text, value_name(types->data[i]));
-    }
+    const char *arrow = strstr(text, ARROW);
+    if (arrow == NULL || strstr(text, "...") != NULL)
+        return false;
+    *params_end = arrow;
+    *results = arrow + sizeof ARROW - 1;
+    *results += **results == ' ';
+    *results += **results == '(';
+    *results_end = *results + strcspn(*results, ")");
+    return true;
 }
 
-bool type_func_text(const wasm_functype_t *type, char out[TYPE_TEXT_MAX])
+wasm_functype_t *type_func_make(const char *text)
 {
-    struct text text = {out, 0, false};
-    const wasm_valtype_vec_t *results = wasm_functype_results(type);
-    text_add(&text, "(");
-    text_add_list(&text, wasm_functype_params(type));
-    text_add(&text, ") ->");
-    if (results->size == 1) {
-        text_add(&text, " ");
-        text_add_list(&text, results);
-    } else if (results->size > 1) {
-        text_add(&text, " (");
-        text_add_list(&text, results);
-        text_add(&text, ")");
+    const char *params_end, *results, *results_end;
+    wasm_valtype_vec_t params_vec, results_vec;
+    if (!parts_find(text, &params_end, &results, &results_end) || !list_parse(text + 1, params_end, &params_vec))
+        return NULL;
+    if (!list_parse(results, results_end, &results_vec)) {
+        wasm_valtype_vec_delete(&params_vec);
+        return NULL;
     }
-    return !text.cut;
+    return wasm_functype_new(&params_vec, &results_vec);
 }
 
-void type_global_text(const wasm_globaltype_t *type, char out[TYPE_TEXT_MAX])
+static uint32_t list_count(const char *text, const char *end)
 {
-    (void)snprintf(out, TYPE_TEXT_MAX, "%s%s", wasm_globaltype_mutability(type) == WASM_VAR ? "mut " : "",
-                   value_name(wasm_globaltype_content(type)));
+    uint32_t count = text < end;
+    for (; text < end; text++)
+        count += *text == ',';
+    return count;
+}
+
+uint32_t type_func_slots(const char *text)
+{
+    const char *params_end, *results, *results_end;
+    if (!parts_find(text, &params_end, &results, &results_end))
+        return 0;
+    uint32_t params = list_count(text + 1, params_end);
+    uint32_t count = list_count(results, results_end);
+    return params > count ? params : count > 0 ? count : 1;
 }

@@ -8,7 +8,8 @@
 
 #include "wasm/wasm.h"
 
-/* Asked about ten times a second while a call runs; true = stop it. Thread: the watchdog's. */
+/* Asked about ten times a second while a call runs; true = stop it. Must not block, nor take a lock that is held around
+ * watchdog_begin or watchdog_end. Thread: the watchdog's. */
 typedef bool watchdog_stop_fn(void *user_data);
 
 /* A running call. The caller keeps it (on its stack) from watchdog_begin to watchdog_end; fields are the watchdog's between. */
@@ -23,8 +24,7 @@ struct watchdog_call {
     /* the watchdog's */
     uint64_t started_ns;
     uint64_t warn_next_ns;
-    uint64_t poll_next_ns;
-    bool stopped;
+    bool stopped;   /* after watchdog_end: it was asked to stop */
     bool timed_out; /* after watchdog_end: stop_ms was the reason */
     struct watchdog_call *next;
     struct watchdog_call **link;
