@@ -1,4 +1,5 @@
-/* AssemblyScript's abort: strings are UTF-16LE with their byte length in front. The block's first byte says which pointers are bad. */
+/* AssemblyScript's abort: strings are UTF-16LE with their byte length in front. The block's first byte says which
+ * pointers are bad. */
 #include "sorex/indexer.h"
 
 SOREX_IMPORT("abort")

@@ -1,4 +1,5 @@
-/* Flushes three times, "n" each time as one more than what it reads then: reads stay at the height before, so all three say the same. */
+/* Flushes three times, "n" each time as one more than what it reads then: reads stay at the height before, so all three
+ * say the same. */
 #include "sorex/indexer.h"
 
 SOREX_EXPORT("_start") void start(void);

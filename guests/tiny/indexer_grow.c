@@ -1,4 +1,5 @@
-/* Grows its memory page by page until that fails, touches the last page and flushes the number of pages: "pages" -> u32le. */
+/* Grows its memory page by page until that fails, touches the last page and flushes the number of pages: "pages" ->
+ * u32le. */
 #include "sorex/indexer.h"
 
 SOREX_EXPORT("_start") void start(void);

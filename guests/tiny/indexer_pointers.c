@@ -1,4 +1,5 @@
-/* Calls the import that the block's first byte names with the two pointers that follow (u32le each), then flushes nothing. */
+/* Calls the import that the block's first byte names with the two pointers that follow (u32le each), then flushes
+ * nothing. */
 #include "sorex/indexer.h"
 
 SOREX_EXPORT("_start") void start(void);

@@ -1,5 +1,5 @@
-/* Returns an array of two changes. The pointer is where the length is. At height 2 it returns an empty array, at 3 an object, at 4 text
- * that is no JSON, at 5 a pointer outside its memory, at 6 an array whose second change is bad. */
+/* Returns an array of two changes. The pointer is where the length is. At height 2 it returns an empty array, at 3 an
+ * object, at 4 text that is no JSON, at 5 a pointer outside its memory, at 6 an array whose second change is bad. */
 #include "sorex/transform.h"
 
 SOREX_EXPORT("process_block") const uint8_t *process_block(void);

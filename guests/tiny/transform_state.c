@@ -1,4 +1,5 @@
-/* Sets, reads, deletes: every result goes into the state under "results", one byte each; __load after each __get_state. */
+/* Sets, reads, deletes: every result goes into the state under "results", one byte each; __load after each __get_state.
+ */
 #include "sorex/transform.h"
 
 SOREX_EXPORT("process_block") int32_t process_block(void);

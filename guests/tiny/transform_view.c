@@ -1,4 +1,5 @@
-/* Calls the view that the state names under "name", with its input under "input"; notes the result under "len" and "result". */
+/* Calls the view that the state names under "name", with its input under "input"; notes the result under "len" and
+ * "result". */
 #include "sorex/transform.h"
 
 SOREX_EXPORT("process_block") int32_t process_block(void);

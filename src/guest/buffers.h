@@ -1,5 +1,5 @@
-/* Pointers that cross the border between guest and host, checked. All of them are unsigned 32-bit offsets into the guest's memory,
- * and the u32 little-endian length of the payload lies beside it:
+/* Pointers that cross the border between guest and host, checked. All of them are unsigned 32-bit offsets into the
+ * guest's memory, and the u32 little-endian length of the payload lies beside it:
  *
  *   contract 1 (indexers)    [length][payload]   the pointer is the payload's: the length is at pointer - 4
  *   contract 2 (transforms)  [length][payload]   the pointer is the length's: the payload is at pointer + 4

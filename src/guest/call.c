@@ -87,8 +87,8 @@ enum sorex_status guest_call(const struct guest_call *call, struct guest_cost *o
         uint64_t returned = clock_ns();
         wasm_sandbox_close(sandbox);
         cost.reset_ns += clock_ns() - returned;
-        log_line(LOG_DEBUG, component, "height %u: Memory refreshed after block execution for deterministic state isolation",
-                 call->height);
+        log_line(LOG_DEBUG, component,
+                 "height %u: Memory refreshed after block execution for deterministic state isolation", call->height);
     } else if (status == SOREX_FATAL) {
         log_line(LOG_ERROR, component, "height %u: %s", call->height, err->text);
     } else {
@@ -110,10 +110,11 @@ struct guest_memory guest_memory_of(struct wasm_sandbox *sandbox)
     return (struct guest_memory){memory.data, memory.len};
 }
 
-enum sorex_status guest_pointer_error(const char *import, uint32_t pointer, struct guest_memory memory, struct sorex_error *err)
+enum sorex_status guest_pointer_error(const char *import, uint32_t pointer, struct guest_memory memory,
+                                      struct sorex_error *err)
 {
-    return sorex_error_set(err, SOREX_GUEST, "%s: the buffer at pointer %u leaves the memory of %zu bytes", import, pointer,
-                           memory.len);
+    return sorex_error_set(err, SOREX_GUEST, "%s: the buffer at pointer %u leaves the memory of %zu bytes", import,
+                           pointer, memory.len);
 }
 
 void guest_log(enum log_level level, const char *name, uint32_t height, struct bytes line)

@@ -1,4 +1,5 @@
-/* Protobuf's wire format, as far as this message needs it: a field is a varint tag (number << 3 | wire type) and a value.
+/* Protobuf's wire format, as far as this message needs it: a field is a varint tag (number << 3 | wire type) and a
+ * value.
  *
  *   wire type  value
  *   0          varint
@@ -7,8 +8,9 @@
  *   3, 4       begin and end of a group, fields between them
  *   5          4 bytes
  *
- * Every other field is skipped, also number 1 of another type, as generated decoders do. Numbers are 1 to 2^29 - 1. Groups nest
- * GROUP_DEPTH_MAX deep. Nothing is allocated and every step consumes at least one byte, so the time is linear in the length. */
+ * Every other field is skipped, also number 1 of another type, as generated decoders do. Numbers are 1 to 2^29 - 1.
+ * Groups nest GROUP_DEPTH_MAX deep. Nothing is allocated and every step consumes at least one byte, so the time is
+ * linear in the length. */
 #include "guest/flush.h"
 
 #include "base/check.h"
@@ -68,8 +70,8 @@ static bool value_skip(struct reader *reader, struct groups *groups, uint32_t nu
     return false;
 }
 
-/* The next element of the list. False at the end and at damage: reader->at != reader->end tells them apart, or, for a group left
- * open at the end, groups->depth. */
+/* The next element of the list. False at the end and at damage: reader->at != reader->end tells them apart, or, for a
+ * group left open at the end, groups->depth. */
 static bool element_next(struct reader *reader, struct groups *groups, struct bytes *out)
 {
     while (reader_left(reader) > 0) {
@@ -101,8 +103,8 @@ enum sorex_status flush_check(struct bytes message, uint64_t *out_pairs, struct 
         elements++;
     }
     if (reader_left(&reader) > 0 || groups.depth > 0)
-        return sorex_error_set(err, SOREX_GUEST, "flush: the message of %zu bytes does not decode at offset %zu", message.len,
-                               message.len - reader_left(&reader));
+        return sorex_error_set(err, SOREX_GUEST, "flush: the message of %zu bytes does not decode at offset %zu",
+                               message.len, message.len - reader_left(&reader));
     *out_pairs = elements / 2;
     return SOREX_OK;
 }

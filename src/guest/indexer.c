@@ -1,6 +1,6 @@
-/* Contract 1. A run collects the flush messages as the guest gave them (copied once, into an arena); when the whole run has succeeded
- * their pairs go to `writes` as views into those copies. Reads go to the state as of height - 1 throughout, so the last lookup
- * stays true for the whole run: __get_len and __get on one key are one lookup. */
+/* Contract 1. A run collects the flush messages as the guest gave them (copied once, into an arena); when the whole run
+ * has succeeded their pairs go to `writes` as views into those copies. Reads go to the state as of height - 1
+ * throughout, so the last lookup stays true for the whole run: __get_len and __get on one key are one lookup. */
 #include "guest/indexer.h"
 
 #include <stdatomic.h>
@@ -25,10 +25,10 @@ struct indexer {
     struct wasm_program *program;
     struct wasm_program *views_program; /* the same, or compiled so that it can be stopped */
     const struct wasm_export *start;
-    const char **views;                 /* owned array, borrowed names */
+    const char **views; /* owned array, borrowed names */
     atomic_uint views_running;
-    struct arena messages;              /* of one run: its blocks stay for the next one */
-    atomic_flag messages_taken;         /* a second run at the same time (a preview) uses an arena of its own */
+    struct arena messages;      /* of one run: its blocks stay for the next one */
+    atomic_flag messages_taken; /* a second run at the same time (a preview) uses an arena of its own */
 };
 
 /* One call; what the imports see. */
@@ -52,7 +52,8 @@ struct indexer_call {
     struct buf *out;
 };
 
-/* -- imports ---------------------------------------------------------------------------------------------------------- */
+/* -- imports ----------------------------------------------------------------------------------------------------------
+ */
 
 static enum sorex_status import_host_len(void *user_data, struct wasm_sandbox *sandbox, union wasm_value *values,
                                          struct sorex_error *err)
@@ -176,7 +177,8 @@ static const struct wasm_import indexer_imports[] = {
     {"env", "abort", "(i32, i32, i32, i32) ->", import_abort},
 };
 
-/* -- loading ---------------------------------------------------------------------------------------------------------- */
+/* -- loading ----------------------------------------------------------------------------------------------------------
+ */
 
 static bool is_view(const struct wasm_export *export)
 {
@@ -196,8 +198,8 @@ static enum sorex_status views_collect(struct indexer *indexer, struct sorex_err
     return SOREX_OK;
 }
 
-static enum sorex_status programs_open(struct indexer *indexer, struct bytes wasm, const struct indexer_options *options,
-                                       struct sorex_error *err)
+static enum sorex_status programs_open(struct indexer *indexer, struct bytes wasm,
+                                       const struct indexer_options *options, struct sorex_error *err)
 {
     struct wasm_program_options program = {
         .name = indexer->name,
@@ -258,12 +260,10 @@ void indexer_free(struct indexer *indexer)
     free(indexer);
 }
 
-const char *const *indexer_views(const struct indexer *indexer)
-{
-    return indexer->views;
-}
+const char *const *indexer_views(const struct indexer *indexer) { return indexer->views; }
 
-/* -- running ---------------------------------------------------------------------------------------------------------- */
+/* -- running ----------------------------------------------------------------------------------------------------------
+ */
 
 static void call_deinit(struct indexer_call *call)
 {
@@ -271,7 +271,8 @@ static void call_deinit(struct indexer_call *call)
     buf_deinit(&call->flushed);
 }
 
-static enum sorex_status run_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result, struct sorex_error *err)
+static enum sorex_status run_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result,
+                                   struct sorex_error *err)
 {
     (void)sandbox, (void)result;
     const struct indexer_call *call = user_data;
@@ -280,7 +281,8 @@ static enum sorex_status run_after(void *user_data, struct wasm_sandbox *sandbox
     return SOREX_OK;
 }
 
-static enum sorex_status pairs_write(const struct indexer_call *call, const struct state_writer *writes, struct sorex_error *err)
+static enum sorex_status pairs_write(const struct indexer_call *call, const struct state_writer *writes,
+                                     struct sorex_error *err)
 {
     for (size_t at = 0; at < call->flushed.len; at += sizeof(struct bytes)) {
         struct bytes message, key, value;
@@ -292,8 +294,9 @@ static enum sorex_status pairs_write(const struct indexer_call *call, const stru
     return SOREX_OK;
 }
 
-enum sorex_status indexer_run(struct indexer *indexer, uint32_t height, struct bytes block, const struct state_reader *state,
-                              const struct state_writer *writes, struct indexer_result *out_result, struct sorex_error *err)
+enum sorex_status indexer_run(struct indexer *indexer, uint32_t height, struct bytes block,
+                              const struct state_reader *state, const struct state_writer *writes,
+                              struct indexer_result *out_result, struct sorex_error *err)
 {
     if (block.len > SOREX_ENTRY_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "program %s: height %u: a block of %zu bytes is over the limit of %zu",
@@ -337,9 +340,11 @@ enum sorex_status indexer_run(struct indexer *indexer, uint32_t height, struct b
     return status;
 }
 
-/* -- views ------------------------------------------------------------------------------------------------------------ */
+/* -- views ------------------------------------------------------------------------------------------------------------
+ */
 
-static enum sorex_status view_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result, struct sorex_error *err)
+static enum sorex_status view_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result,
+                                    struct sorex_error *err)
 {
     const struct indexer_call *call = user_data;
     struct guest_memory memory = guest_memory_of(sandbox);
@@ -349,8 +354,8 @@ static enum sorex_status view_after(void *user_data, struct wasm_sandbox *sandbo
     if (!buffer_payload(memory, (uint32_t)result, &payload))
         return guest_pointer_error("view result", (uint32_t)result, memory, err);
     if (payload.len > max)
-        return sorex_error_set(err, SOREX_LIMIT, "the view's result of %zu bytes is over the limit of %llu", payload.len,
-                               (unsigned long long)max);
+        return sorex_error_set(err, SOREX_LIMIT, "the view's result of %zu bytes is over the limit of %llu",
+                               payload.len, (unsigned long long)max);
     return buf_append(call->out, payload, err);
 }
 
@@ -402,7 +407,8 @@ enum sorex_status indexer_view(struct indexer *indexer, struct bytes name, uint3
         return sorex_error_set(err, SOREX_LIMIT, "program %s: view %s: an input of %zu bytes is over the limit of %zu",
                                indexer->name, func->name, input.len, SOREX_ENTRY_BYTES_MAX);
     *out_deterministic = false;
-    struct indexer_call call = {.indexer = indexer, .height = height, .input = input, .state = state, .viewing = true, .out = out};
+    struct indexer_call call = {
+        .indexer = indexer, .height = height, .input = input, .state = state, .viewing = true, .out = out};
     enum sorex_status status = view_call(indexer, func, &call, out_cost, out_deterministic, err);
     call_deinit(&call);
     return status;

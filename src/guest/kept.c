@@ -5,12 +5,12 @@
  *   "g"            the mutable globals, as the caller encodes them
  *   "p" u32be i    4096 bytes, page i
  *
- * A page gets a key when it is first not all zero, and keeps it. What has no key is zero: data segments are stored too (once),
- * so that the result does not depend on what a start section wrote into the fresh instance.
+ * A page gets a key when it is first not all zero, and keeps it. What has no key is zero: data segments are stored too
+ * (once), so that the result does not depend on what a start section wrote into the fresh instance.
  *
- * The tag is a hash chain: SHA-256(tag before || memory bytes || changed pages with their index || globals). It names the content,
- * so the host's own copy of the memory (the image) is used as long as the store says the same tag; after an undo, a failed commit or a
- * restart it does not, and the pages are read again. */
+ * The tag is a hash chain: SHA-256(tag before || u32le number of pages || changed pages, each behind its u32le index ||
+ * globals). It names the content, so the host's own copy of the memory (the image) is used as long as the store says
+ * the same tag; after an undo, a failed commit or a restart it does not, and the pages are read again. */
 #include "guest/kept.h"
 
 #include <stdlib.h>
@@ -21,10 +21,7 @@
 
 static const uint8_t zero_page[KEPT_PAGE_BYTES];
 
-void kept_init(struct kept *kept)
-{
-    *kept = (struct kept){.valid = false};
-}
+void kept_init(struct kept *kept) { *kept = (struct kept){.valid = false}; }
 
 void kept_deinit(struct kept *kept)
 {
@@ -70,7 +67,8 @@ static struct bytes page_key(uint8_t key[5], size_t page)
     return bytes_of(key, 5);
 }
 
-static enum sorex_status record_get(const struct state_reader *pages, struct bytes key, struct bytes *out, struct sorex_error *err)
+static enum sorex_status record_get(const struct state_reader *pages, struct bytes key, struct bytes *out,
+                                    struct sorex_error *err)
 {
     bool found = false;
     TRY(pages->get(pages->user_data, key, out, &found, err));
@@ -116,7 +114,8 @@ enum sorex_status kept_load(struct kept *kept, const struct state_reader *pages,
     }
     if (record.len != SIZE_RECORD_BYTES || u64le_get(record.data) % KEPT_PAGE_BYTES != 0 ||
         u64le_get(record.data) > (uint64_t)1 << 32)
-        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: the size record of %zu bytes does not decode", record.len);
+        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: the size record of %zu bytes does not decode",
+                               record.len);
     if (kept->valid && !kept->empty && memcmp(kept->tag, record.data + 8, SHA256_BYTES) == 0)
         return SOREX_OK;
 
@@ -166,7 +165,8 @@ static enum sorex_status pages_write(struct kept *kept, struct guest_memory memo
     return SOREX_OK;
 }
 
-static enum sorex_status size_write(struct kept *kept, const struct state_writer *pages, struct sha256 *hash, struct sorex_error *err)
+static enum sorex_status size_write(struct kept *kept, const struct state_writer *pages, struct sha256 *hash,
+                                    struct sorex_error *err)
 {
     uint8_t record[SIZE_RECORD_BYTES];
     sha256_update(hash, buf_view(&kept->globals));
@@ -192,7 +192,8 @@ static enum sorex_status save(struct kept *kept, struct guest_memory memory, str
     enum sorex_status status = buf_append(&stored_before, buf_view(&kept->stored), err);
     if (status == SOREX_OK)
         status = pages_write(kept, memory, pages, hash, &changed, err);
-    bool marked = first || stored_len != kept->stored.len || !bytes_equal(buf_view(&stored_before), buf_view(&kept->stored));
+    bool marked =
+        first || stored_len != kept->stored.len || !bytes_equal(buf_view(&stored_before), buf_view(&kept->stored));
     buf_deinit(&stored_before);
     TRY(status);
 

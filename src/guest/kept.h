@@ -1,5 +1,5 @@
-/* `memory: kept`: the linear memory, the mutable globals and the memory's size of a guest as keys of the versioned store, so that
- * undo, restart and snapshots restore them like any other key. Only what a block changed is written.
+/* `memory: kept`: the linear memory, the mutable globals and the memory's size of a guest as keys of the versioned
+ * store, so that undo, restart and snapshots restore them like any other key. Only what a block changed is written.
  *
  * Thread: one at a time. */
 #ifndef SOREX_GUEST_KEPT_H
@@ -12,14 +12,14 @@
 #define KEPT_PAGE_BYTES ((size_t)4096)
 
 struct kept {
-    bool valid;                /* what follows was read from, or written to, the store under this tag */
-    bool empty;                /* the store held nothing: the guest has never run */
+    bool valid; /* what follows was read from, or written to, the store under this tag */
+    bool empty; /* the store held nothing: the guest has never run */
     uint8_t tag[SHA256_BYTES];
-    uint8_t *image;            /* owned; the memory after the last successful call */
+    uint8_t *image; /* owned; the memory after the last successful call */
     size_t image_len;
     size_t image_cap;
-    struct buf stored;         /* bit i: page i has a key */
-    struct buf globals;        /* as encoded by the caller */
+    struct buf stored;  /* bit i: page i has a key */
+    struct buf globals; /* as encoded by the caller */
 };
 
 void kept_init(struct kept *kept);
@@ -29,8 +29,8 @@ void kept_deinit(struct kept *kept);
  * Errors: SOREX_CORRUPT a record does not decode; SOREX_NOMEM; what the reader returned. */
 enum sorex_status kept_load(struct kept *kept, const struct state_reader *pages, struct sorex_error *err);
 
-/* Copies the image over a fresh instance's memory, of at least image_len bytes; pages that are equal already are not touched.
- * Nothing when empty. */
+/* Copies the image over a fresh instance's memory, of at least image_len bytes; pages that are equal already are not
+ * touched. Nothing when empty. */
 void kept_restore(const struct kept *kept, struct guest_memory memory);
 
 /* Writes what differs from the loaded state, which becomes the loaded state. Writes nothing when nothing differs.

@@ -1,8 +1,9 @@
-/* Contract 2. Host functions with a result leave it pending and return its length; __load copies it. State writes and pushed changes go
- * to the host's tables at once, so that the guest reads its own writes; the pipeline drops them all when the call fails.
+/* Contract 2. Host functions with a result leave it pending and return its length; __load copies it. State writes and
+ * pushed changes go to the host's tables at once, so that the guest reads its own writes; the pipeline drops them all
+ * when the call fails.
  *
- * A bad change is remembered: __push_cdc_message returns -1, later changes are not delivered, and the call fails at its end whatever the
- * guest made of the -1. */
+ * A bad change is remembered: __push_cdc_message returns -1, later changes are not delivered, and the call fails at its
+ * end whatever the guest made of the -1. */
 #include "guest/transform.h"
 
 #include <stdlib.h>
@@ -42,7 +43,8 @@ struct transform_call {
     struct sorex_error bad_change; /* "change INDEX: REASON" */
 };
 
-/* -- imports ---------------------------------------------------------------------------------------------------------- */
+/* -- imports ----------------------------------------------------------------------------------------------------------
+ */
 
 static enum sorex_status argument(struct wasm_sandbox *sandbox, const char *import, uint32_t pointer, struct bytes *out,
                                   struct sorex_error *err)
@@ -99,7 +101,8 @@ static enum sorex_status import_view(void *user_data, struct wasm_sandbox *sandb
     if (failed)
         buf_reset(&call->pending);
     if (call->pending.len > INT32_MAX)
-        return sorex_error_set(err, SOREX_LIMIT, "__view: a result of %zu bytes is too long for a guest", call->pending.len);
+        return sorex_error_set(err, SOREX_LIMIT, "__view: a result of %zu bytes is too long for a guest",
+                               call->pending.len);
     values[0].i32 = failed ? -1 : (int32_t)call->pending.len;
     return SOREX_OK;
 }
@@ -187,7 +190,8 @@ static enum sorex_status change_deliver(struct transform_call *call, struct byte
     struct sorex_error *reason = &call->bad_change;
     enum sorex_status status = SOREX_OK;
     if (json.len > SOREX_CHANGE_BYTES_MAX)
-        status = sorex_error_set(reason, SOREX_INVALID, "%zu bytes are over the limit of %zu", json.len, SOREX_CHANGE_BYTES_MAX);
+        status = sorex_error_set(reason, SOREX_INVALID, "%zu bytes are over the limit of %zu", json.len,
+                                 SOREX_CHANGE_BYTES_MAX);
     else if (call->changes == SOREX_ENTRY_CHANGES_MAX)
         status = sorex_error_set(reason, SOREX_INVALID, "one entry makes at most %zu changes", SOREX_ENTRY_CHANGES_MAX);
     else
@@ -206,8 +210,8 @@ static enum sorex_status change_deliver(struct transform_call *call, struct byte
     return status;
 }
 
-static enum sorex_status import_push_cdc_message(void *user_data, struct wasm_sandbox *sandbox, union wasm_value *values,
-                                                 struct sorex_error *err)
+static enum sorex_status import_push_cdc_message(void *user_data, struct wasm_sandbox *sandbox,
+                                                 union wasm_value *values, struct sorex_error *err)
 {
     struct transform_call *call = user_data;
     struct bytes json;
@@ -239,7 +243,8 @@ static const struct wasm_import transform_imports[] = {
     {"env", "abort", "(i32, i32, i32, i32) ->", import_abort},
 };
 
-/* -- loading ---------------------------------------------------------------------------------------------------------- */
+/* -- loading ----------------------------------------------------------------------------------------------------------
+ */
 
 static enum sorex_status globals_collect(struct transform *transform, struct sorex_error *err)
 {
@@ -255,7 +260,8 @@ static enum sorex_status globals_collect(struct transform *transform, struct sor
     return SOREX_OK;
 }
 
-static enum sorex_status program_open(struct transform *transform, struct bytes wasm, const char *cache_dir, struct sorex_error *err)
+static enum sorex_status program_open(struct transform *transform, struct bytes wasm, const char *cache_dir,
+                                      struct sorex_error *err)
 {
     struct wasm_program_options options = {
         .name = transform->name,
@@ -265,7 +271,8 @@ static enum sorex_status program_open(struct transform *transform, struct bytes 
         .cache_dir = cache_dir,
         .unknown_functions_trap = true,
     };
-    /* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost. */
+    /* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost.
+     */
     options.settings.interruptible = true;
     TRY(wasm_program_open(wasm, &options, &transform->program, err));
     TRY(guest_memory_check(transform->program, err));
@@ -327,12 +334,10 @@ void transform_free(struct transform *transform)
     free(transform);
 }
 
-bool transform_has_rollback(const struct transform *transform)
-{
-    return transform->rollback != NULL;
-}
+bool transform_has_rollback(const struct transform *transform) { return transform->rollback != NULL; }
 
-/* -- memory: kept ----------------------------------------------------------------------------------------------------- */
+/* -- memory: kept -----------------------------------------------------------------------------------------------------
+ */
 
 /* Globals in the module's order, 8 bytes little-endian each. */
 static enum sorex_status globals_save(const struct transform *transform, struct wasm_sandbox *sandbox, struct buf *out,
@@ -346,12 +351,13 @@ static enum sorex_status globals_save(const struct transform *transform, struct 
     return SOREX_OK;
 }
 
-static enum sorex_status globals_restore(const struct transform *transform, struct wasm_sandbox *sandbox, struct sorex_error *err)
+static enum sorex_status globals_restore(const struct transform *transform, struct wasm_sandbox *sandbox,
+                                         struct sorex_error *err)
 {
     const struct buf *saved = &transform->kept.globals;
     if (saved->len != 8 * transform->globals_count)
-        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: %zu bytes of globals, the module has %zu of them", saved->len,
-                               transform->globals_count);
+        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: %zu bytes of globals, the module has %zu of them",
+                               saved->len, transform->globals_count);
     for (size_t i = 0; i < transform->globals_count; i++)
         TRY(wasm_sandbox_global_set(sandbox, transform->globals[i], u64le_get(saved->data + 8 * i), err));
     return SOREX_OK;
@@ -372,18 +378,21 @@ static enum sorex_status memory_restore(void *user_data, struct wasm_sandbox *sa
     return globals_restore(transform, sandbox, err);
 }
 
-static enum sorex_status memory_save(const struct transform_call *call, struct wasm_sandbox *sandbox, struct sorex_error *err)
+static enum sorex_status memory_save(const struct transform_call *call, struct wasm_sandbox *sandbox,
+                                     struct sorex_error *err)
 {
     struct transform *transform = call->transform;
     struct buf globals = {0};
     enum sorex_status status = globals_save(transform, sandbox, &globals, err);
     if (status == SOREX_OK)
-        status = kept_save(&transform->kept, guest_memory_of(sandbox), buf_view(&globals), &call->host->page_writes, err);
+        status =
+            kept_save(&transform->kept, guest_memory_of(sandbox), buf_view(&globals), &call->host->page_writes, err);
     buf_deinit(&globals);
     return status;
 }
 
-/* -- running ---------------------------------------------------------------------------------------------------------- */
+/* -- running ----------------------------------------------------------------------------------------------------------
+ */
 
 static enum sorex_status bad_change(const struct transform_call *call, struct sorex_error *err)
 {
@@ -415,7 +424,8 @@ static enum sorex_status changes_returned(struct transform_call *call, struct wa
     return SOREX_OK;
 }
 
-static enum sorex_status transform_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result, struct sorex_error *err)
+static enum sorex_status transform_after(void *user_data, struct wasm_sandbox *sandbox, int32_t result,
+                                         struct sorex_error *err)
 {
     struct transform_call *call = user_data;
     if (call->bad)
@@ -427,9 +437,9 @@ static enum sorex_status transform_after(void *user_data, struct wasm_sandbox *s
     return call->transform->keeps_memory ? memory_save(call, sandbox, err) : SOREX_OK;
 }
 
-static enum sorex_status transform_execute(struct transform *transform, const struct wasm_export *func, const struct entry *entry,
-                                           const struct transform_host *host, struct transform_result *out_result,
-                                           struct sorex_error *err)
+static enum sorex_status transform_execute(struct transform *transform, const struct wasm_export *func,
+                                           const struct entry *entry, const struct transform_host *host,
+                                           struct transform_result *out_result, struct sorex_error *err)
 {
     struct sorex_error own;
     if (err == NULL)
@@ -459,14 +469,16 @@ static enum sorex_status transform_execute(struct transform *transform, const st
     return status;
 }
 
-enum sorex_status transform_run(struct transform *transform, const struct entry *entry, const struct transform_host *host,
-                                struct transform_result *out_result, struct sorex_error *err)
+enum sorex_status transform_run(struct transform *transform, const struct entry *entry,
+                                const struct transform_host *host, struct transform_result *out_result,
+                                struct sorex_error *err)
 {
     return transform_execute(transform, transform->process_block, entry, host, out_result, err);
 }
 
-enum sorex_status transform_rollback(struct transform *transform, const struct entry *entry, const struct transform_host *host,
-                                     struct transform_result *out_result, struct sorex_error *err)
+enum sorex_status transform_rollback(struct transform *transform, const struct entry *entry,
+                                     const struct transform_host *host, struct transform_result *out_result,
+                                     struct sorex_error *err)
 {
     CHECK(transform->rollback != NULL);
     return transform_execute(transform, transform->rollback, entry, host, out_result, err);

@@ -20,7 +20,8 @@ static struct map_entry *find(const struct map *map, struct bytes key)
 
 static uint8_t *copy_of(struct bytes bytes)
 {
-    uint8_t *copy = malloc(bytes.len + 1); /* exactly this long to sanitizers, but for the one byte that makes malloc(0) plain */
+    uint8_t *copy =
+        malloc(bytes.len + 1); /* exactly this long to sanitizers, but for the one byte that makes malloc(0) plain */
     CHECK(copy != NULL);
     if (bytes.len > 0)
         memcpy(copy, bytes.data, bytes.len);
@@ -77,10 +78,7 @@ static enum sorex_status map_del(void *user_data, struct bytes key, struct sorex
     return SOREX_OK;
 }
 
-struct state_reader map_reader(struct map *map)
-{
-    return (struct state_reader){.get = map_get, .user_data = map};
-}
+struct state_reader map_reader(struct map *map) { return (struct state_reader){.get = map_get, .user_data = map}; }
 
 struct state_writer map_writer(struct map *map)
 {
@@ -106,10 +104,7 @@ struct map map_copy(const struct map *map)
     return copy;
 }
 
-void map_set(struct map *map, const char *key, struct bytes value)
-{
-    put(map, bytes_str(key), value);
-}
+void map_set(struct map *map, const char *key, struct bytes value) { put(map, bytes_str(key), value); }
 
 struct bytes map_value(const struct map *map, const char *key)
 {

@@ -1,4 +1,5 @@
-/* State in memory for guests: counts what is asked, and fails where a test says so. Also what the tests share to load guests. */
+/* State in memory for guests: counts what is asked, and fails where a test says so. Also what the tests share to load
+ * guests. */
 #ifndef SOREX_TESTS_GUEST_MAP_H
 #define SOREX_TESTS_GUEST_MAP_H
 
@@ -27,8 +28,8 @@ void map_set(struct map *map, const char *key, struct bytes value);
 struct bytes map_value(const struct map *map, const char *key);
 bool map_equal(const struct map *a, const struct map *b);
 
-/* cmocka catches the signals that a guest's traps are made of. traps_keep, before the first test, notes Wasmtime's handlers;
- * traps_restore, in every test that runs guests (guest_load does it), puts them back. */
+/* cmocka catches the signals that a guest's traps are made of. traps_keep, before the first test, notes Wasmtime's
+ * handlers; traps_restore, in every test that runs guests (guest_load does it), puts them back. */
 void traps_keep(void);
 void traps_restore(void);
 

@@ -44,15 +44,20 @@ static void test_legal_messages(void **state)
 {
     (void)state;
     check_ok(MESSAGE(""), 0);
-    check_ok(MESSAGE("\x0a\x01k"), 0);                             /* odd: dropped */
-    check_ok(MESSAGE("\x0a\x01k\x0a\x01v\x0a\x01x"), 1);           /* odd: the last one */
-    check_ok(MESSAGE("\x0a\x00\x0a\x00"), 1);                      /* empty key, empty value */
-    check_ok(MESSAGE("\x0a\x01k\x0a\x01v\x0a\x01k\x0a\x01w"), 2);  /* the same key twice */
-    check_ok(MESSAGE("\x0a\x81\x00k\x0a\x01v"), 1);                /* a length longer than it must be */
-    check_ok(MESSAGE("\x8a\x00\x01k\x0a\x01v"), 1);                /* a tag longer than it must be */
-    check_ok(MESSAGE("\x10\x96\x01\x0a\x01k\x12\x02zz\x0a\x01v"), 1); /* unknown varint, unknown bytes between key and value */
-    check_ok(MESSAGE("\x19" "12345678" "\x1d" "1234"), 0);         /* unknown fixed 64 and 32 */
-    check_ok(MESSAGE("\x08\x05\x0a\x01k\x0a\x01v"), 1);            /* number 1 of another type is unknown too */
+    check_ok(MESSAGE("\x0a\x01k"), 0);                            /* odd: dropped */
+    check_ok(MESSAGE("\x0a\x01k\x0a\x01v\x0a\x01x"), 1);          /* odd: the last one */
+    check_ok(MESSAGE("\x0a\x00\x0a\x00"), 1);                     /* empty key, empty value */
+    check_ok(MESSAGE("\x0a\x01k\x0a\x01v\x0a\x01k\x0a\x01w"), 2); /* the same key twice */
+    check_ok(MESSAGE("\x0a\x81\x00k\x0a\x01v"), 1);               /* a length longer than it must be */
+    check_ok(MESSAGE("\x8a\x00\x01k\x0a\x01v"), 1);               /* a tag longer than it must be */
+    check_ok(MESSAGE("\x10\x96\x01\x0a\x01k\x12\x02zz\x0a\x01v"),
+             1); /* unknown varint, unknown bytes between key and value */
+    check_ok(MESSAGE("\x19"
+                     "12345678"
+                     "\x1d"
+                     "1234"),
+             0);                                                         /* unknown fixed 64 and 32 */
+    check_ok(MESSAGE("\x08\x05\x0a\x01k\x0a\x01v"), 1);                  /* number 1 of another type is unknown too */
     check_ok(MESSAGE("\x23\x0a\x01x\x2b\x2c\x24\x0a\x01k\x0a\x01v"), 1); /* groups, and elements inside them are none */
 }
 
@@ -66,15 +71,17 @@ static void test_broken_messages(void **state)
     check_bad(MESSAGE("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"));         /* a length of 2^64 - 1 */
     check_bad(MESSAGE("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01")); /* a varint of 12 bytes */
     check_bad(MESSAGE("\x0a\x80"));
-    check_bad(MESSAGE("\x02\x01k"));             /* field number 0 */
-    check_bad(MESSAGE("\x0e"));                  /* wire type 6 */
+    check_bad(MESSAGE("\x02\x01k")); /* field number 0 */
+    check_bad(MESSAGE("\x0e"));      /* wire type 6 */
     check_bad(MESSAGE("\x0f"));
     check_bad(MESSAGE("\xfa\xff\xff\xff\xff\x01\x01k")); /* a field number above 2^29 - 1 */
-    check_bad(MESSAGE("\x19" "1234567"));
-    check_bad(MESSAGE("\x1d" "123"));
-    check_bad(MESSAGE("\x23"));                  /* a group left open */
-    check_bad(MESSAGE("\x24"));                  /* an end without a begin */
-    check_bad(MESSAGE("\x23\x2c"));              /* another group's end */
+    check_bad(MESSAGE("\x19"
+                      "1234567"));
+    check_bad(MESSAGE("\x1d"
+                      "123"));
+    check_bad(MESSAGE("\x23"));     /* a group left open */
+    check_bad(MESSAGE("\x24"));     /* an end without a begin */
+    check_bad(MESSAGE("\x23\x2c")); /* another group's end */
     uint8_t deep[33];
     memset(deep, 0x23, sizeof deep);
     check_bad(bytes_of(deep, sizeof deep));
@@ -105,7 +112,8 @@ static void test_a_key_over_the_limit(void **state)
 static void test_mutations(void **state)
 {
     (void)state;
-    static const uint8_t seed[] = "\x0a\x01k\x0a\x01v\x10\x96\x01\x0a\x03key\x23\x0a\x01x\x24\x0a\x05value\x1d" "1234\x0a\x00\x0a\x00";
+    static const uint8_t seed[] = "\x0a\x01k\x0a\x01v\x10\x96\x01\x0a\x03key\x23\x0a\x01x\x24\x0a\x05value\x1d"
+                                  "1234\x0a\x00\x0a\x00";
     uint64_t random = 88172645463325252U;
     unsigned accepted = 0;
     for (unsigned round = 0; round < 20000; round++) {
@@ -137,8 +145,10 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_example_of_the_contract), cmocka_unit_test(test_legal_messages),
-        cmocka_unit_test(test_broken_messages),         cmocka_unit_test(test_a_key_over_the_limit),
+        cmocka_unit_test(test_example_of_the_contract),
+        cmocka_unit_test(test_legal_messages),
+        cmocka_unit_test(test_broken_messages),
+        cmocka_unit_test(test_a_key_over_the_limit),
         cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

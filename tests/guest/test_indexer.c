@@ -87,9 +87,11 @@ static void test_load_errors(void **state)
         {"(module (memory (export \"memory\") 1) (func (export \"_start\") (result i32) i32.const 1))", "_start"},
         {"(module (memory (export \"memory\") 1) (global (export \"_start\") i32 (i32.const 1)))", "_start"},
         {"(module (import \"env\" \"g\" (global i32)) (memory (export \"memory\") 1) (func (export \"_start\")))", "g"},
-        {"(module (import \"env\" \"__flush\" (func (param i64))) (memory (export \"memory\") 1) (func (export \"_start\")))",
+        {"(module (import \"env\" \"__flush\" (func (param i64))) (memory (export \"memory\") 1) (func (export "
+         "\"_start\")))",
          "__flush"},
-        {"(module (memory (export \"memory\") 300) (func (export \"_start\")))", "inline"}, /* more than the limit of 16 MiB */
+        {"(module (memory (export \"memory\") 300) (func (export \"_start\")))",
+         "inline"}, /* more than the limit of 16 MiB */
     };
     char text[SOREX_ERROR_TEXT_MAX];
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -126,7 +128,10 @@ static void test_duplicates_empties_and_odd_elements(void **state)
     struct bench b;
     bench_open(&b, "tiny_indexer_flush", NULL);
     /* k=v, k=w, ""="", e="", and an odd last element */
-    assert_int_equal(run(&b, 7, BLOCK("\x0a\x01k\x0a\x01v\x0a\x01k\x0a\x01w\x0a\x00\x0a\x00\x0a\x01" "e\x0a\x00\x0a\x03odd")), SOREX_OK);
+    assert_int_equal(run(&b, 7,
+                         BLOCK("\x0a\x01k\x0a\x01v\x0a\x01k\x0a\x01w\x0a\x00\x0a\x00\x0a\x01"
+                               "e\x0a\x00\x0a\x03odd")),
+                     SOREX_OK);
     assert_int_equal(b.result.pairs, 4);
     assert_int_equal(b.written.puts, 4);
     assert_int_equal(b.written.count, 3);
@@ -200,7 +205,8 @@ static void test_len_and_get_are_one_lookup(void **state)
     assert_int_equal(run(&b, 1, BLOCK("key")), SOREX_OK);
     assert_int_equal(b.state.gets, 1);
     /* the value, nothing else: no prefix, no zero behind it */
-    assert_true(bytes_equal(map_value(&b.written, "key"), BLOCK("\x03\x00\x00\x00" "abc#####")));
+    assert_true(bytes_equal(map_value(&b.written, "key"), BLOCK("\x03\x00\x00\x00"
+                                                                "abc#####")));
     assert_int_equal(run(&b, 1, BLOCK("absent")), SOREX_OK);
     assert_int_equal(b.state.gets, 2);
     assert_true(bytes_equal(map_value(&b.written, "absent"), BLOCK("\x00\x00\x00\x00########")));
@@ -291,7 +297,8 @@ static void test_fresh_memory_always(void **state)
         assert_true(bytes_equal(map_value(&b.written, "r"), bytes_of(once, 8)));
     }
     unsigned refreshed = 0;
-    for (const char *at = log_seen; (at = strstr(at, "Memory refreshed after block execution for deterministic state isolation")); at++)
+    for (const char *at = log_seen;
+         (at = strstr(at, "Memory refreshed after block execution for deterministic state isolation")); at++)
         refreshed++;
     assert_int_equal(refreshed, 6); /* on success and on failure */
     assert_non_null(strstr(log_seen, "debug program tiny: height 5: Memory refreshed"));

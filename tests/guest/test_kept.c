@@ -207,8 +207,10 @@ static void test_damaged_records(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_only_changed_pages_are_written), cmocka_unit_test(test_another_process_reads_it_back),
-        cmocka_unit_test(test_undo_brings_the_pages_back),     cmocka_unit_test(test_a_failed_write_invalidates),
+        cmocka_unit_test(test_only_changed_pages_are_written),
+        cmocka_unit_test(test_another_process_reads_it_back),
+        cmocka_unit_test(test_undo_brings_the_pages_back),
+        cmocka_unit_test(test_a_failed_write_invalidates),
         cmocka_unit_test(test_damaged_records),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

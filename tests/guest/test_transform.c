@@ -21,7 +21,7 @@ struct bench {
     struct transform *transform;
     struct map keys;
     struct map pages;
-    char changes[1024]; /* as delivered, each ended by a newline */
+    char changes[1024];              /* as delivered, each ended by a newline */
     enum sorex_status change_status; /* answer every change with this when it is not SOREX_OK */
     struct indexer *indexer;
     struct map indexed;
@@ -45,8 +45,8 @@ static enum sorex_status on_change(void *user_data, struct bytes json, struct so
     return SOREX_OK;
 }
 
-static enum sorex_status on_view(void *user_data, struct bytes name, struct bytes input, struct buf *out, bool *out_failed,
-                                 struct sorex_error *err)
+static enum sorex_status on_view(void *user_data, struct bytes name, struct bytes input, struct buf *out,
+                                 bool *out_failed, struct sorex_error *err)
 {
     struct bench *b = user_data;
     struct state_reader reader = map_reader(&b->indexed);
@@ -93,8 +93,9 @@ static void bench_close(struct bench *b)
     free((void *)(uintptr_t)b->wasm.data);
 }
 
-typedef enum sorex_status call_fn(struct transform *transform, const struct entry *entry, const struct transform_host *host,
-                                  struct transform_result *out_result, struct sorex_error *err);
+typedef enum sorex_status call_fn(struct transform *transform, const struct entry *entry,
+                                  const struct transform_host *host, struct transform_result *out_result,
+                                  struct sorex_error *err);
 
 static enum sorex_status call(struct bench *b, call_fn *fn, uint32_t height)
 {
@@ -115,10 +116,7 @@ static enum sorex_status call(struct bench *b, call_fn *fn, uint32_t height)
     return fn(b->transform, &entry, &host, &b->result, &b->err);
 }
 
-static enum sorex_status run(struct bench *b, uint32_t height)
-{
-    return call(b, transform_run, height);
-}
+static enum sorex_status run(struct bench *b, uint32_t height) { return call(b, transform_run, height); }
 
 static void check_error(const struct bench *b, const char *text)
 {
@@ -143,11 +141,13 @@ static void test_load_errors(void **state)
     } cases[] = {
         {"(module (func (export \"process_block\") (result i32) i32.const 0))", "memory", GUEST_MEMORY_FRESH},
         {"(module (memory (export \"memory\") 1))", "process_block", GUEST_MEMORY_FRESH},
-        {"(module (memory (export \"memory\") 1) (func (export \"process_block\")))", "process_block", GUEST_MEMORY_FRESH},
+        {"(module (memory (export \"memory\") 1) (func (export \"process_block\")))", "process_block",
+         GUEST_MEMORY_FRESH},
         {"(module (memory (export \"memory\") 1) (func (export \"process_block\") (result i32) i32.const 0)"
          " (func (export \"rollback\")))",
          "rollback", GUEST_MEMORY_FRESH},
-        {"(module (memory (export \"memory\") 1) (data \"x\") (func (export \"process_block\") (result i32) data.drop 0 i32.const 0))",
+        {"(module (memory (export \"memory\") 1) (data \"x\") (func (export \"process_block\") (result i32) data.drop "
+         "0 i32.const 0))",
          "data.drop", GUEST_MEMORY_KEPT},
         {"(module (memory (export \"memory\") 1) (table 1 funcref) (func (export \"process_block\") (result i32)"
          " (table.set 0 (i32.const 0) (ref.null func)) i32.const 0))",
@@ -258,7 +258,8 @@ static void test_state(void **state)
     struct bench b;
     bench_open(&b, "tiny_transform_state", (struct transform_options){0});
     check_ok(&b, run(&b, 1));
-    assert_true(bytes_equal(map_value(&b.keys, "results"), TEXT("\x00\x01\x03" "ac.\x01\x00\x00\x01")));
+    assert_true(bytes_equal(map_value(&b.keys, "results"), TEXT("\x00\x01\x03"
+                                                                "ac.\x01\x00\x00\x01")));
     assert_non_null(map_value(&b.keys, "other").data);
     assert_null(map_value(&b.keys, "key").data);
     bench_close(&b);
@@ -304,8 +305,9 @@ static void test_log(void **state)
 static void test_bad_pointers(void **state)
 {
     (void)state;
-    static const char *const imports[] = {"__view",         "__view",   "__get_state", "__set_state",        "__set_state",
-                                          "__delete_state", "__stdout", "__stderr",    "__push_cdc_message", "__load"};
+    static const char *const imports[] = {
+        "__view",         "__view",   "__get_state", "__set_state",        "__set_state",
+        "__delete_state", "__stdout", "__stderr",    "__push_cdc_message", "__load"};
     struct bench b;
     bench_open(&b, "tiny_transform_pointers", (struct transform_options){0});
     for (uint32_t i = 0; i < 10; i++)
@@ -443,19 +445,22 @@ static void test_memory_kept_with_globals_and_size(void **state)
 static void test_memory_kept_with_a_start_section(void **state)
 {
     (void)state;
-    /* The start section writes the height; a kept memory still holds what the first call left, as if the instance had lived on. */
-    static const char module[] =
-        "(module (import \"env\" \"__height\" (func $height (result i32)))"
-        " (import \"env\" \"__set_state\" (func $set (param i32 i32) (result i32)))"
-        " (memory (export \"memory\") 1) (data (i32.const 0) \"\\01\\00\\00\\00s\") (data (i32.const 8) \"\\04\\00\\00\\00\")"
-        " (func $start (i32.store (i32.const 5000) (call $height)))"
-        " (func (export \"process_block\") (result i32)"
-        "  (i32.store (i32.const 12) (i32.load (i32.const 5000))) (drop (call $set (i32.const 0) (i32.const 8))) i32.const 0)"
-        " (start $start))";
+    /* The start section writes the height; a kept memory still holds what the first call left, as if the instance had
+     * lived on. */
+    static const char module[] = "(module (import \"env\" \"__height\" (func $height (result i32)))"
+                                 " (import \"env\" \"__set_state\" (func $set (param i32 i32) (result i32)))"
+                                 " (memory (export \"memory\") 1) (data (i32.const 0) \"\\01\\00\\00\\00s\") (data "
+                                 "(i32.const 8) \"\\04\\00\\00\\00\")"
+                                 " (func $start (i32.store (i32.const 5000) (call $height)))"
+                                 " (func (export \"process_block\") (result i32)"
+                                 "  (i32.store (i32.const 12) (i32.load (i32.const 5000))) (drop (call $set (i32.const "
+                                 "0) (i32.const 8))) i32.const 0)"
+                                 " (start $start))";
     traps_restore();
     struct bench b = {0};
     struct buf wasm = {0};
-    struct transform_options options = {.name = "tiny", .memory = GUEST_MEMORY_KEPT, .limits = {.memory_bytes_max = 16 << 20}};
+    struct transform_options options = {
+        .name = "tiny", .memory = GUEST_MEMORY_KEPT, .limits = {.memory_bytes_max = 16 << 20}};
     assert_int_equal(wasm_from_text(TEXT(module), &wasm, &b.err), SOREX_OK);
     assert_int_equal(transform_new(buf_view(&wasm), &options, &b.transform, &b.err), SOREX_OK);
     for (uint32_t height = 7; height < 10; height++) {

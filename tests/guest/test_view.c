@@ -52,10 +52,12 @@ static enum sorex_status view(struct bench *b, const char *name, uint32_t height
     struct state_reader reader = map_reader(&b->state);
     buf_reset(&b->out);
     memset(&b->err, 0, sizeof b->err);
-    return indexer_view(b->indexer, bytes_str(name), height, input, &reader, &b->out, &b->cost, &b->deterministic, &b->err);
+    return indexer_view(b->indexer, bytes_str(name), height, input, &reader, &b->out, &b->cost, &b->deterministic,
+                        &b->err);
 }
 
-static void check_fails(struct bench *b, const char *name, enum sorex_status status, bool deterministic, const char *text)
+static void check_fails(struct bench *b, const char *name, enum sorex_status status, bool deterministic,
+                        const char *text)
 {
     assert_int_equal(view(b, name, 3, TEXT("")), status);
     if (strstr(b->err.text, text) == NULL)
@@ -89,7 +91,8 @@ static void test_state_is_read_and_appended(void **state)
     assert_true(bytes_is(buf_view(&b.out), "value"));
     assert_int_equal(b.state.gets, 1);
     reader = map_reader(&b.state);
-    assert_int_equal(indexer_view(b.indexer, TEXT("read"), 1, TEXT("key"), &reader, &b.out, NULL, NULL, NULL), SOREX_OK);
+    assert_int_equal(indexer_view(b.indexer, TEXT("read"), 1, TEXT("key"), &reader, &b.out, NULL, NULL, NULL),
+                     SOREX_OK);
     assert_true(bytes_is(buf_view(&b.out), "valuevalue"));
     assert_int_equal(view(&b, "read", 1, TEXT("absent")), SOREX_OK);
     assert_int_equal(b.out.len, 0);
