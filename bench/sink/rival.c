@@ -33,7 +33,7 @@ void row_make(uint64_t id, uint64_t salt, struct row *out)
         out->json[len] = (char)('a' + (id + (uint64_t)len) % 26);
     memcpy(out->json + len, "\"}", 3);
     out->microseconds = 700000000000000u + id * 1000;
-    out->amount = (double)id * 0.01;
+    out->amount = (double)id / 100; /* the double nearest to the two decimals */
     out->flag = (int)(id & 1);
 }
 
