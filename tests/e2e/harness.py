@@ -221,6 +221,7 @@ class Node:
         self.dir = root / "btcd"
         self.port = free_port()
         self.process = None
+        self.saved = []  # btcd forgets a regtest chain when it starts: the blocks are handed in again
         self.start()
 
     def start(self):
@@ -229,6 +230,8 @@ class Node:
              f"--rpclisten=127.0.0.1:{self.port}", "--nolisten", "--txindex", "--rpcmaxclients=100",
              "--miningaddr=mfWxJ45yp2SFn7UciZyNpvDKrzbhyfKrY8"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for("btcd", lambda: self.call("getblockcount", quiet=True) is not None)
+        for block in self.saved:
+            self.call("submitblock", block)
 
     def call(self, method, *params, quiet=False):
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/",
@@ -246,12 +249,13 @@ class Node:
         return self.call("getblockcount")
 
     def stop(self, how=signal.SIGTERM):
+        self.saved = [self.call("getblock", self.call("getblockhash", h), 0) for h in range(1, self.height() + 1)]
         self.process.send_signal(how)
         self.process.wait(timeout=60)
 
     def close(self):
-        if self.process.poll() is None:
-            self.stop(signal.SIGKILL)
+        self.process.kill()
+        self.process.wait(timeout=60)
 
     def source(self):
         return {"type": "bitcoind", "url": f"http://127.0.0.1:{self.port}", "user": "u", "password": "p"}
