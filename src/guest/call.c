@@ -71,9 +71,8 @@ enum sorex_status guest_call(const struct guest_call *call, struct guest_cost *o
     struct sorex_error own;
     struct wasm_sandbox *sandbox = NULL;
     bool deterministic = false;
-    char what[128], component[128];
+    char what[128];
     (void)snprintf(what, sizeof what, "program %s at height %u", call->name, call->height);
-    (void)snprintf(component, sizeof component, "program %s", call->name);
     if (err == NULL)
         err = &own;
 
@@ -87,10 +86,10 @@ enum sorex_status guest_call(const struct guest_call *call, struct guest_cost *o
         uint64_t returned = clock_ns();
         wasm_sandbox_close(sandbox);
         cost.reset_ns += clock_ns() - returned;
-        log_line(LOG_DEBUG, component,
-                 "height %u: Memory refreshed after block execution for deterministic state isolation", call->height);
+        guest_log(LOG_DEBUG, call->name, call->height,
+                  bytes_str("Memory refreshed after block execution for deterministic state isolation"));
     } else if (status == SOREX_FATAL) {
-        log_line(LOG_ERROR, component, "height %u: %s", call->height, err->text);
+        guest_log(LOG_ERROR, call->name, call->height, bytes_str(err->text));
     } else {
         deterministic = status == SOREX_GUEST;
     }

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -216,6 +217,75 @@ static void test_views_run_beside_each_other(void **state)
     bench_close(&b);
 }
 
+/* A state that answers by asking again: calls pile up until something gives. */
+struct pile {
+    struct indexer *indexer;
+    bool views;
+    unsigned depth, deepest;
+    char first_error[256]; /* of the innermost call: each level puts its own context in front */
+};
+
+static enum sorex_status pile_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
+                                  struct sorex_error *err)
+{
+    struct pile *pile = user_data;
+    struct state_reader reader = {.get = pile_get, .user_data = pile};
+    struct map written = {0};
+    struct state_writer writer = map_writer(&written);
+    struct buf out = {0};
+    pile->depth++;
+    pile->deepest = pile->depth > pile->deepest ? pile->depth : pile->deepest;
+    enum sorex_status status = pile->views
+                                   ? indexer_view(pile->indexer, TEXT("read"), 1, key, &reader, &out, NULL, NULL, err)
+                                   : indexer_run(pile->indexer, 1, key, &reader, &writer, NULL, err);
+    pile->depth--;
+    if (status != SOREX_OK && pile->first_error[0] == '\0')
+        (void)snprintf(pile->first_error, sizeof pile->first_error, "%.255s", err->text);
+    buf_deinit(&out);
+    map_free(&written);
+    *out_value = TEXT("x");
+    *out_found = true;
+    return status;
+}
+
+static void test_too_many_views_at_once(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct bytes value;
+    bool found;
+    bench_open(&b, (struct indexer_options){0});
+    for (int i = 0; i < 2; i++) {
+        struct pile pile = {.indexer = b.indexer, .views = true};
+        assert_int_equal(pile_get(&pile, TEXT("k"), &value, &found, &b.err), SOREX_AGAIN);
+        assert_non_null(strstr(pile.first_error, "32 views run already"));
+        assert_int_equal(pile.deepest, 33);
+    }
+    assert_int_equal(view(&b, "echo", 1, TEXT("")), SOREX_OK);
+    bench_close(&b);
+}
+
+static void test_no_fresh_instance_is_fatal_and_named(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct bytes wasm = guest_load("tiny_indexer_get");
+    struct indexer_options options = {.name = "tiny",
+                                      .limits = {.memory_bytes_max = 16 << 20, .stack_bytes_max = 65536}};
+    struct pile pile = {0};
+    struct bytes value;
+    bool found;
+    assert_int_equal(indexer_new(wasm, &options, &pile.indexer, &err), SOREX_OK);
+    log_watch();
+    assert_int_equal(pile_get(&pile, TEXT("k"), &value, &found, &err), SOREX_FATAL);
+    assert_non_null(
+        strstr(pile.first_error, "program tiny: height 1: Failed to refresh memory after block execution: "));
+    assert_non_null(strstr(log_seen, "error program tiny: height 1: Failed to refresh memory after block execution: "));
+    assert_int_equal(pile.deepest, 65); /* the engine's sandboxes */
+    indexer_free(pile.indexer);
+    free((void *)(uintptr_t)wasm.data);
+}
+
 /* A preview is a run into a throw-away map, then a view over it: the state below is not touched. */
 static void test_preview(void **state)
 {
@@ -245,6 +315,8 @@ int main(void)
         cmocka_unit_test(test_a_view_that_never_returns),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_views_run_beside_each_other),
+        cmocka_unit_test(test_too_many_views_at_once),
+        cmocka_unit_test(test_no_fresh_instance_is_fatal_and_named),
         cmocka_unit_test(test_preview),
     };
     traps_keep();
