@@ -137,7 +137,8 @@ static enum sorex_status child_set(struct section *s, struct config_node *mappin
     struct bytes file = arena_copy(arena, bytes_str(where));
     if (child == NULL || key.data == NULL || text.data == NULL || file.data == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
-    *child = (struct config_node){.kind = CONFIG_SCALAR, .file = (const char *)file.data, .line = 1, .column = 1, .quoted = true};
+    bool is_text = option->type == OPTION_STRING || option->type == OPTION_PATH;
+    *child = (struct config_node){.kind = CONFIG_SCALAR, .file = (const char *)file.data, .quoted = is_text};
     memcpy(&child->key, &key.data, sizeof child->key);
     memcpy(&child->text, &text.data, sizeof child->text);
     struct config_node **at = &mapping->first;

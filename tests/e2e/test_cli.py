@@ -145,6 +145,44 @@ def test_torn_block_file(root, _):
     equal(status(file)["heights"]["durable"], 14131, "tip after the file was completed")
 
 
+def test_guest_that_never_returns(root, _):
+    """The watchdog says so; SIGTERM ends the process within two seconds; nothing of the block is visible."""
+    file = small(root, indexer={"name": "loop", "wasm": str(GUESTS / "tiny_indexer_loop.wasm"), "watchdog": 200}, transforms=[], sinks=[])
+    with Running(file, log=root / "log") as run:
+        wait_for("the watchdog's warning", lambda: "loop" in run.text() and "running for" in run.text())
+        started = time.monotonic()
+        equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
+        check(time.monotonic() - started < 2.5, "SIGTERM took over two seconds")
+    equal(status(file)["heights"]["durable"], None, "height")
+    done = sorex("run", file, "--until", 1, "--set", "indexer.fuel=1000000", "--data", root / "other", code=3)
+    check("fuel" in done.stderr and "height 0" in done.stderr, done.stderr)
+
+
+def test_sink_that_fails_for_good(root, stack):
+    """A permanent error stops that sink with its reason; the other one and the indexing go on."""
+    (root / "changes.jsonl.cursor").write_text("not a cursor")
+    (root / "changes.jsonl").write_text("")
+    file = small(root, sinks=[{"name": "bad", "type": "file", "path": str(root / "changes.jsonl")},
+                              {"name": "good", "type": "file", "path": str(root / "good.jsonl")}])
+    with Running(file, log=root / "log") as run:
+        def settled():
+            s = status(file)
+            sinks = {sink["name"]: sink for sink in s["sinks"]} if s and "sinks" in s else {}
+            return s if sinks and s["heights"]["durable"] == 14131 and sinks["good"]["behind"] == 0 else None
+        s = wait_for("the good sink", settled)
+        bad = next(sink for sink in s["sinks"] if sink["name"] == "bad")
+        equal(bad["state"], "failed", "state of the bad sink")
+        check("cursor" in bad["why"], bad["why"])
+    equal(fold_changes((root / "good.jsonl").read_text()), engine_rows([file]), "rows of the good sink")
+
+
+def test_console(root, _):
+    file = small(root, sinks=[{"type": "console"}])
+    out = sorex("run", file, "--until", 10).stdout
+    changes = "\n".join(line for line in out.splitlines() if line.startswith("{"))
+    equal(fold_changes(changes), engine_rows([file]), "rows from the console")
+
+
 def test_other_network(root, _):
     file = small(root)
     sorex("run", file, "--until", 50)
@@ -159,4 +197,5 @@ def test_other_network(root, _):
 
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
-         test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file, test_other_network)
+         test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
+         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_other_network)
