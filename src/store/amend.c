@@ -1,9 +1,9 @@
 /* Amendments (`inverse: guest`): after an undo, further writes and changes of the entry that is the tip now.
  *
- * They must be undone with that entry. So a key that the entry did not touch buries its version as if the entry had written it,
- * and joins the entry's undo record; a key that it did touch is only overwritten. The changes become an outbox record of their
- * own, which joins the entry's sequences. Commitments stay as they are. At the horizon, where the tip has no undo record, the
- * writes just replace what was there. */
+ * They must be undone with that entry. So a key that the entry did not touch buries its version as if the entry had
+ * written it, and joins the entry's undo record; a key that it did touch is only overwritten. The changes become an
+ * outbox record of their own, which joins the entry's sequences. Commitments stay as they are. At the horizon, where
+ * the tip has no undo record, the writes just replace what was there. */
 #include "base/check.h"
 #include "store/internal.h"
 
@@ -19,8 +19,8 @@ enum sorex_status store_amend_begin(struct store *store, struct sorex_error *err
 }
 
 /* The state record of a node's key, decoded; *out_found is false when there is none. */
-static enum sorex_status state_read(struct store *store, const struct node *node, struct version_record *out, bool *out_found,
-                                    struct sorex_error *err)
+static enum sorex_status state_read(struct store *store, const struct node *node, struct version_record *out,
+                                    bool *out_found, struct sorex_error *err)
 {
     TRY(db_get(store->db, NULL, DB_STATE, node_key(node), &store->value, err));
     *out_found = store->value.found;
@@ -30,12 +30,15 @@ static enum sorex_status state_read(struct store *store, const struct node *node
 }
 
 /* A key that the tip has not touched so far: buries its version, and says what undo needs. */
-static enum sorex_status key_join(struct store *store, const struct node *node, struct undo_item *out, struct sorex_error *err)
+static enum sorex_status key_join(struct store *store, const struct node *node, struct undo_item *out,
+                                  struct sorex_error *err)
 {
     struct version_record before;
     bool found = false;
     TRY(state_read(store, node, &before, &found, err));
-    *out = (struct undo_item){.key = node_key(node), .had_previous = found, .previous = found ? before.height : 0,
+    *out = (struct undo_item){.key = node_key(node),
+                              .had_previous = found,
+                              .previous = found ? before.height : 0,
                               .deleted = version_deleted(node->pending)};
     if (!found)
         return SOREX_OK;
@@ -104,8 +107,11 @@ static enum sorex_status amend_outbox(struct store *store, struct head *head, st
     const struct staging *staging = &store->staging;
     if (staging->change_count == 0)
         return SOREX_OK;
-    struct outbox_record outbox = {.kind = OUTBOX_APPLY, .height = store->head.tip, .time_ms = store->tip.time_ms,
-                                   .change_count = staging->change_count, .changes = buf_view(&staging->stored)};
+    struct outbox_record outbox = {.kind = OUTBOX_APPLY,
+                                   .height = store->head.tip,
+                                   .time_ms = store->tip.time_ms,
+                                   .change_count = staging->change_count,
+                                   .changes = buf_view(&staging->stored)};
     memcpy(outbox.hash, store->tip.hash, HASH_BYTES);
     TRY(outbox_append(store, head, &outbox, err));
 

@@ -13,7 +13,8 @@ static void drain(struct sha256 *hash, struct buf *scratch, size_t above)
     buf_reset(scratch);
 }
 
-static enum sorex_status add_write(struct sha256 *hash, struct buf *scratch, const struct node *node, struct sorex_error *err)
+static enum sorex_status add_write(struct sha256 *hash, struct buf *scratch, const struct node *node,
+                                   struct sorex_error *err)
 {
     const struct version *version = node->pending;
     bool present = !version_deleted(version);
@@ -36,8 +37,8 @@ static enum sorex_status add_write(struct sha256 *hash, struct buf *scratch, con
     return SOREX_OK;
 }
 
-static enum sorex_status add_changes(struct sha256 *hash, struct buf *scratch, const struct staging *staging, uint16_t program,
-                                     struct sorex_error *err)
+static enum sorex_status add_changes(struct sha256 *hash, struct buf *scratch, const struct staging *staging,
+                                     uint16_t program, struct sorex_error *err)
 {
     uint32_t count = 0;
     for (int pass = 0; pass < 2; pass++) {
@@ -61,9 +62,9 @@ static enum sorex_status add_changes(struct sha256 *hash, struct buf *scratch, c
     return SOREX_OK;
 }
 
-enum sorex_status commitment_next(struct sha256 *hash, struct buf *scratch, const struct staging *staging, size_t *first,
-                                  uint16_t program, const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES],
-                                  struct sorex_error *err)
+enum sorex_status commitment_next(struct sha256 *hash, struct buf *scratch, const struct staging *staging,
+                                  size_t *first, uint16_t program, const uint8_t before[HASH_BYTES],
+                                  uint8_t out[HASH_BYTES], struct sorex_error *err)
 {
     struct node *const *nodes = staging->nodes.items;
     size_t end = *first;

@@ -6,10 +6,10 @@
 #include "store/staging.h"
 
 /* The next link of a program's chain from a staged entry whose nodes are sorted.
- * hash, scratch: working memory. first: index of the program's first node, or of the next program's; moved past its nodes.
- * Errors: SOREX_NOMEM, SOREX_LIMIT. */
-enum sorex_status commitment_next(struct sha256 *hash, struct buf *scratch, const struct staging *staging, size_t *first,
-                                  uint16_t program, const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES],
-                                  struct sorex_error *err);
+ * hash, scratch: working memory. first: index of the program's first node, or of the next program's; moved past its
+ * nodes. Errors: SOREX_NOMEM, SOREX_LIMIT. */
+enum sorex_status commitment_next(struct sha256 *hash, struct buf *scratch, const struct staging *staging,
+                                  size_t *first, uint16_t program, const uint8_t before[HASH_BYTES],
+                                  uint8_t out[HASH_BYTES], struct sorex_error *err);
 
 #endif

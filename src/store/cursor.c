@@ -1,6 +1,7 @@
 /* Cursors of sinks: lower bounds for trimming, in memory and in meta.
  *
- * Each knows the offset (bytes of all outbox records up to and including its sequence), so that "bytes waiting" is a subtraction. */
+ * Each knows the offset (bytes of all outbox records up to and including its sequence), so that "bytes waiting" is a
+ * subtraction. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -41,7 +42,8 @@ static struct cursor *cursor_find(const struct store *store, const char *name)
 }
 
 /* Sets or adds it in memory. */
-static enum sorex_status cursor_keep(struct store *store, const char *name, const struct cursor *cursor, struct sorex_error *err)
+static enum sorex_status cursor_keep(struct store *store, const char *name, const struct cursor *cursor,
+                                     struct sorex_error *err)
 {
     enum sorex_status status = SOREX_OK;
     pthread_mutex_lock(store->lock);
@@ -68,8 +70,8 @@ static enum sorex_status cursor_keep(struct store *store, const char *name, cons
     return status;
 }
 
-enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64_t sequence, const uint8_t hash[HASH_BYTES],
-                                   struct sorex_error *err)
+enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64_t sequence,
+                                   const uint8_t hash[HASH_BYTES], struct sorex_error *err)
 {
     TRY(store_writable(store, err));
     size_t len = strlen(sink);
@@ -98,8 +100,8 @@ enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64
     return status == SOREX_OK ? cursor_keep(store, sink, &cursor, err) : status;
 }
 
-enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64_t *out_sequence, uint8_t out_hash[HASH_BYTES],
-                                   struct sorex_error *err)
+enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64_t *out_sequence,
+                                   uint8_t out_hash[HASH_BYTES], struct sorex_error *err)
 {
     pthread_mutex_lock(store->lock);
     const struct cursor *cursor = cursor_find(store, sink);
@@ -139,7 +141,8 @@ enum sorex_status cursors_load(struct store *store, struct sorex_error *err)
         return sorex_error_set(err, SOREX_NOMEM, "iterate");
     enum sorex_status status = SOREX_OK;
     struct bytes key, value;
-    for (db_iter_seek(iter, bytes_str(META_CURSOR)); status == SOREX_OK && db_iter_at(iter, &key, &value); db_iter_next(iter)) {
+    for (db_iter_seek(iter, bytes_str(META_CURSOR)); status == SOREX_OK && db_iter_at(iter, &key, &value);
+         db_iter_next(iter)) {
         if (key.len < sizeof META_CURSOR - 1 || memcmp(key.data, META_CURSOR, sizeof META_CURSOR - 1) != 0)
             break;
         size_t len = key.len - (sizeof META_CURSOR - 1);

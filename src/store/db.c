@@ -1,9 +1,11 @@
 /* RocksDB through its C API.
  *
- * Tuning, by family. state: point lookups, many of them of absent keys, so ribbon filters (whole key), a hash index inside data
- * blocks, a filter over the memtable, LZ4. history and undo: written once, read at reorganisations and by views of old heights, so
- * the bottom level is ZSTD. Two background jobs: the machines are small and the guest wants the other core. One writer at
- * a time, so concurrent memtable inserts are off: the skip list then keeps its place between sorted inserts. */
+ * Tuning, by family. state: point lookups, many of them of absent keys, so ribbon filters (whole key), a hash index
+ * inside data blocks, a filter over the memtable, LZ4. history and undo: written once, read at reorganisations and by
+ * views of old heights, so the bottom level is ZSTD. Memtables are small: a group is one batch and one sorted run, and
+ * inserting it into a fresh memtable costs a fraction of threading it through a large one. Two background jobs: the
+ * machines are small and the guest wants the other core. One writer at a time, so concurrent memtable inserts are off:
+ * the skip list then keeps its place between sorted inserts. */
 #include "store/db.h"
 
 #include <rocksdb/c.h>
@@ -130,7 +132,8 @@ static enum sorex_status families_check(const struct db *db, const struct db_opt
         for (size_t f = 0; f < DB_FAMILIES; f++)
             known = known || strcmp(names[i], family_names[f]) == 0;
         if (!known)
-            status = sorex_error_set(err, SOREX_MISMATCH, "%s is a RocksDB database of another program (it has a family '%s')",
+            status = sorex_error_set(err, SOREX_MISMATCH,
+                                     "%s is a RocksDB database of another program (it has a family '%s')",
                                      options->path, names[i]);
     }
     rocksdb_list_column_families_destroy(names, count);
@@ -158,11 +161,11 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
     if (status == SOREX_OK) {
         const rocksdb_options_t *const *all = (const rocksdb_options_t *const *)db->family_options;
         if (options->read_only)
-            db->rocks = rocksdb_open_for_read_only_column_families(db->options, options->path, DB_FAMILIES, family_names, all,
-                                                                   db->families, 0, &text);
+            db->rocks = rocksdb_open_for_read_only_column_families(db->options, options->path, DB_FAMILIES,
+                                                                   family_names, all, db->families, 0, &text);
         else
-            db->rocks = rocksdb_open_column_families(db->options, options->path, DB_FAMILIES, family_names, all, db->families,
-                                                     &text);
+            db->rocks = rocksdb_open_column_families(db->options, options->path, DB_FAMILIES, family_names, all,
+                                                     db->families, &text);
         if (text != NULL) {
             db->rocks = NULL;
             status = engine_error(err, options->path, text);
@@ -232,8 +235,8 @@ enum sorex_status db_get(struct db *db, const struct db_view *view, enum db_fami
 {
     db_value_release(out);
     char *text = NULL;
-    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(db->rocks, view != NULL ? view->read : db->read,
-                                                           db->families[family], (const char *)key.data, key.len, &text);
+    rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
+        db->rocks, view != NULL ? view->read : db->read, db->families[family], (const char *)key.data, key.len, &text);
     if (text != NULL)
         return engine_error(err, family_names[family], text);
     value_take(out, slice);
@@ -319,10 +322,7 @@ void db_iter_seek_back(struct db_iter *iter, struct bytes key)
     rocksdb_iter_seek_for_prev(iter->rocks, (const char *)key.data, key.len);
 }
 
-void db_iter_next(struct db_iter *iter)
-{
-    rocksdb_iter_next(iter->rocks);
-}
+void db_iter_next(struct db_iter *iter) { rocksdb_iter_next(iter->rocks); }
 
 bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes *out_value)
 {
@@ -361,10 +361,7 @@ void db_batch_free(struct db_batch *batch)
     free(batch);
 }
 
-void db_batch_clear(struct db_batch *batch)
-{
-    rocksdb_writebatch_clear(batch->rocks);
-}
+void db_batch_clear(struct db_batch *batch) { rocksdb_writebatch_clear(batch->rocks); }
 
 size_t db_batch_bytes(const struct db_batch *batch)
 {

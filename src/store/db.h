@@ -1,7 +1,7 @@
 /* The database engine behind the store. db.c alone knows that it is RocksDB.
  *
- * Families are RocksDB's column families; a batch is atomic over all of them. Every function may be called from any thread; a
- * batch and an iterator belong to one thread at a time. */
+ * Families are RocksDB's column families; a batch is atomic over all of them. Every function may be called from any
+ * thread; a batch and an iterator belong to one thread at a time. */
 #ifndef SOREX_STORE_DB_H
 #define SOREX_STORE_DB_H
 
@@ -22,8 +22,8 @@ struct db_options {
     uint64_t cache_bytes;
 };
 
-/* Errors: SOREX_BUSY (locked by another process), SOREX_MISMATCH (a RocksDB database with other families), SOREX_CORRUPT,
- *         SOREX_IO. */
+/* Errors: SOREX_BUSY (locked by another process), SOREX_MISMATCH (a RocksDB database with other families),
+ * SOREX_CORRUPT, SOREX_IO. */
 enum sorex_status db_open(const struct db_options *options, struct db **out, struct sorex_error *err);
 /* Writes memtables out first when there is much in them, so that the next start need not replay the log. */
 void db_close(struct db *db);
@@ -42,8 +42,8 @@ enum sorex_status db_get(struct db *db, const struct db_view *view, enum db_fami
                          struct db_value *out, struct sorex_error *err);
 
 #define DB_GET_MANY_MAX 128
-/* count <= DB_GET_MANY_MAX keys in ascending order; out[i] must be zero or released and is to be released by the caller, also
- * after an error. */
+/* count <= DB_GET_MANY_MAX keys in ascending order; out[i] must be zero or released and is to be released by the
+ * caller, also after an error. */
 enum sorex_status db_get_many(struct db *db, enum db_family family, size_t count, const struct bytes *keys,
                               struct db_value *out, struct sorex_error *err);
 

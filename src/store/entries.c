@@ -19,8 +19,11 @@ enum sorex_status head_read(struct store *store, const struct db_view *view, str
 {
     struct db_value value = {0};
     TRY(db_get(store->db, view, DB_META, bytes_str(META_HEAD), &value, err));
-    *out = (struct head){.first = SOREX_HEIGHT_NONE, .tip = SOREX_HEIGHT_NONE, .horizon = SOREX_HEIGHT_NONE,
-                         .pruned = SOREX_HEIGHT_NONE, .outbox_first = 1};
+    *out = (struct head){.first = SOREX_HEIGHT_NONE,
+                         .tip = SOREX_HEIGHT_NONE,
+                         .horizon = SOREX_HEIGHT_NONE,
+                         .pruned = SOREX_HEIGHT_NONE,
+                         .outbox_first = 1};
     enum sorex_status status = SOREX_OK;
     if (value.found && !head_decode(value.bytes, out))
         status = store_corrupt(err, "meta record head of bytes", value.bytes.len);
@@ -31,7 +34,9 @@ enum sorex_status head_read(struct store *store, const struct db_view *view, str
 void store_heights(const struct store *store, struct store_heights *out)
 {
     pthread_mutex_lock(store->lock);
-    *out = (struct store_heights){.first = store->seen.first, .tip = store->seen.tip, .durable = store->durable.tip,
+    *out = (struct store_heights){.first = store->seen.first,
+                                  .tip = store->seen.tip,
+                                  .durable = store->durable.tip,
                                   .horizon = store->seen.horizon};
     pthread_mutex_unlock(store->lock);
 }
@@ -55,8 +60,8 @@ static bool group_entry_find(const struct store *store, uint32_t height, struct 
 }
 
 /* Reads an entry record through one view of the database, with its head. */
-static enum sorex_status entry_retained(struct store *store, uint32_t height, struct db_value *value, struct entry_record *out,
-                                        struct sorex_error *err)
+static enum sorex_status entry_retained(struct store *store, uint32_t height, struct db_value *value,
+                                        struct entry_record *out, struct sorex_error *err)
 {
     struct db_view *view = db_view_new(store->db);
     if (view == NULL)
@@ -100,7 +105,7 @@ enum sorex_status store_commitment(struct store *store, uint32_t height, uint16_
     if (commitment != NULL)
         memcpy(out, commitment, HASH_BYTES);
     db_value_release(&value);
-    return commitment != NULL
-               ? SOREX_OK
-               : sorex_error_set(err, SOREX_GONE, "program %u has no commitment at height %u", (unsigned)program, height);
+    return commitment != NULL ? SOREX_OK
+                              : sorex_error_set(err, SOREX_GONE, "program %u has no commitment at height %u",
+                                                (unsigned)program, height);
 }

@@ -21,10 +21,7 @@ enum fault_kind store_fault_next(void)
     return (enum fault_kind)atomic_exchange(&armed, FAULT_NONE);
 }
 
-void store_fault_prune_budget(uint32_t keys)
-{
-    atomic_store(&prune_budget, keys);
-}
+void store_fault_prune_budget(uint32_t keys) { atomic_store(&prune_budget, keys); }
 
 uint32_t store_fault_prune_budget_get(uint32_t normal)
 {

@@ -1,5 +1,5 @@
-/* Failure injection for tests: makes the nth write to the database fail or ends the process there. Always compiled in; off, it
- * costs one relaxed load per write (not per key). */
+/* Failure injection for tests: makes the nth write to the database fail or ends the process there. Always compiled in;
+ * off, it costs one relaxed load per write (not per key). */
 #ifndef SOREX_STORE_FAULT_H
 #define SOREX_STORE_FAULT_H
 
@@ -17,7 +17,8 @@ enum fault_kind {
 /* Arms the nth write from now on (1 = the next one), for the whole process. FAULT_NONE disarms. Thread: any. */
 void store_fault_arm(enum fault_kind kind, uint32_t nth);
 
-/* Keys that a group prunes at least, whatever its own size; UINT32_MAX restores the default. Small values make pruning trail. */
+/* Keys that a group prunes at least, whatever its own size; UINT32_MAX restores the default. Small values make pruning
+ * trail. */
 void store_fault_prune_budget(uint32_t keys);
 uint32_t store_fault_prune_budget_get(uint32_t normal);
 

@@ -1,13 +1,14 @@
 /* Writing a group.
  *
- * Prune first (prune.c), which says up to which height (`elide`) nothing needs to be undone or viewed any more; then per key, in
- * order, the newest version to state and the versions it buries to history, unless buried at or below `elide`; then per entry
- * its undo record (above `elide`), header and outbox record; then the head. One batch, one sync.
+ * Prune first (prune.c), which says up to which height (`elide`) nothing needs to be undone or viewed any more; then
+ * per key, in order, the newest version to state and the versions it buries to history, unless buried at or below
+ * `elide`; then per entry its undo record (above `elide`), header and outbox record; then the head. One batch, one
+ * sync.
  *
- * Who writes: the writer itself when it must be durable now, or when the group is small. Else the group is handed to a thread of
- * the store's own and the next entries go on; the writer waits for it before it hands over another one, and before anything
- * that needs the database to be complete (flush, undo, amend, programs). So at most one group is being written, in order, and
- * `batch`, `scratch`, `history_key` and `undone` have one user at a time. */
+ * Who writes: the writer itself when it must be durable now, or when the group is small. Else the group is handed to a
+ * thread of the store's own and the next entries go on; the writer waits for it before it hands over another one, and
+ * before anything that needs the database to be complete (flush, undo, amend, programs). So at most one group is being
+ * written, in order, and `batch`, `scratch`, `history_key` and `undone` have one user at a time. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -29,7 +30,8 @@ static struct version *lowest_written(const struct node *node, uint32_t group_fi
     return version;
 }
 
-static enum sorex_status bases_fetch(struct store *store, struct group *group, struct node **nodes, size_t count, struct sorex_error *err)
+static enum sorex_status bases_fetch(struct store *store, struct group *group, struct node **nodes, size_t count,
+                                     struct sorex_error *err)
 {
     struct bytes keys[DB_GET_MANY_MAX] = {0};
     struct db_value values[DB_GET_MANY_MAX] = {0};
@@ -41,7 +43,8 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
         struct version *base = &version_absent;
         if (status == SOREX_OK && values[i].found && !state_decode(values[i].bytes, &decoded))
             status = store_corrupt(err, "state record of a key of", keys[i].len);
-        if (status == SOREX_OK && values[i].found && (base = version_copy(&group->generation.arena, values[i].bytes)) == NULL)
+        if (status == SOREX_OK && values[i].found &&
+            (base = version_copy(&group->generation.arena, values[i].bytes)) == NULL)
             status = sorex_error_set(err, SOREX_NOMEM, "previous versions");
         if (status == SOREX_OK) {
             lowest_written(nodes[i], group->entries[0].entry.height)->prev = base;
@@ -52,7 +55,8 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
     return status;
 }
 
-/* Gives every chain its base. A tombstone that pruning has dropped counts as absent, also when the cache still has it. */
+/* Gives every chain its base. A tombstone that pruning has dropped counts as absent, also when the cache still has it.
+ */
 static enum sorex_status bases_resolve(struct store *store, struct group *group, struct sorex_error *err)
 {
     struct node *missing[DB_GET_MANY_MAX];
@@ -76,7 +80,8 @@ static enum sorex_status bases_resolve(struct store *store, struct group *group,
     return SOREX_OK;
 }
 
-static enum sorex_status node_write(struct store *store, const struct node *node, uint32_t elide, struct sorex_error *err)
+static enum sorex_status node_write(struct store *store, const struct node *node, uint32_t elide,
+                                    struct sorex_error *err)
 {
     const struct version *newest = node->newest;
     struct bytes key = node_key(node);
@@ -90,7 +95,8 @@ static enum sorex_status node_write(struct store *store, const struct node *node
         if (version_height(above) <= elide)
             break; /* and all below it were buried lower still */
         TRY(history_key(&store->history_key, key, version_height(buried), err));
-        db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key), bytes_of(buried->record + 4, buried->len - 4));
+        db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key),
+                     bytes_of(buried->record + 4, buried->len - 4));
     }
     return SOREX_OK;
 }
@@ -106,7 +112,8 @@ static enum sorex_status undo_write(struct store *store, const struct group_entr
     TRY(undo_begin(&store->scratch, entry->touched_count, err));
     for (size_t i = 0; i < entry->touched_count; i++) {
         const struct version *version = entry->touched[i].version, *previous = version->prev;
-        struct undo_item item = {.key = node_key(entry->touched[i].node), .had_previous = previous->len != 0,
+        struct undo_item item = {.key = node_key(entry->touched[i].node),
+                                 .had_previous = previous->len != 0,
                                  .deleted = version_deleted(version)};
         item.previous = item.had_previous ? version_height(previous) : 0;
         TRY(undo_append(&store->scratch, &item, err));
@@ -120,11 +127,16 @@ static enum sorex_status entry_write(struct store *store, struct head *head, con
                                      uint32_t elide, struct sorex_error *err)
 {
     uint8_t sequence[VARINT_BYTES_MAX], key[4];
-    struct entry_record record = {.entry = entry->entry, .outbox_head = entry->outbox_head,
-                                  .commitments = entry->commitments, .commitment_count = entry->commitment_count};
+    struct entry_record record = {.entry = entry->entry,
+                                  .outbox_head = entry->outbox_head,
+                                  .commitments = entry->commitments,
+                                  .commitment_count = entry->commitment_count};
     if (entry->change_count != 0) {
-        struct outbox_record outbox = {.kind = OUTBOX_APPLY, .height = entry->entry.height, .time_ms = entry->entry.time_ms,
-                                       .change_count = entry->change_count, .changes = entry->changes};
+        struct outbox_record outbox = {.kind = OUTBOX_APPLY,
+                                       .height = entry->entry.height,
+                                       .time_ms = entry->entry.time_ms,
+                                       .change_count = entry->change_count,
+                                       .changes = entry->changes};
         memcpy(outbox.hash, entry->entry.hash, HASH_BYTES);
         TRY(outbox_append(store, head, &outbox, err));
         record.sequences = bytes_of(sequence, varint_put(sequence, head->outbox_head));
@@ -147,7 +159,8 @@ static uint32_t horizon_of(const struct store *store, const struct head *head)
     return head->tip - store->history;
 }
 
-static enum sorex_status group_batch(struct store *store, struct group *group, struct head *head, struct sorex_error *err)
+static enum sorex_status group_batch(struct store *store, struct group *group, struct head *head,
+                                     struct sorex_error *err)
 {
     uint64_t budget = 2 * (uint64_t)group->dirty.count + store_fault_prune_budget_get(PRUNE_BUDGET_MIN);
     db_batch_clear(store->batch);
@@ -166,8 +179,10 @@ static enum sorex_status group_batch(struct store *store, struct group *group, s
     return SOREX_OK;
 }
 
-/* Writes the group, makes it durable and visible. head: the store's head with the group's last entry; becomes what was written. */
-static enum sorex_status group_write(struct store *store, struct group *group, struct head *head, struct sorex_error *err)
+/* Writes the group, makes it durable and visible. head: the store's head with the group's last entry; becomes what was
+ * written. */
+static enum sorex_status group_write(struct store *store, struct group *group, struct head *head,
+                                     struct sorex_error *err)
 {
     uint64_t start = clock_ns();
     uint32_t tip = head->tip;

@@ -2,13 +2,13 @@
 
 #include <stdlib.h>
 
-
 #define SLOTS_MIN 1024u
 #define NODE_LIST_MIN 256u
 
 struct version version_absent;
 
-/* ---- hash: multiply and fold, 16 bytes a round, after wyhash. Only spreads keys over slots; never stored or shown. ---- */
+/* ---- hash: multiply and fold, 16 bytes a round, after wyhash. Only spreads keys over slots; never stored or shown.
+ * ---- */
 
 __extension__ typedef unsigned __int128 u128;
 
@@ -175,7 +175,8 @@ enum sorex_status node_list_reserve(struct node_list *list, size_t more, struct 
 }
 
 struct sort_item {
-    uint64_t prefix; /* the first eight bytes after the space's, as a number: decides most comparisons without a cache miss */
+    uint64_t prefix; /* the first eight bytes after the space's, as a number: decides most comparisons without a cache
+                        miss */
     uint32_t space;
     struct node *node;
 };

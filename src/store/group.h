@@ -1,16 +1,16 @@
 /* The group in the making and the cache of hot keys: one hash table of keys, each with its chain of versions.
  *
- * A node stands for one state key. Its chain is newest first: versions that entries of this group wrote, then, when `based`, the
- * base: the durable version before the group (or `version_absent`). A node that no entry of the group wrote is cache only.
- * Versions and nodes live in the generation's arena; there is no allocation per key. A put finds its node at once and parks the
- * version in `pending`: staging costs one lookup, and abort only clears what is parked.
+ * A node stands for one state key. Its chain is newest first: versions that entries of this group wrote, then, when
+ * `based`, the base: the durable version before the group (or `version_absent`). A node that no entry of the group
+ * wrote is cache only. Versions and nodes live in the generation's arena; there is no allocation per key. A put finds
+ * its node at once and parks the version in `pending`: staging costs one lookup, and abort only clears what is parked.
  *
- * The store has two groups: `current` takes everything. A large one becomes `old` and is written by another thread, while the
- * next entries go to a new `current`; a small one is written in place and goes on as a cache. `old` is looked at after
- * `current`; a key found there is copied, so what is hot stays when the next rotation drops it.
+ * The store has two groups: `current` takes everything. A large one becomes `old` and is written by another thread,
+ * while the next entries go to a new `current`; a small one is written in place and goes on as a cache. `old` is looked
+ * at after `current`; a key found there is copied, so what is hot stays when the next rotation drops it.
  *
- * Thread: the writer's. While `old` is being written, the writing thread alone changes `prev`, `based`, its list and its arena; the
- * writer only looks up nodes and reads their newest version. */
+ * Thread: the writer's. While `old` is being written, the writing thread alone changes `prev`, `based`, its list and
+ * its arena; the writer only looks up nodes and reads their newest version. */
 #ifndef SOREX_STORE_GROUP_H
 #define SOREX_STORE_GROUP_H
 
@@ -28,10 +28,7 @@ struct version {
 
 extern struct version version_absent;
 
-static inline uint32_t version_height(const struct version *version)
-{
-    return u32le_get(version->record);
-}
+static inline uint32_t version_height(const struct version *version) { return u32le_get(version->record); }
 static inline bool version_deleted(const struct version *version)
 {
     return version->len != 0 && version->record[4] == VERSION_DELETED;
@@ -46,15 +43,12 @@ struct node {
     struct version *newest;  /* of committed entries; NULL while nothing is known */
     struct version *pending; /* staged */
     uint32_t key_len;
-    bool based; /* the chain ends in the durable version */
-    bool dirty; /* written by the group */
+    bool based;    /* the chain ends in the durable version */
+    bool dirty;    /* written by the group */
     uint8_t key[]; /* state key */
 };
 
-static inline struct bytes node_key(const struct node *node)
-{
-    return bytes_of(node->key, node->key_len);
-}
+static inline struct bytes node_key(const struct node *node) { return bytes_of(node->key, node->key_len); }
 
 struct slot {
     uint64_t hash;
@@ -99,7 +93,7 @@ struct touch {
 };
 
 struct group_entry {
-    struct entry entry; /* no payload */
+    struct entry entry;    /* no payload */
     struct touch *touched; /* ascending keys */
     size_t touched_count;
     struct bytes commitments; /* as in the entry record */

@@ -1,8 +1,9 @@
 /* What the files of this room share.
  *
- * Two kinds of fields. The *writer's* belong to the one thread that stages and commits; no lock. The *shared* ones are guarded by
- * `lock`, which is held for copies of a few words only, never over the database. Everything else that other threads need they
- * read from the database itself, through a view: `head` is part of every batch, so a view knows its own heights. */
+ * Two kinds of fields. The *writer's* belong to the one thread that stages and commits; no lock. The *shared* ones are
+ * guarded by `lock`, which is held for copies of a few words only, never over the database. Everything else that other
+ * threads need they read from the database itself, through a view: `head` is part of every batch, so a view knows its
+ * own heights. */
 #ifndef SOREX_STORE_INTERNAL_H
 #define SOREX_STORE_INTERNAL_H
 
@@ -38,7 +39,7 @@ struct undone {
 struct background {
     pthread_t thread;
     bool started;
-    bool end;                                                           /* lock */
+    bool end;                                                         /* lock */
     enum { BACKGROUND_IDLE, BACKGROUND_WORK, BACKGROUND_DONE } state; /* lock */
     pthread_cond_t changed;
     /* the thread's while state is BACKGROUND_WORK, else the writer's */
@@ -84,7 +85,7 @@ struct store {
     pthread_t writer; /* who called store_begin last: store_entry shows it the unwritten group */
     bool closing;
     struct head durable;
-    struct head seen; /* head, for other threads */
+    struct head seen;         /* head, for other threads */
     struct program *programs; /* index = id; grown by the writer */
     size_t program_count;
     struct cursor *cursors;
@@ -121,7 +122,8 @@ enum sorex_status group_advance(struct store *store, struct sorex_error *err);
 void background_end(struct store *store);
 
 /* entries.c */
-/* Reads an entry record; *out points into *value, which the caller releases. Errors: SOREX_CORRUPT, also when it is missing. */
+/* Reads an entry record; *out points into *value, which the caller releases. Errors: SOREX_CORRUPT, also when it is
+ * missing. */
 enum sorex_status entry_read(struct store *store, const struct db_view *view, uint32_t height, struct db_value *value,
                              struct entry_record *out, struct sorex_error *err);
 /* The head that a view shows; empty when nothing was ever committed. */
@@ -129,7 +131,8 @@ enum sorex_status head_read(struct store *store, const struct db_view *view, str
 
 /* prune.c */
 /* Adds to the batch what may go, at most about `budget` keys of it, and moves head->pruned, head->outbox_first.
- * head->horizon is the new one already; group_first: the lowest height of the group, whose records are not in the database. */
+ * head->horizon is the new one already; group_first: the lowest height of the group, whose records are not in the
+ * database. */
 enum sorex_status prune_history(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
                                 struct sorex_error *err);
 enum sorex_status prune_outbox(struct store *store, const struct group *group, struct head *head, uint64_t budget,

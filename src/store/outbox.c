@@ -55,7 +55,8 @@ enum sorex_status undone_load(struct store *store, struct sorex_error *err)
     enum sorex_status status = SOREX_OK;
     struct bytes key, value;
     uint8_t from[sizeof META_UNDONE - 1 + 8];
-    for (db_iter_seek(iter, undone_key(from, 0)); status == SOREX_OK && db_iter_at(iter, &key, &value); db_iter_next(iter)) {
+    for (db_iter_seek(iter, undone_key(from, 0)); status == SOREX_OK && db_iter_at(iter, &key, &value);
+         db_iter_next(iter)) {
         if (key.len < sizeof META_UNDONE - 1 || memcmp(key.data, META_UNDONE, sizeof META_UNDONE - 1) != 0)
             break;
         if (key.len != sizeof from || value.len != 8)
@@ -80,14 +81,14 @@ void store_outbox_range(const struct store *store, uint64_t *out_first, uint64_t
     pthread_mutex_unlock(store->lock);
 }
 
-enum sorex_status store_outbox_read(struct store *store, uint64_t sequence, struct buf *out, struct outbox_record *record,
-                                    struct sorex_error *err)
+enum sorex_status store_outbox_read(struct store *store, uint64_t sequence, struct buf *out,
+                                    struct outbox_record *record, struct sorex_error *err)
 {
     uint64_t first = 0, head = 0, offset = 0;
     store_outbox_range(store, &first, &head);
     if (sequence > head)
-        return sorex_error_set(err, SOREX_GONE, "outbox sequence %llu is above the head %llu", (unsigned long long)sequence,
-                               (unsigned long long)head);
+        return sorex_error_set(err, SOREX_GONE, "outbox sequence %llu is above the head %llu",
+                               (unsigned long long)sequence, (unsigned long long)head);
     uint8_t key[8];
     struct db_value value = {0};
     TRY(db_get(store->db, NULL, DB_OUTBOX, sequence_key(key, sequence), &value, err));

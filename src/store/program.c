@@ -202,11 +202,12 @@ enum sorex_status store_program(struct store *store, const char *name, const uin
         hash_hex(program_now(program)->module_hash, before);
         hash_hex(module_hash, now);
         bool same = strcmp(before, now) == 0;
-        return sorex_error_set(err, SOREX_MISMATCH,
-                               "program %s is not the one that wrote this store (%s: %.16s here, %.16s now); either go on with the "
-                               "old module and settings, or adopt the new ones from the next entry on with `sorex upgrade --program "
-                               "%s`, or index again into a new data directory",
-                               name, same ? "same module, other settings; module" : "module", before, now, name);
+        return sorex_error_set(
+            err, SOREX_MISMATCH,
+            "program %s is not the one that wrote this store (%s: %.16s here, %.16s now); either go on with the "
+            "old module and settings, or adopt the new ones from the next entry on with `sorex upgrade --program "
+            "%s`, or index again into a new data directory",
+            name, same ? "same module, other settings; module" : "module", before, now, name);
     }
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));
@@ -225,8 +226,9 @@ enum sorex_status store_program_find(const struct store *store, const char *name
     return program != NULL ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "no program '%s' in this store", name);
 }
 
-enum sorex_status store_programs(const struct store *store, void (*each)(void *user_data, const struct store_program *program),
-                                 void *user_data, struct sorex_error *err)
+enum sorex_status store_programs(const struct store *store,
+                                 void (*each)(void *user_data, const struct store_program *program), void *user_data,
+                                 struct sorex_error *err)
 {
     (void)err;
     for (size_t i = 0;; i++) {

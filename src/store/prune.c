@@ -1,9 +1,9 @@
 /* Pruning: walks the undo records upwards from `pruned`, a bounded piece with every group.
  *
- * The record of height h names, for every key that h wrote, the version that h buried: nothing at or above h needs it once h is at or
- * below the horizon. Where h deleted the key, its tombstone goes too if it is still the last word on the key. Heights are taken in
- * ascending order, so when a version goes, all older ones of its key have gone before: a lookup of "the greatest height <= H"
- * can never fall through to something that should not be there any more.
+ * The record of height h names, for every key that h wrote, the version that h buried: nothing at or above h needs it
+ * once h is at or below the horizon. Where h deleted the key, its tombstone goes too if it is still the last word on
+ * the key. Heights are taken in ascending order, so when a version goes, all older ones of its key have gone before: a
+ * lookup of "the greatest height <= H" can never fall through to something that should not be there any more.
  *
  * Records of heights that were elided (never written) are simply missing. */
 #include <stdlib.h>
@@ -26,8 +26,8 @@ static enum sorex_status tombstone_drop(struct store *store, struct bytes key, u
 }
 
 /* Adds what height leaves behind to the batch; *out_keys counts. */
-static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height, struct bytes record,
-                                      uint64_t *out_keys, struct sorex_error *err)
+static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height,
+                                      struct bytes record, uint64_t *out_keys, struct sorex_error *err)
 {
     struct undo_reader undo;
     struct undo_item item;

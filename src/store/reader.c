@@ -1,8 +1,9 @@
 /* Readers: a view of the database at one moment, asked about one height.
  *
- * The head comes out of the view itself, so heights and records always fit. A key whose state record is at or below the height is
- * answered by it; one that was written later, by the greatest history height <= H. Every key that exists at a height still
- * to be asked for has a state record (deleted ones keep a tombstone), so a scan walks state and looks aside into history. */
+ * The head comes out of the view itself, so heights and records always fit. A key whose state record is at or below the
+ * height is answered by it; one that was written later, by the greatest history height <= H. Every key that exists at a
+ * height still to be asked for has a state record (deleted ones keep a tombstone), so a scan walks state and looks
+ * aside into history. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -26,13 +27,14 @@ static enum sorex_status reader_place(struct store_reader *reader, uint32_t heig
     if (head_is_empty(&head) || height >= head.tip)
         return SOREX_OK;
     if (height < head.horizon)
-        return sorex_error_set(err, SOREX_GONE, "height %u is below the horizon %u: it has been pruned%s", height, head.horizon,
-                               head.horizon == head.first ? " or was never indexed" : "");
+        return sorex_error_set(err, SOREX_GONE, "height %u is below the horizon %u: it has been pruned%s", height,
+                               head.horizon, head.horizon == head.first ? " or was never indexed" : "");
     reader->height = height;
     return SOREX_OK;
 }
 
-enum sorex_status store_reader_open(struct store *store, uint32_t height, struct store_reader **out, struct sorex_error *err)
+enum sorex_status store_reader_open(struct store *store, uint32_t height, struct store_reader **out,
+                                    struct sorex_error *err)
 {
     struct store_reader *reader = calloc(1, sizeof *reader);
     if (reader == NULL)
@@ -61,14 +63,11 @@ void store_reader_close(struct store_reader *reader)
     free(reader);
 }
 
-uint32_t store_reader_height(const struct store_reader *reader)
-{
-    return reader->height;
-}
+uint32_t store_reader_height(const struct store_reader *reader) { return reader->height; }
 
 /* The greatest version <= the reader's height among the superseded ones. The value is borrowed from the iterator. */
-static enum sorex_status history_find(struct store_reader *reader, struct bytes key, struct bytes *out_value, bool *out_found,
-                                      struct sorex_error *err)
+static enum sorex_status history_find(struct store_reader *reader, struct bytes key, struct bytes *out_value,
+                                      bool *out_found, struct sorex_error *err)
 {
     *out_found = false;
     if (reader->history == NULL)

@@ -84,8 +84,8 @@ bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok)
         return false;
     }
     uint64_t word = 0;
-    *out_ok = reader_bytes(&undo->reader, &out->key) && out->key.len >= SPACE_BYTES && reader_varint(&undo->reader, &word) &&
-              (word >> 1) <= SOREX_HEIGHT_NONE;
+    *out_ok = reader_bytes(&undo->reader, &out->key) && out->key.len >= SPACE_BYTES &&
+              reader_varint(&undo->reader, &word) && (word >> 1) <= SOREX_HEIGHT_NONE;
     if (!*out_ok)
         return false;
     undo->left--;
@@ -149,7 +149,8 @@ const uint8_t *entry_commitment(const struct entry_record *record, uint16_t prog
 
 /* ---- outbox ---- */
 
-enum sorex_status outbox_encode(struct buf *out, const struct outbox_record *record, uint64_t offset, struct sorex_error *err)
+enum sorex_status outbox_encode(struct buf *out, const struct outbox_record *record, uint64_t offset,
+                                struct sorex_error *err)
 {
     buf_reset(out);
     TRY(buf_append_u8(out, RECORD_VERSION, err));
@@ -180,8 +181,9 @@ bool outbox_decode(struct bytes bytes, uint64_t sequence, struct outbox_record *
     uint8_t version = 0, kind = 0;
     struct bytes hash;
     *out = (struct outbox_record){.sequence = sequence};
-    if (!reader_u8(&r, &version) || version != RECORD_VERSION || !reader_u8(&r, &kind) || !reader_u32le(&r, &out->height) ||
-        !reader_take(&r, HASH_BYTES, &hash) || !reader_u64le(&r, &out->time_ms) || !reader_u64le(&r, out_offset))
+    if (!reader_u8(&r, &version) || version != RECORD_VERSION || !reader_u8(&r, &kind) ||
+        !reader_u32le(&r, &out->height) || !reader_take(&r, HASH_BYTES, &hash) || !reader_u64le(&r, &out->time_ms) ||
+        !reader_u64le(&r, out_offset))
         return false;
     memcpy(out->hash, hash.data, HASH_BYTES);
     if (kind == OUTBOX_UNDO) {
@@ -232,11 +234,15 @@ bool head_decode(struct bytes record, struct head *out)
     if (record.len != HEAD_BYTES || record.data[0] != RECORD_VERSION)
         return false;
     const uint8_t *at = record.data;
-    *out = (struct head){.first = u32le_get(at + 1), .tip = u32le_get(at + 5), .horizon = u32le_get(at + 9),
-                         .pruned = u32le_get(at + 13), .outbox_first = u64le_get(at + 17), .outbox_head = u64le_get(at + 25),
+    *out = (struct head){.first = u32le_get(at + 1),
+                         .tip = u32le_get(at + 5),
+                         .horizon = u32le_get(at + 9),
+                         .pruned = u32le_get(at + 13),
+                         .outbox_first = u64le_get(at + 17),
+                         .outbox_head = u64le_get(at + 25),
                          .outbox_offset = u64le_get(at + 33)};
-    bool empty = out->first == SOREX_HEIGHT_NONE && out->tip == SOREX_HEIGHT_NONE && out->horizon == SOREX_HEIGHT_NONE &&
-                 out->pruned == SOREX_HEIGHT_NONE;
+    bool empty = out->first == SOREX_HEIGHT_NONE && out->tip == SOREX_HEIGHT_NONE &&
+                 out->horizon == SOREX_HEIGHT_NONE && out->pruned == SOREX_HEIGHT_NONE;
     bool ordered = out->first <= out->pruned && out->pruned <= out->horizon && out->horizon <= out->tip &&
                    out->tip != SOREX_HEIGHT_NONE;
     return (empty || ordered) && out->outbox_first >= 1 && out->outbox_first <= out->outbox_head + 1;

@@ -1,7 +1,7 @@
 /* The records of docs/formats/store.md: the one place where they become bytes and come back.
  *
- * Decoders take a record apart to its last byte and return false when anything is left over, missing or out of range; the
- * caller turns that into SOREX_CORRUPT with the record's place. */
+ * Decoders take a record apart to its last byte and return false when anything is left over, missing or out of range;
+ * the caller turns that into SOREX_CORRUPT with the record's place. */
 #ifndef SOREX_STORE_RECORD_H
 #define SOREX_STORE_RECORD_H
 
@@ -32,15 +32,12 @@ bool history_decode(struct bytes record, struct version_record *out); /* leaves 
 /* Replaces out by the history key of a state key at a height. */
 enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err);
 /* The height at the end of a history key whose beginning is known to be right. */
-static inline uint32_t history_key_height(struct bytes key)
-{
-    return u32be_get(key.data + key.len - 4);
-}
+static inline uint32_t history_key_height(struct bytes key) { return u32be_get(key.data + key.len - 4); }
 
 /* ---- undo ---- */
 
 struct undo_item {
-    struct bytes key;  /* a state key */
+    struct bytes key; /* a state key */
     bool had_previous;
     uint32_t previous; /* height of the previous version */
     bool deleted;      /* the entry deleted the key */
@@ -62,9 +59,9 @@ bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok);
 struct entry_record {
     struct entry entry; /* no payload */
     uint64_t outbox_head;
-    struct bytes sequences;    /* varints */
+    struct bytes sequences; /* varints */
     uint64_t sequence_count;
-    struct bytes commitments;  /* count times u16le id, 32 bytes */
+    struct bytes commitments; /* count times u16le id, 32 bytes */
     uint64_t commitment_count;
 };
 
@@ -81,7 +78,8 @@ const uint8_t *entry_commitment(const struct entry_record *record, uint16_t prog
 #define OUTBOX_RECORD_OFFSET_AT (1 + 1 + 4 + HASH_BYTES + 8)
 
 /* offset: bytes of all records before this one. */
-enum sorex_status outbox_encode(struct buf *out, const struct outbox_record *record, uint64_t offset, struct sorex_error *err);
+enum sorex_status outbox_encode(struct buf *out, const struct outbox_record *record, uint64_t offset,
+                                struct sorex_error *err);
 bool outbox_decode(struct bytes bytes, uint64_t sequence, struct outbox_record *out, uint64_t *out_offset);
 
 /* ---- meta ---- */

@@ -6,10 +6,7 @@
 
 #define STAGING_KEEP_BYTES ((size_t)8 << 20)
 
-void staging_init(struct staging *staging)
-{
-    *staging = (struct staging){0};
-}
+void staging_init(struct staging *staging) { *staging = (struct staging){0}; }
 
 void staging_deinit(struct staging *staging)
 {
@@ -39,8 +36,7 @@ enum sorex_status staging_write(struct staging *staging, struct generation *gene
                                 enum version_kind kind, struct bytes value, struct sorex_error *err)
 {
     struct node *node = generation_node(generation, key, key_hash(key));
-    struct version *version =
-        node == NULL ? NULL : version_new(&generation->arena, staging->entry.height, kind, value);
+    struct version *version = node == NULL ? NULL : version_new(&generation->arena, staging->entry.height, kind, value);
     if (version == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "stage a value of %zu bytes", value.len);
     if (node->pending == NULL) {

@@ -9,10 +9,10 @@ struct staging {
     bool amending;
     struct entry entry; /* amending: the tip's */
     struct node_list nodes;
-    struct buf emitted; /* u16le program, u32le length, bytes */
-    struct buf stored;  /* as in the outbox record */
+    struct buf emitted;    /* u16le program, u32le length, bytes */
+    struct buf stored;     /* as in the outbox record */
     uint32_t change_count; /* in stored */
-    uint64_t bytes;     /* keys and values staged */
+    uint64_t bytes;        /* keys and values staged */
 };
 
 void staging_init(struct staging *staging);

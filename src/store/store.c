@@ -25,8 +25,10 @@ enum sorex_status store_writable(const struct store *store, struct sorex_error *
 
 enum sorex_status store_corrupt(struct sorex_error *err, const char *what, uint64_t number)
 {
-    return sorex_error_set(err, SOREX_CORRUPT, "the store is damaged: %s %llu does not decode; restore a copy or index again "
-                                               "into a new data directory", what, (unsigned long long)number);
+    return sorex_error_set(err, SOREX_CORRUPT,
+                           "the store is damaged: %s %llu does not decode; restore a copy or index again "
+                           "into a new data directory",
+                           what, (unsigned long long)number);
 }
 
 void store_publish(struct store *store, const struct head *head, bool durable)
@@ -36,7 +38,8 @@ void store_publish(struct store *store, const struct head *head, bool durable)
     if (durable)
         store->durable = *head;
     else if (!head_is_empty(&store->durable))
-        store->seen.horizon = store->durable.horizon; /* a group that is being written may be ahead of the writer here */
+        store->seen.horizon =
+            store->durable.horizon; /* a group that is being written may be ahead of the writer here */
     store->figures.group_entries = store->current.entry_count;
     store->figures.group_bytes = store->current.bytes;
     if (durable)
@@ -59,8 +62,8 @@ static enum sorex_status meta_put(struct store *store, const char *key, struct b
     return SOREX_OK;
 }
 
-/* A new store: everything that names it, in one batch. An interrupted creation leaves no format record and is made again; a
- * database with content but without one is not ours. */
+/* A new store: everything that names it, in one batch. An interrupted creation leaves no format record and is made
+ * again; a database with content but without one is not ours. */
 static enum sorex_status store_create(struct store *store, const struct store_options *options, struct sorex_error *err)
 {
     for (size_t i = 0; i < DB_FAMILIES; i++) {
@@ -72,8 +75,10 @@ static enum sorex_status store_create(struct store *store, const struct store_op
         bool any = db_iter_at(iter, &key, &value);
         db_iter_free(iter);
         if (any)
-            return sorex_error_set(err, SOREX_MISMATCH, "%s/db holds a database that is not a sorex store; choose another data "
-                                                        "directory, or move that one away", options->dir);
+            return sorex_error_set(err, SOREX_MISMATCH,
+                                   "%s/db holds a database that is not a sorex store; choose another data "
+                                   "directory, or move that one away",
+                                   options->dir);
     }
     if (!options->create || options->read_only)
         return sorex_error_set(err, SOREX_GONE, "no store in %s", options->dir);
@@ -89,7 +94,8 @@ static enum sorex_status store_create(struct store *store, const struct store_op
     return db_write(store->db, store->batch, store->sync, err);
 }
 
-static enum sorex_status network_check(struct store *store, const struct store_options *options, struct sorex_error *err)
+static enum sorex_status network_check(struct store *store, const struct store_options *options,
+                                       struct sorex_error *err)
 {
     if (options->network == NULL)
         return SOREX_OK;
@@ -97,10 +103,11 @@ static enum sorex_status network_check(struct store *store, const struct store_o
     TRY(db_get(store->db, NULL, DB_META, bytes_str(META_NETWORK), &value, err));
     enum sorex_status status = SOREX_OK;
     if (value.found && !bytes_is(value.bytes, options->network)) {
-        status = sorex_error_set(err, SOREX_MISMATCH,
-                                 "the store in %s belongs to network %.*s, the pipeline's source to %s; correct the source, or "
-                                 "use a new data directory",
-                                 options->dir, BYTES_FMT(value.bytes), options->network);
+        status = sorex_error_set(
+            err, SOREX_MISMATCH,
+            "the store in %s belongs to network %.*s, the pipeline's source to %s; correct the source, or "
+            "use a new data directory",
+            options->dir, BYTES_FMT(value.bytes), options->network);
     } else if (!value.found && !options->read_only) {
         db_batch_clear(store->batch);
         meta_put(store, META_NETWORK, bytes_str(options->network));
@@ -118,13 +125,15 @@ static enum sorex_status format_check(const struct db_value *format, const struc
     uint32_t version = u32le_get(format->bytes.data);
     if (version == STORE_FORMAT)
         return SOREX_OK;
-    return sorex_error_set(err, SOREX_MISMATCH,
-                           "the store in %s has format %u, this sorex reads and writes format %u; use a %s sorex, or index again "
-                           "into a new data directory",
-                           options->dir, version, STORE_FORMAT, version > STORE_FORMAT ? "newer" : "matching older");
+    return sorex_error_set(
+        err, SOREX_MISMATCH,
+        "the store in %s has format %u, this sorex reads and writes format %u; use a %s sorex, or index again "
+        "into a new data directory",
+        options->dir, version, STORE_FORMAT, version > STORE_FORMAT ? "newer" : "matching older");
 }
 
-static enum sorex_status identity_load(struct store *store, const struct store_options *options, struct sorex_error *err)
+static enum sorex_status identity_load(struct store *store, const struct store_options *options,
+                                       struct sorex_error *err)
 {
     struct db_value value = {0};
     TRY(db_get(store->db, NULL, DB_META, bytes_str(META_FORMAT), &value, err));
@@ -166,7 +175,8 @@ static enum sorex_status directory_prepare(const struct store_options *options, 
     return SOREX_OK;
 }
 
-static enum sorex_status database_open(struct store *store, const struct store_options *options, struct sorex_error *err)
+static enum sorex_status database_open(struct store *store, const struct store_options *options,
+                                       struct sorex_error *err)
 {
     TRY(directory_prepare(options, err));
     if (!options->read_only)
@@ -178,8 +188,11 @@ static enum sorex_status database_open(struct store *store, const struct store_o
     uint64_t cache = options->cache_bytes != 0 ? options->cache_bytes : CACHE_BYTES_DEFAULT;
     cache = cache < CACHE_BYTES_MIN ? CACHE_BYTES_MIN : cache;
     store->generation_bytes_max = cache / 4; /* two generations; the other half is the database's block cache */
-    struct db_options db = {.path = path, .create = options->create, .read_only = options->read_only,
-                            .no_sync = options->fail_fast_sync, .cache_bytes = cache / 2};
+    struct db_options db = {.path = path,
+                            .create = options->create,
+                            .read_only = options->read_only,
+                            .no_sync = options->fail_fast_sync,
+                            .cache_bytes = cache / 2};
     TRY(db_open(&db, &store->db, err));
     store->batch = db_batch_new(store->db);
     return store->batch != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "open the store");
@@ -275,10 +288,7 @@ void store_close(struct store *store)
     store_free(store);
 }
 
-const uint8_t *store_id(const struct store *store)
-{
-    return store->id;
-}
+const uint8_t *store_id(const struct store *store) { return store->id; }
 
 void store_figures(const struct store *store, struct store_figures *out)
 {

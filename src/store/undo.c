@@ -1,8 +1,9 @@
 /* Undo of the tip, by its undo record: exact gets and deletes, no search.
  *
- * The group is written first, so everything is in the database. Then one synced batch: every key gets its previous version back from
- * history, or goes; the undo record, the entry and its commitments go; for each outbox record of the entry, last first, the
- * outbox gets one that takes it back. The cache of hot keys is forgotten: reorganisations are rare. */
+ * The group is written first, so everything is in the database. Then one synced batch: every key gets its previous
+ * version back from history, or goes; the undo record, the entry and its commitments go; for each outbox record of the
+ * entry, last first, the outbox gets one that takes it back. The cache of hot keys is forgotten: reorganisations are
+ * rare. */
 #include "base/check.h"
 #include "store/internal.h"
 
@@ -13,15 +14,17 @@ static enum sorex_status undo_allowed(const struct store *store, struct sorex_er
     if (store->head.tip > store->head.horizon)
         return SOREX_OK;
     if (store->head.horizon == store->head.first)
-        return sorex_error_set(err, SOREX_GONE,
-                               "height %u is the first entry of this store and cannot be undone; to start below it or on another "
-                               "branch, index into a new data directory",
-                               store->head.tip);
-    return sorex_error_set(err, SOREX_GONE,
-                           "height %u is the horizon of this store: what was below it has been pruned and cannot be undone; index "
-                           "again into a new data directory, or restore a copy of this one from before; a larger `history` keeps "
-                           "more from then on",
-                           store->head.horizon);
+        return sorex_error_set(
+            err, SOREX_GONE,
+            "height %u is the first entry of this store and cannot be undone; to start below it or on another "
+            "branch, index into a new data directory",
+            store->head.tip);
+    return sorex_error_set(
+        err, SOREX_GONE,
+        "height %u is the horizon of this store: what was below it has been pruned and cannot be undone; index "
+        "again into a new data directory, or restore a copy of this one from before; a larger `history` keeps "
+        "more from then on",
+        store->head.horizon);
 }
 
 /* Puts the previous versions of up to DB_GET_MANY_MAX keys back. */
@@ -100,8 +103,8 @@ static enum sorex_status outbox_undo(struct store *store, struct head *head, con
         uint64_t sequence = 0;
         for (uint64_t i = 0; i < left; i++)
             CHECK(reader_varint(&r, &sequence)); /* entry_decode has read them */
-        struct outbox_record record = {.kind = OUTBOX_UNDO, .undone = sequence, .height = entry->entry.height,
-                                       .time_ms = entry->entry.time_ms};
+        struct outbox_record record = {
+            .kind = OUTBOX_UNDO, .undone = sequence, .height = entry->entry.height, .time_ms = entry->entry.time_ms};
         memcpy(record.hash, entry->entry.hash, HASH_BYTES);
         TRY(outbox_append(store, head, &record, err));
     }

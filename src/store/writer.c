@@ -1,8 +1,8 @@
 /* The writer's road: stage an entry, read, commit it to the group. Writing the group: flush.c.
  *
- * Commit sorts the staged keys, computes the commitments, and puts each parked version on top of its node's chain. Nothing is
- * read from the database for that: what a key was before the group (its base) is needed only when the group is written, for
- * the undo and history records, and is then fetched for all keys at once, in key order. */
+ * Commit sorts the staged keys, computes the commitments, and puts each parked version on top of its node's chain.
+ * Nothing is read from the database for that: what a key was before the group (its base) is needed only when the group
+ * is written, for the undo and history records, and is then fetched for all keys at once, in key order. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "store/commitment.h"
@@ -29,8 +29,9 @@ enum sorex_status store_usable(const struct store *store, struct sorex_error *er
 {
     TRY(store_writable(store, err));
     if (store->broken)
-        return sorex_error_set(err, SOREX_IO, "an earlier write to the store failed; close it and start again "
-                                              "(what was durable is intact)");
+        return sorex_error_set(err, SOREX_IO,
+                               "an earlier write to the store failed; close it and start again "
+                               "(what was durable is intact)");
     return SOREX_OK;
 }
 
@@ -42,12 +43,14 @@ enum sorex_status store_begin(struct store *store, const struct entry *entry, st
         return sorex_error_set(err, SOREX_INVALID, "height %u is not a height", entry->height);
     if (!head_is_empty(&store->head)) {
         if (entry->height != store->head.tip + 1)
-            return sorex_error_set(err, SOREX_INVALID, "height %u does not follow the tip %u", entry->height, store->head.tip);
+            return sorex_error_set(err, SOREX_INVALID, "height %u does not follow the tip %u", entry->height,
+                                   store->head.tip);
         if (memcmp(entry->parent, store->tip.hash, HASH_BYTES) != 0) {
             char parent[HASH_HEX_SIZE], tip[HASH_HEX_SIZE];
             hash_display(entry->parent, parent);
             hash_display(store->tip.hash, tip);
-            return sorex_error_set(err, SOREX_INVALID, "height %u: its parent %s is not the tip %s", entry->height, parent, tip);
+            return sorex_error_set(err, SOREX_INVALID, "height %u: its parent %s is not the tip %s", entry->height,
+                                   parent, tip);
         }
     }
     pthread_mutex_lock(store->lock);
@@ -97,12 +100,14 @@ void store_abort(struct store *store)
 
 /* ---- reads ---- */
 
-/* Copies a version found elsewhere into the current generation as a base. NULL when memory is gone: then it is not cached. */
+/* Copies a version found elsewhere into the current generation as a base. NULL when memory is gone: then it is not
+ * cached. */
 static struct version *base_adopt(struct store *store, struct node *node, struct bytes record)
 {
     if (node == NULL)
         return NULL;
-    struct version *version = record.len == 0 ? &version_absent : version_copy(&store->current.generation.arena, record);
+    struct version *version =
+        record.len == 0 ? &version_absent : version_copy(&store->current.generation.arena, record);
     if (version == NULL)
         return NULL;
     node->newest = version;
@@ -141,7 +146,8 @@ static enum sorex_status newest_record(struct store *store, struct bytes key, ui
 static void record_value(struct bytes record, struct bytes *out_value, bool *out_found)
 {
     *out_found = record.len != 0 && record.data[STATE_HEAD_BYTES - 1] == VERSION_VALUE;
-    *out_value = *out_found ? bytes_of(record.data + STATE_HEAD_BYTES, record.len - STATE_HEAD_BYTES) : (struct bytes){0};
+    *out_value =
+        *out_found ? bytes_of(record.data + STATE_HEAD_BYTES, record.len - STATE_HEAD_BYTES) : (struct bytes){0};
 }
 
 enum sorex_status store_get(struct store *store, struct store_space space, struct bytes key, struct bytes *out_value,
@@ -154,8 +160,8 @@ enum sorex_status store_get(struct store *store, struct store_space space, struc
     return SOREX_OK;
 }
 
-enum sorex_status store_get_staged(struct store *store, struct store_space space, struct bytes key, struct bytes *out_value,
-                                   bool *out_found, struct sorex_error *err)
+enum sorex_status store_get_staged(struct store *store, struct store_space space, struct bytes key,
+                                   struct bytes *out_value, bool *out_found, struct sorex_error *err)
 {
     struct bytes full, record;
     TRY(state_key(&store->key, space, key, &full, err));
@@ -171,10 +177,7 @@ enum sorex_status store_get_staged(struct store *store, struct store_space space
 
 /* ---- commit ---- */
 
-bool head_is_empty(const struct head *head)
-{
-    return head->tip == SOREX_HEIGHT_NONE;
-}
+bool head_is_empty(const struct head *head) { return head->tip == SOREX_HEIGHT_NONE; }
 
 static enum sorex_status commitments_compute(struct store *store, struct group_entry *entry, struct sorex_error *err)
 {
@@ -262,4 +265,3 @@ enum sorex_status store_commit(struct store *store, bool durable, struct sorex_e
     staging_end(&store->staging);
     return durable ? store_flush(store, err) : group_advance(store, err);
 }
-

@@ -18,8 +18,9 @@ struct bytes model_key(uint32_t index)
     static const struct {
         const char *data;
         size_t len;
-    } keys[MODEL_KEYS] = {{"", 0},        {"\0", 1},     {"\0\0", 2},  {"\0\0\0", 3}, {"\0\xff", 2},   {"a", 1},        {"a\0", 2},
-                          {"a\0\0b", 4}, {"a\0\xff", 3}, {"a\1", 2}, {"ab", 2},      {"ab\xff", 3}, {"b-longer-key", 12}, {"\xff\xff", 2}};
+    } keys[MODEL_KEYS] = {{"", 0},   {"\0", 1},     {"\0\0", 2},          {"\0\0\0", 3},  {"\0\xff", 2},
+                          {"a", 1},  {"a\0", 2},    {"a\0\0b", 4},        {"a\0\xff", 3}, {"a\1", 2},
+                          {"ab", 2}, {"ab\xff", 3}, {"b-longer-key", 12}, {"\xff\xff", 2}};
     return bytes_of(keys[index].data, keys[index].len);
 }
 
@@ -42,15 +43,9 @@ void model_init(struct model *model, uint64_t seed, uint32_t history, uint32_t f
     model->outbox_first = 1;
 }
 
-uint32_t model_tip(const struct model *model)
-{
-    return model->first + model->count - 1;
-}
+uint32_t model_tip(const struct model *model) { return model->first + model->count - 1; }
 
-static struct model_height *at(struct model *model, uint32_t height)
-{
-    return &model->heights[height - model->first];
-}
+static struct model_height *at(struct model *model, uint32_t height) { return &model->heights[height - model->first]; }
 
 static bool may_trim(const struct model *model, uint64_t sequence)
 {
@@ -135,7 +130,8 @@ static void stage_change(struct model *model, struct staged *staged, struct stor
     int emitted_len = snprintf(emitted, sizeof emitted, "{\"e\":%u}", number);
     int stored_len = snprintf(stored, sizeof stored, "{\"s\":%u}", number + 1);
     if (store != NULL)
-        OK(store_emit(store, program, bytes_of(emitted, (size_t)emitted_len), bytes_of(stored, (size_t)stored_len), &err));
+        OK(store_emit(store, program, bytes_of(emitted, (size_t)emitted_len), bytes_of(stored, (size_t)stored_len),
+                      &err));
 
     uint8_t *to = staged->emitted[program] + staged->emitted_len[program];
     u32le_put(to, (uint32_t)emitted_len);
@@ -153,8 +149,8 @@ static void stage_change(struct model *model, struct staged *staged, struct stor
 }
 
 /* docs/formats/commitment.md, by the letter. */
-static void commitment(const struct staged *staged, const struct entry *entry, uint16_t program, const uint8_t before[HASH_BYTES],
-                       uint8_t out[HASH_BYTES])
+static void commitment(const struct staged *staged, const struct entry *entry, uint16_t program,
+                       const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES])
 {
     struct sorex_error err;
     struct buf preimage = {0};

@@ -1,7 +1,7 @@
 /* The store, small and obviously right: a whole map per height, an outbox that is a list, and rules in one line each.
  *
- * Every operation is done to the model, and to a store as well when there is one; what it does depends on the model and its
- * random numbers only, so that a run can be repeated without the store to learn what a crashed process had done. */
+ * Every operation is done to the model, and to a store as well when there is one; what it does depends on the model and
+ * its random numbers only, so that a run can be repeated without the store to learn what a crashed process had done. */
 #ifndef TESTS_STORE_MODEL_H
 #define TESTS_STORE_MODEL_H
 
@@ -45,7 +45,7 @@ struct model_record {
 
 struct model {
     uint32_t history;
-    uint32_t first;    /* heights are first .. first + count - 1 */
+    uint32_t first; /* heights are first .. first + count - 1 */
     uint32_t count;
     uint32_t horizon;
     uint64_t cursor; /* UINT64_MAX = none */
@@ -53,7 +53,7 @@ struct model {
     uint32_t branch; /* distinguishes entries of one height */
     uint64_t random;
     bool group_always; /* every commit is a group of its own, written behind the next one */
-    bool unwritten; /* something is in the group */
+    bool unwritten;    /* something is in the group */
     void (*moment)(const struct model *model, void *user_data); /* called whenever everything is durable */
     void *user_data;
     struct model_height heights[MODEL_HEIGHTS];

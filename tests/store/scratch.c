@@ -22,10 +22,7 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
-void scratch_remove(const char *path)
-{
-    assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
-}
+void scratch_remove(const char *path) { assert_int_equal(nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0); }
 
 static void branch_hash(uint32_t height, uint32_t branch, uint8_t out[HASH_BYTES])
 {

@@ -23,10 +23,10 @@ void scratch_remove(const char *path);
 struct entry entry_make(uint32_t height, uint32_t branch, uint32_t parent_branch);
 
 /* Fails the test with the error's text when the status is not SOREX_OK. */
-#define OK(call)                                                                                                               \
-    do {                                                                                                                       \
-        if ((call) != SOREX_OK)                                                                                                \
-            fail_msg("%s: %s", #call, err.text);                                                                               \
+#define OK(call)                                 \
+    do {                                         \
+        if ((call) != SOREX_OK)                  \
+            fail_msg("%s: %s", #call, err.text); \
     } while (0)
 
 #endif

@@ -92,8 +92,8 @@ static void torn_log(void **state)
     for (off_t cut = 1; cut < 3000; cut = cut * 2 + 3) {
         char dir[SCRATCH_PATH_MAX], log[600];
         scratch_make(dir);
-        struct store_options options = {.dir = dir, .create = true, .history = STORE_HISTORY_FULL, .cache_bytes = 1 << 20,
-                                        .fail_fast_sync = true};
+        struct store_options options = {
+            .dir = dir, .create = true, .history = STORE_HISTORY_FULL, .cache_bytes = 1 << 20, .fail_fast_sync = true};
         fflush(NULL);
         pid_t pid = fork();
         assert_true(pid >= 0);
@@ -158,8 +158,8 @@ static void flipped_byte_in_a_table(void **state)
     struct sorex_error err;
     char dir[SCRATCH_PATH_MAX], table[600];
     scratch_make(dir);
-    struct store_options options = {.dir = dir, .create = true, .history = STORE_HISTORY_FULL, .cache_bytes = 1 << 20,
-                                    .fail_fast_sync = true};
+    struct store_options options = {
+        .dir = dir, .create = true, .history = STORE_HISTORY_FULL, .cache_bytes = 1 << 20, .fail_fast_sync = true};
     fill_tables(&options);
     off_t size = file_largest(dir, ".sst", table);
     assert_true(size > 1 << 20);

@@ -47,8 +47,12 @@ static void run_start(struct run *run, uint64_t seed, uint32_t history)
 {
     memset(run, 0, sizeof *run);
     scratch_make(run->dir);
-    run->options = (struct store_options){.dir = run->dir, .create = true, .history = history, .group_ms_max = UINT64_MAX,
-                                          .cache_bytes = 1 << 20, .fail_fast_sync = true};
+    run->options = (struct store_options){.dir = run->dir,
+                                          .create = true,
+                                          .history = history,
+                                          .group_ms_max = UINT64_MAX,
+                                          .cache_bytes = 1 << 20,
+                                          .fail_fast_sync = true};
     run->model = calloc(1, sizeof *run->model);
     run->durable = calloc(1, sizeof *run->durable);
     assert_non_null(run->model);
@@ -258,8 +262,8 @@ static void redo_moment(const struct model *model, void *user_data)
     }
 }
 
-/* Settles the model on what the store shows: as it was before the step in which the child died, or at one of the durable moments
- * within that step. A child that came to its end was closed, and so lost nothing. */
+/* Settles the model on what the store shows: as it was before the step in which the child died, or at one of the
+ * durable moments within that step. A child that came to its end was closed, and so lost nothing. */
 static void crash_settle(struct run *run, uint32_t steps, bool died)
 {
     struct redo redo = {.run = run, .last = run->durable, .found = calloc(1, sizeof *redo.found)};
@@ -268,7 +272,8 @@ static void crash_settle(struct run *run, uint32_t steps, bool died)
     run->model->moment = redo_moment;
     run->model->user_data = &redo;
     for (uint32_t i = 0; i < steps; i++) {
-        redo.last_step = i + (run->model->group_always ? 4 : 1) >= steps; /* the child may have gone on before it died */
+        redo.last_step =
+            i + (run->model->group_always ? 4 : 1) >= steps; /* the child may have gone on before it died */
         if (redo.last_step)
             redo_moment(redo.last, &redo);
         model_step(run->model, NULL, run->durable_always);
@@ -292,7 +297,8 @@ static void crash_run(uint64_t seed)
     run.durable_always = seed % 3 == 0;
     struct progress *progress = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(progress != MAP_FAILED);
-    for (uint32_t round = 0; round < 6 && run.model->outbox_head < MODEL_OUTBOX / 2 && run.model->count < 200; round++) {
+    for (uint32_t round = 0; round < 6 && run.model->outbox_head < MODEL_OUTBOX / 2 && run.model->count < 200;
+         round++) {
         uint32_t nth = 1 + model_random(run.model, 25);
         enum fault_kind kind = model_random(run.model, 2) == 0 ? FAULT_EXIT_BEFORE : FAULT_EXIT_AFTER;
         progress->steps = 0;

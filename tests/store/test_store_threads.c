@@ -11,7 +11,8 @@
 #define KEYS 40u
 #define ROUNDS 400u
 
-/* Debian's RocksDB is not instrumented: what it does with its own memory, and the order that its atomics make, cannot be seen. */
+/* Debian's RocksDB is not instrumented: what it does with its own memory, and the order that its atomics make, cannot
+ * be seen. */
 const char *__tsan_default_suppressions(void);
 const char *__tsan_default_suppressions(void)
 {
@@ -105,8 +106,8 @@ static void readers_beside_the_writer(void **state)
     struct store_program program;
     uint8_t hash[HASH_BYTES] = {0};
     scratch_make(dir);
-    struct store_options options = {.dir = dir, .create = true, .history = 6, .group_bytes_max = 1,
-                                    .cache_bytes = 1 << 20, .fail_fast_sync = true};
+    struct store_options options = {
+        .dir = dir, .create = true, .history = 6, .group_bytes_max = 1, .cache_bytes = 1 << 20, .fail_fast_sync = true};
     OK(store_open(&options, &shared.store, &err));
     OK(store_program(shared.store, "p", hash, hash, false, &program, &err));
     OK(store_cursor_set(shared.store, "sink", 0, hash, &err));

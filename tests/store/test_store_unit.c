@@ -31,8 +31,12 @@ static void world_open(struct world *world)
 static void world_start(struct world *world, uint32_t history)
 {
     scratch_make(world->dir);
-    world->options = (struct store_options){.dir = world->dir, .create = true, .history = history, .group_ms_max = UINT64_MAX,
-                                            .cache_bytes = 1 << 20, .fail_fast_sync = true};
+    world->options = (struct store_options){.dir = world->dir,
+                                            .create = true,
+                                            .history = history,
+                                            .group_ms_max = UINT64_MAX,
+                                            .cache_bytes = 1 << 20,
+                                            .fail_fast_sync = true};
     world_open(world);
 }
 
@@ -326,8 +330,8 @@ static void commitment_matches_the_documented_bytes(void **state)
     OK(store_commitment(world.store, 5, 0, got, &err));
     char hex[HASH_HEX_SIZE];
     hash_hex(got, hex);
-    /* printf of the 32 zero, 32 0xaa, 32 0xbb bytes, then 02000000 | 00 01000000 61 00 00000000 | 00 01000000 62 01 02000000 7879
-     * | 01000000 02000000 7b7d through sha256sum */
+    /* printf of the 32 zero, 32 0xaa, 32 0xbb bytes, then 02000000 | 00 01000000 61 00 00000000 | 00 01000000 62 01
+     * 02000000 7879 | 01000000 02000000 7b7d through sha256sum */
     assert_string_equal(hex, "0e318c3f1afe9738d869828e99312c886e7cad53f18cdc0dcaeacdb66358ba5e");
     world_end(&world);
 }
@@ -579,10 +583,10 @@ static void records_refuse_what_does_not_fit(void **state)
 static void history_keys_order(void **state)
 {
     (void)state;
-    static const struct bytes raw[] = {{(const uint8_t *)"\0\0\0", 3},         {(const uint8_t *)"\0\0\0\0", 4},
-                                       {(const uint8_t *)"\0\0\0\0\0", 5},     {(const uint8_t *)"\0\0\0\0\xff", 5},
-                                       {(const uint8_t *)"\0\0\0a", 4},        {(const uint8_t *)"\0\0\0a\0", 5},
-                                       {(const uint8_t *)"\0\0\0a\0\xff", 6},  {(const uint8_t *)"\0\0\0ab", 5}};
+    static const struct bytes raw[] = {{(const uint8_t *)"\0\0\0", 3},        {(const uint8_t *)"\0\0\0\0", 4},
+                                       {(const uint8_t *)"\0\0\0\0\0", 5},    {(const uint8_t *)"\0\0\0\0\xff", 5},
+                                       {(const uint8_t *)"\0\0\0a", 4},       {(const uint8_t *)"\0\0\0a\0", 5},
+                                       {(const uint8_t *)"\0\0\0a\0\xff", 6}, {(const uint8_t *)"\0\0\0ab", 5}};
     struct sorex_error err;
     struct buf low = {0}, high = {0};
     for (size_t i = 0; i + 1 < sizeof raw / sizeof raw[0]; i++) {
