@@ -169,7 +169,9 @@ static void what_cannot_be_spent_is_left_out(void **state)
 {
     struct world *world = *state;
     static uint8_t long_script[10001], longest[10000];
-    struct made_tx tx = made_coinbase(1, 1 * COIN, bytes_str("\x6a\x04data"));
+    struct made_tx tx = made_coinbase(1, 1 * COIN,
+                                      bytes_str("\x6a\x04"
+                                                "data"));
     tx.outputs[1] = (struct made_output){2 * COIN, bytes_of(long_script, sizeof long_script)};
     tx.outputs[2] = (struct made_output){3 * COIN, bytes_of(longest, sizeof longest)};
     tx.outputs[3] = (struct made_output){4 * COIN, bytes_of(NULL, 0)};

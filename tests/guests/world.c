@@ -1,7 +1,6 @@
 #include "guests/world.h"
 
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,26 +15,6 @@ static void must(enum sorex_status status, const struct sorex_error *err)
 {
     if (status != SOREX_OK)
         fail_msg("%s: %s", sorex_status_name(status), err->text);
-}
-
-/* Wasmtime sees traps as signals; cmocka takes the same signals at the start of every test and fixture. So Wasmtime's handlers,
- * installed once a process with the first engine, are remembered and put back before a guest runs. */
-static const int trap_signals[] = {SIGILL, SIGSEGV, SIGBUS, SIGFPE};
-#define TRAP_SIGNALS (sizeof trap_signals / sizeof trap_signals[0])
-static struct sigaction trap_actions[TRAP_SIGNALS];
-static bool trap_actions_known;
-
-static void trap_handlers_remember(void)
-{
-    for (size_t i = 0; !trap_actions_known && i < TRAP_SIGNALS; i++)
-        assert_int_equal(sigaction(trap_signals[i], NULL, &trap_actions[i]), 0);
-    trap_actions_known = true;
-}
-
-static void trap_handlers_restore(void)
-{
-    for (size_t i = 0; i < TRAP_SIGNALS; i++)
-        assert_int_equal(sigaction(trap_signals[i], &trap_actions[i], NULL), 0);
 }
 
 static void read_guest(const char *name, struct buf *out)
@@ -55,7 +34,6 @@ void world_init(struct world *world)
     *world = (struct world){0};
     read_guest("utxo.wasm", &wasm);
     must(indexer_new(buf_view(&wasm), &(struct indexer_options){.name = "utxo"}, &world->utxo, &err), &err);
-    trap_handlers_remember();
     buf_reset(&wasm);
     read_guest("balances.wasm", &wasm);
     must(transform_new(buf_view(&wasm), &(struct transform_options){.name = "balances"}, &world->balances, &err), &err);
@@ -139,7 +117,6 @@ enum sorex_status world_try(struct world *world, struct bytes block)
     struct state_reader reader = memory_state_reader(&world->state);
     struct state_writer writer = memory_state_writer(&world->state);
     struct indexer_result result;
-    trap_handlers_restore();
     enum sorex_status status = indexer_run(world->utxo, world->height, block, &reader, &writer, &result, &world->err);
     if (status != SOREX_OK)
         return status;
