@@ -362,6 +362,17 @@ static void write_request(struct json_writer *w, const struct rpc_request *reque
     json_object_end(w);
 }
 
+/* 0: the answer has no error, or not one that we can read. */
+static int64_t error_code(const struct rpc_line *line, const struct json_node *answer)
+{
+    const struct json_node *error = json_member(&line->doc, answer, "error");
+    const struct json_node *number = error == NULL ? NULL : json_member(&line->doc, error, "code");
+    int64_t code = 0;
+    if (number != NULL)
+        (void)json_i64(number, &code);
+    return code;
+}
+
 /* The result in an answer object, or its error as a status. */
 static enum sorex_status read_result(struct rpc_line *line, const struct json_node *answer, const char *method,
                                      const struct json_node **out, struct sorex_error *err)
@@ -374,11 +385,8 @@ static enum sorex_status read_result(struct rpc_line *line, const struct json_no
             return SOREX_OK;
         return rpc_error(rpc, err, SOREX_CORRUPT, "%s: the answer has neither result nor error", method);
     }
-    int64_t code = 0;
-    const struct json_node *number = json_member(&line->doc, error, "code");
+    int64_t code = error_code(line, answer);
     const struct json_node *message = json_member(&line->doc, error, "message");
-    if (number != NULL)
-        (void)json_i64(number, &code);
     struct bytes text = message != NULL && message->kind == JSON_STRING ? message->text : bytes_str("no message");
     int text_len = text.len < 300 ? (int)text.len : 300;
     if (code == CODE_WARMUP)
@@ -416,10 +424,9 @@ enum sorex_status rpc_batch(struct rpc_line *line, const struct rpc_request *fir
     TRY(post(line, err));
     const struct json_node *root = &line->doc.nodes[0];
     const struct json_node *result;
-    if (root->kind != JSON_ARRAY) {
-        enum sorex_status status = read_result(line, root, first->method, &result, err);
-        return status == SOREX_AGAIN ? status : SOREX_BUSY;
-    }
+    if (root->kind != JSON_ARRAY)
+        return error_code(line, root) == CODE_WARMUP ? read_result(line, root, first->method, &result, err)
+                                                     : SOREX_BUSY;
     uint32_t index = 0;
     for (const struct json_node *answer = json_first(&line->doc, root); answer != NULL;
          answer = json_next(&line->doc, answer)) {
