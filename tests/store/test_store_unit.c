@@ -266,6 +266,30 @@ static void bounded_history_keeps_nothing_below(void **state)
     buf_deinit(&single);
 }
 
+static void a_pruned_tombstone_is_absent_in_the_cache_too(void **state)
+{
+    (void)state;
+    struct world world;
+    struct buf warm = {0}, cold = {0};
+    for (int reopened = 0; reopened < 2; reopened++) {
+        world_start(&world, 1);
+        commit(&world, 1, "k", "v", true);
+        commit(&world, 2, "k", NULL, true);
+        for (uint32_t height = 3; height <= 5; height++)
+            commit(&world, height, NULL, NULL, true);
+        if (reopened != 0) {
+            store_close(world.store);
+            world_open(&world);
+        }
+        commit(&world, 6, "k", "w", true);
+        dump(world.store, reopened != 0 ? &cold : &warm);
+        world_end(&world);
+    }
+    assert_true(bytes_equal(buf_view(&warm), buf_view(&cold)));
+    buf_deinit(&warm);
+    buf_deinit(&cold);
+}
+
 static void first_entry_cannot_be_undone(void **state)
 {
     (void)state;
@@ -608,6 +632,7 @@ int main(void)
         cmocka_unit_test(a_commit_may_be_lost_only_with_its_group),
         cmocka_unit_test(undo_leaves_the_same_bytes),
         cmocka_unit_test(bounded_history_keeps_nothing_below),
+        cmocka_unit_test(a_pruned_tombstone_is_absent_in_the_cache_too),
         cmocka_unit_test(first_entry_cannot_be_undone),
         cmocka_unit_test(emitted_and_stored_may_differ),
         cmocka_unit_test(commitment_matches_the_documented_bytes),
