@@ -308,9 +308,9 @@ static enum sorex_status rows_write(struct postgres *pg, const struct sink_batch
                                     const struct postgres_scope *scope, bool fit, struct sorex_error *err)
 {
     if (!pg->log)
-        return postgres_tables_write(pg, scope, fit, err);
-    return postgres_log_write(pg, batch, scope == NULL ? 0 : scope->from, scope == NULL ? batch->count : scope->to,
-                              err);
+        return postgres_tables_write(pg, batch, scope, fit, err);
+    size_t to = scope == NULL || scope->to > batch->count ? batch->count : scope->to;
+    return postgres_log_write(pg, batch, scope == NULL ? 0 : scope->from, to, err);
 }
 
 static void undo_attempt(struct postgres *pg)
@@ -351,10 +351,16 @@ static enum sorex_status probe(struct postgres *pg, const struct sink_batch *bat
     return status;
 }
 
+/* How many rows the scope that was probed last has at most. */
+static size_t scope_end(const struct postgres *pg, const struct sink_batch *batch)
+{
+    return pg->log ? batch->count : pg->net.count;
+}
+
 static const struct sink_change *scope_change(const struct postgres *pg, const struct sink_batch *batch,
                                               const struct postgres_scope *scope)
 {
-    return scope->table == NULL ? &batch->changes[scope->from] : pg->net.rows[scope->table->rows[scope->from]].change;
+    return pg->log ? &batch->changes[scope->from] : pg->net.rows[scope->from].change;
 }
 
 /* Halves a scope that fails until one row is left. *out_found is false when none fails alone. */
@@ -379,14 +385,18 @@ static enum sorex_status bisect(struct postgres *pg, const struct sink_batch *ba
     return postgres_row_name(pg, scope_change(pg, batch, &scope), err);
 }
 
-static enum sorex_status scope_search(struct postgres *pg, const struct sink_batch *batch, struct postgres_scope scope,
-                                      bool *out_found, struct sorex_error *err)
+static enum sorex_status scope_search(struct postgres *pg, const struct sink_batch *batch,
+                                      const struct postgres_table *table, bool *out_found, struct sorex_error *err)
 {
+    struct postgres_scope scope = {table, 0, SIZE_MAX};
     enum sorex_status status = probe(pg, batch, &scope, err);
     if (status == SOREX_OK || status == SOREX_AGAIN)
         return status;
     *out_found = pg->named || !pg->in_rows;
-    return *out_found ? status : bisect(pg, batch, scope, out_found, err);
+    if (*out_found)
+        return status;
+    scope.to = scope_end(pg, batch);
+    return bisect(pg, batch, scope, out_found, err);
 }
 
 /* Replaces err by one that names the row, when a single row is to blame. */
@@ -396,11 +406,10 @@ static enum sorex_status blame(struct postgres *pg, const struct sink_batch *bat
     bool found = false;
     enum sorex_status status = SOREX_OK;
     if (pg->log)
-        status = scope_search(pg, batch, (struct postgres_scope){NULL, 0, batch->count}, &found, &found_err);
+        status = scope_search(pg, batch, NULL, &found, &found_err);
     for (size_t i = 0; !pg->log && !found && status != SOREX_AGAIN && i < pg->table_count; i++)
-        if (pg->tables[i]->row_count > 0)
-            status = scope_search(pg, batch, (struct postgres_scope){pg->tables[i], 0, pg->tables[i]->row_count},
-                                  &found, &found_err);
+        if (pg->tables[i]->change_count > 0)
+            status = scope_search(pg, batch, pg->tables[i], &found, &found_err);
     if ((found || status == SOREX_AGAIN) && err != NULL)
         *err = found_err;
     return err == NULL ? SOREX_IO : err->status;

@@ -38,28 +38,24 @@ static enum sorex_status table_find(struct postgres *pg, struct bytes name, stru
     return SOREX_OK;
 }
 
-static enum sorex_status rows_share(struct postgres *pg, struct sorex_error *err)
+static enum sorex_status change_give(struct postgres_table *table, size_t index, struct sorex_error *err)
 {
-    for (size_t i = 0; i < pg->net.count; i++) {
-        struct postgres_table *table = pg->net.rows[i].table;
-        if (table->row_count == table->row_cap) {
-            size_t cap = table->row_cap == 0 ? 256 : table->row_cap * 2;
-            size_t *grown = realloc(table->rows, cap * sizeof *grown);
-            if (grown == NULL)
-                return sorex_error_set(err, SOREX_NOMEM, "out of memory");
-            table->rows = grown;
-            table->row_cap = cap;
-        }
-        table->rows[table->row_count++] = i;
+    if (table->change_count == table->change_cap) {
+        size_t cap = table->change_cap == 0 ? 256 : table->change_cap * 2;
+        size_t *grown = realloc(table->changes, cap * sizeof *grown);
+        if (grown == NULL)
+            return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+        table->changes = grown;
+        table->change_cap = cap;
     }
+    table->changes[table->change_count++] = index;
     return SOREX_OK;
 }
 
 enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
 {
     for (size_t i = 0; i < pg->table_count; i++)
-        pg->tables[i]->row_count = 0;
-    TRY(net_begin(&pg->net, batch->count, err));
+        pg->tables[i]->change_count = 0;
     struct postgres_table *table = NULL;
     for (size_t i = 0; i < batch->count; i++) {
         const struct sink_change *item = &batch->changes[i];
@@ -67,11 +63,11 @@ enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink
         if (table == NULL || !bytes_is(item->change.table, table->name))
             status = table_find(pg, item->change.table, &table, err);
         if (status == SOREX_OK)
-            status = net_add(&pg->net, table, item, err);
+            status = change_give(table, i, err);
         if (status != SOREX_OK)
             return postgres_row_name(pg, item, err);
     }
-    return rows_share(pg, err);
+    return SOREX_OK;
 }
 
 void postgres_tables_forget(struct postgres *pg)
@@ -80,137 +76,10 @@ void postgres_tables_forget(struct postgres *pg)
         postgres_table_forget(pg->tables[i]);
 }
 
-/* ---- one row
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- the statements around it
+ * ------------------------------------------------------------------------------------------- */
 
-/* A column that images may write; a default of the user's stays in force until an image names its column. */
-static bool written(const struct postgres_column *column)
-{
-    return column->exists && !column->fixed && (column->owned || column->named || !column->defaulted);
-}
-
-static enum sorex_status value_set(struct postgres *pg, struct postgres_column *column, const struct json_node *node)
-{
-    if (column == NULL) {
-        pg->misfit = pg->misfit || node->kind != JSON_NULL;
-        return SOREX_OK;
-    }
-    if (!postgres_column_fits(column, node) || (!written(column) && column->exists && !column->fixed))
-        pg->misfit = true;
-    column->value = node;
-    return SOREX_OK;
-}
-
-static enum sorex_status values_set(struct postgres *pg, const struct net_row *row, const struct json_doc *doc,
-                                    struct sorex_error *err)
-{
-    struct postgres_table *table = row->table;
-    const struct json_node *image = &doc->nodes[0];
-    size_t hint = 0;
-    for (size_t i = 0; i < table->column_count; i++)
-        table->columns[i].value = NULL;
-    if (image->kind != JSON_OBJECT) {
-        struct postgres_column *column = postgres_column_find(table, bytes_str("value"), &hint);
-        if (column != NULL && column->owned && column->type != POSTGRES_JSONB)
-            pg->misfit = true;
-        return value_set(pg, column, image);
-    }
-    for (const struct json_node *node = json_first(doc, image); node != NULL; node = json_next(doc, node)) {
-        if (!table->keyed && bytes_is(node->key, "key")) {
-            if (node->kind == JSON_STRING && bytes_equal(node->text, row->change->change.key))
-                continue;
-            return sorex_error_set(
-                err, SOREX_INVALID,
-                "the image has a member \"key\" that is not the change's key; name the key columns in the "
-                "pipeline file (tables.%s.key)",
-                table->name);
-        }
-        TRY(value_set(pg, postgres_column_find(table, node->key, &hint), node));
-    }
-    return SOREX_OK;
-}
-
-static bool is_key(const struct postgres_table *table, size_t column)
-{
-    for (size_t i = 0; i < table->key_count; i++)
-        if (table->keys[i] == column)
-            return true;
-    return false;
-}
-
-static enum sorex_status column_append(struct postgres *pg, const struct net_row *row, size_t column,
-                                       struct sorex_error *err)
-{
-    const struct postgres_table *table = row->table;
-    enum sorex_status status;
-    if (!table->keyed && column == table->keys[0])
-        status = postgres_field_text(row->change->change.key, &pg->out, err);
-    else
-        status = postgres_field(table->columns[column].value, table->columns[column].type, &pg->out, err);
-    if (status == SOREX_INVALID)
-        return sorex_error_prefix(err, "column \"%s\"", table->columns[column].name);
-    return status;
-}
-
-/* Appends the row to pg->out: all written columns, or those of the key. */
-static enum sorex_status row_append(struct postgres *pg, const struct net_row *row, bool keys_only,
-                                    struct sorex_error *err)
-{
-    const struct postgres_table *table = row->table;
-    if (!keys_only || table->keyed) {
-        struct json_doc doc;
-        TRY(json_parse(pg->parser, row->image, &doc, err));
-        TRY(values_set(pg, row, &doc, err));
-        if (pg->misfit)
-            return sorex_error_set(err, SOREX_INVALID, "a value does not fit table %s", table->quoted);
-    }
-    size_t count = keys_only ? table->key_count : table->column_count;
-    bool first = true;
-    for (size_t i = 0; i < count; i++) {
-        size_t column = keys_only ? table->keys[i] : i;
-        if (!keys_only && !written(&table->columns[column]))
-            continue;
-        if (!first)
-            TRY(buf_append_u8(&pg->out, '\t', err));
-        first = false;
-        TRY(column_append(pg, row, column, err));
-    }
-    return buf_append_u8(&pg->out, '\n', err);
-}
-
-/* ---- one COPY
- * ----------------------------------------------------------------------------------------------------------- */
-
-enum part { PART_REMOVED, PART_CHANGED, PART_CREATED, PARTS };
-
-static enum part part_of(const struct net_row *row, bool direct)
-{
-    if (!row->upsert)
-        return PART_REMOVED;
-    return row->fresh && direct ? PART_CREATED : PART_CHANGED;
-}
-
-static enum sorex_status rows_send(struct postgres *pg, const struct postgres_table *table, size_t from, size_t to,
-                                   enum part part, bool direct, struct sorex_error *err)
-{
-    buf_reset(&pg->out);
-    for (size_t i = from; i < to; i++) {
-        const struct net_row *row = &pg->net.rows[table->rows[i]];
-        if (part_of(row, direct) != part)
-            continue;
-        enum sorex_status status = row_append(pg, row, part == PART_REMOVED, err);
-        if (status != SOREX_OK && !pg->misfit)
-            return postgres_row_name(pg, row->change, err);
-        TRY(status);
-        if (pg->out.len < CHUNK_BYTES)
-            continue;
-        TRY(postgres_copy_put(&pg->session, buf_view(&pg->out), err));
-        buf_reset(&pg->out);
-    }
-    return pg->out.len == 0 ? SOREX_OK : postgres_copy_put(&pg->session, buf_view(&pg->out), err);
-}
-
-/* "a, b" of the written columns or the key's, each in front of `suffix` when there is one. */
+/* "a, b" of the written columns, or of the key's. */
 static enum sorex_status columns_append(const struct postgres_table *table, bool keys_only, struct buf *sql,
                                         struct sorex_error *err)
 {
@@ -218,48 +87,13 @@ static enum sorex_status columns_append(const struct postgres_table *table, bool
     bool first = true;
     for (size_t i = 0; i < count; i++) {
         const struct postgres_column *column = &table->columns[keys_only ? table->keys[i] : i];
-        if (!keys_only && !written(column))
+        if (!keys_only && !postgres_column_written(column))
             continue;
         TRY(buf_printf(sql, err, "%s%s", first ? "" : ", ", column->quoted));
         first = false;
     }
     return SOREX_OK;
 }
-
-static enum sorex_status copy_begin(struct postgres *pg, const struct postgres_table *table, enum part part,
-                                    struct sorex_error *err)
-{
-    struct buf sql = {0};
-    enum sorex_status status;
-    if (part == PART_CREATED)
-        status = buf_printf(&sql, err, "COPY %s (", table->quoted);
-    else
-        status = buf_printf(&sql, err, "COPY pg_temp.sorex_%s_%u (", part == PART_REMOVED ? "removed" : "changed",
-                            table->number);
-    if (status == SOREX_OK)
-        status = columns_append(table, part == PART_REMOVED, &sql, err);
-    if (status == SOREX_OK)
-        status = buf_append(&sql, bytes_of(") FROM STDIN", sizeof ") FROM STDIN"), err);
-    if (status == SOREX_OK)
-        status = postgres_copy_begin(&pg->session, (const char *)sql.data, err);
-    buf_deinit(&sql);
-    return status;
-}
-
-static enum sorex_status copy_rows(struct postgres *pg, const struct postgres_table *table, size_t from, size_t to,
-                                   enum part part, bool direct, struct sorex_error *err)
-{
-    TRY(copy_begin(pg, table, part, err));
-    enum sorex_status status = rows_send(pg, table, from, to, part, direct, err);
-    if (status != SOREX_OK) {
-        postgres_copy_abandon(&pg->session);
-        return status;
-    }
-    return postgres_copy_end(&pg->session, err);
-}
-
-/* ---- the statements around it
- * ------------------------------------------------------------------------------------------- */
 
 static enum sorex_status sql_run(struct postgres *pg, struct buf *sql, enum sorex_status status,
                                  struct sorex_error *err)
@@ -318,7 +152,7 @@ static enum sorex_status upsert_sql(const struct postgres_table *table, struct b
     bool first = true;
     for (size_t i = 0; i < table->column_count; i++) {
         const struct postgres_column *column = &table->columns[i];
-        if (!written(column) || is_key(table, i))
+        if (!postgres_column_written(column) || postgres_is_key(table, i))
             continue;
         TRY(buf_printf(sql, err, "%s%s = excluded.%s", first ? "UPDATE SET " : ", ", column->quoted, column->quoted));
         first = false;
@@ -326,15 +160,129 @@ static enum sorex_status upsert_sql(const struct postgres_table *table, struct b
     return first ? buf_append_str(sql, "NOTHING", err) : SOREX_OK;
 }
 
+/* ---- COPY
+ * --------------------------------------------------------------------------------------------------------------- */
+
+enum part { PART_NONE, PART_CREATED, PART_CHANGED, PART_REMOVED };
+
+static enum sorex_status copy_begin(struct postgres *pg, const struct postgres_table *table, enum part part,
+                                    struct sorex_error *err)
+{
+    struct buf sql = {0};
+    enum sorex_status status;
+    if (part == PART_CREATED)
+        status = buf_printf(&sql, err, "COPY %s (", table->quoted);
+    else
+        status = buf_printf(&sql, err, "COPY pg_temp.sorex_%s_%u (", part == PART_REMOVED ? "removed" : "changed",
+                            table->number);
+    if (status == SOREX_OK)
+        status = columns_append(table, part == PART_REMOVED, &sql, err);
+    if (status == SOREX_OK)
+        status = buf_append(&sql, bytes_of(") FROM STDIN", sizeof ") FROM STDIN"), err);
+    if (status == SOREX_OK)
+        status = postgres_copy_begin(&pg->session, (const char *)sql.data, err);
+    buf_deinit(&sql);
+    buf_reset(&pg->out);
+    return status;
+}
+
+/* Sends what has gathered, when it is enough. */
+static enum sorex_status copy_push(struct postgres *pg, size_t enough, struct sorex_error *err)
+{
+    if (pg->out.len < enough)
+        return SOREX_OK;
+    TRY(postgres_copy_put(&pg->session, buf_view(&pg->out), err));
+    buf_reset(&pg->out);
+    return SOREX_OK;
+}
+
+static enum sorex_status copy_finish(struct postgres *pg, enum sorex_status status, struct sorex_error *err)
+{
+    if (status == SOREX_OK)
+        status = copy_push(pg, 1, err);
+    if (status == SOREX_OK)
+        return postgres_copy_end(&pg->session, err);
+    postgres_copy_abandon(&pg->session);
+    return status;
+}
+
+static enum sorex_status row_send(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
+                                  struct sorex_error *err)
+{
+    enum sorex_status status = postgres_row_append(pg, row, image, err);
+    if (status != SOREX_OK)
+        return pg->misfit ? status : postgres_row_name(pg, row->change, err);
+    return copy_push(pg, CHUNK_BYTES, err);
+}
+
+static enum sorex_status rows_send(struct postgres *pg, size_t from, size_t to, enum part part, struct sorex_error *err)
+{
+    for (size_t i = from; i < to; i++) {
+        const struct net_row *row = &pg->net.rows[i];
+        if (!row->sent && row->upsert == (part == PART_CHANGED))
+            TRY(row_send(pg, row, NULL, err));
+    }
+    return SOREX_OK;
+}
+
 /* ---- a table
  * ------------------------------------------------------------------------------------------------------------ */
+
+/* What can be sent while the changes are still being netted out: rows that the batch creates, or those that it removes.
+ */
+static enum part stream_choose(const struct postgres_table *table, const struct sink_batch *batch)
+{
+    switch (batch->changes[table->changes[0]].change.operation) {
+    case CHANGE_CREATE:
+        return table->collisions < COLLISIONS_MAX ? PART_CREATED : PART_NONE;
+    case CHANGE_DELETE:
+        return PART_REMOVED;
+    case CHANGE_UPDATE:
+        break;
+    }
+    return PART_NONE;
+}
+
+/* Nets the changes out. The first change of a row is sent at once when it is of the kind that is streamed; should
+ * another one follow, the row is written again by what comes after the stream. */
+static enum sorex_status changes_net(struct postgres *pg, struct postgres_table *table, const struct sink_batch *batch,
+                                     enum part stream, struct sorex_error *err)
+{
+    for (size_t i = 0; i < table->change_count; i++) {
+        const struct sink_change *item = &batch->changes[table->changes[i]];
+        struct net_added added;
+        if (net_add(&pg->net, table, item, &added, err) != SOREX_OK)
+            return postgres_row_name(pg, item, err);
+        if (stream == PART_NONE || added.row == NULL || !added.first || added.row->upsert != (stream == PART_CREATED))
+            continue;
+        TRY(row_send(pg, added.row, table->keyed ? &added.image : NULL, err));
+        added.row->sent = true;
+    }
+    return SOREX_OK;
+}
+
+static enum sorex_status table_net(struct postgres *pg, struct postgres_table *table, const struct sink_batch *batch,
+                                   enum part stream, struct sorex_error *err)
+{
+    TRY(net_begin(&pg->net, table->change_count, err));
+    if (stream == PART_NONE)
+        return changes_net(pg, table, batch, stream, err);
+    pg->in_rows = true;
+    if (stream == PART_REMOVED)
+        TRY(stage(pg, table, err));
+    pg->collided = stream == PART_CREATED;
+    TRY(copy_begin(pg, table, stream, err));
+    TRY(copy_finish(pg, changes_net(pg, table, batch, stream, err), err));
+    pg->collided = false;
+    return SOREX_OK;
+}
 
 static enum sorex_status table_fit(struct postgres *pg, struct postgres_table *table, struct sorex_error *err)
 {
     postgres_table_forget(table);
     TRY(postgres_table_load(&pg->session, table, err));
-    for (size_t i = 0; i < table->row_count; i++) {
-        const struct net_row *row = &pg->net.rows[table->rows[i]];
+    for (size_t i = 0; i < pg->net.count; i++) {
+        const struct net_row *row = &pg->net.rows[i];
         if (!row->upsert && !table->keyed)
             continue;
         struct json_doc doc;
@@ -349,70 +297,65 @@ static enum sorex_status table_fit(struct postgres *pg, struct postgres_table *t
     return SOREX_OK;
 }
 
-static enum sorex_status table_rows(struct postgres *pg, struct postgres_table *table, size_t from, size_t to,
-                                    bool direct, struct sorex_error *err)
+static enum sorex_status rows_copy(struct postgres *pg, struct postgres_table *table, size_t from, size_t to,
+                                   enum part part, struct sorex_error *err)
 {
-    size_t counts[PARTS] = {0};
-    for (size_t i = from; i < to; i++)
-        counts[part_of(&pg->net.rows[table->rows[i]], direct)]++;
-    pg->in_rows = true;
-    if (counts[PART_REMOVED] + counts[PART_CHANGED] > 0)
-        TRY(stage(pg, table, err));
-    if (counts[PART_REMOVED] > 0) {
-        TRY(copy_rows(pg, table, from, to, PART_REMOVED, direct, err));
-        struct buf sql = {0};
-        TRY(sql_run(pg, &sql, delete_sql(table, &sql, err), err));
-    }
-    if (counts[PART_CHANGED] > 0) {
-        TRY(copy_rows(pg, table, from, to, PART_CHANGED, direct, err));
-        struct buf sql = {0};
-        TRY(sql_run(pg, &sql, upsert_sql(table, &sql, err), err));
-    }
-    if (counts[PART_CREATED] == 0)
-        return SOREX_OK;
-    pg->collided = true;
-    TRY(copy_rows(pg, table, from, to, PART_CREATED, direct, err));
-    pg->collided = false;
-    return SOREX_OK;
+    TRY(stage(pg, table, err));
+    TRY(copy_begin(pg, table, part, err));
+    return copy_finish(pg, rows_send(pg, from, to, part, err), err);
 }
 
-static enum sorex_status table_write(struct postgres *pg, struct postgres_table *table, bool fit,
-                                     struct sorex_error *err)
+/* Everything that was not streamed. removing: rows to remove were. */
+static enum sorex_status table_rows(struct postgres *pg, struct postgres_table *table, size_t from, size_t to,
+                                    bool removing, struct sorex_error *err)
 {
-    if (!table->loaded) {
+    size_t changed = 0;
+    size_t removed = 0;
+    for (size_t i = from; i < to; i++) {
+        changed += !pg->net.rows[i].sent && pg->net.rows[i].upsert;
+        removed += !pg->net.rows[i].sent && !pg->net.rows[i].upsert;
+    }
+    pg->in_rows = true;
+    struct buf sql = {0};
+    if (removed > 0)
+        TRY(rows_copy(pg, table, from, to, PART_REMOVED, err));
+    if (removed > 0 || removing)
+        TRY(sql_run(pg, &sql, delete_sql(table, &sql, err), err));
+    if (changed == 0)
+        return SOREX_OK;
+    TRY(rows_copy(pg, table, from, to, PART_CHANGED, err));
+    return sql_run(pg, &sql, upsert_sql(table, &sql, err), err);
+}
+
+static enum sorex_status table_write(struct postgres *pg, struct postgres_table *table, const struct sink_batch *batch,
+                                     const struct postgres_scope *scope, bool fit, struct sorex_error *err)
+{
+    if (!fit && !table->loaded) {
         pg->misfit = true;
         return sorex_error_set(err, SOREX_INVALID, "table %s has to be made to fit", table->quoted);
     }
-    enum sorex_status status =
-        table_rows(pg, table, 0, table->row_count, !fit && table->collisions < COLLISIONS_MAX, err);
+    enum part stream = fit ? PART_NONE : stream_choose(table, batch);
+    enum sorex_status status = table_net(pg, table, batch, stream, err);
     if (status == SOREX_IO && pg->collided && strcmp(pg->session.sqlstate, "23505") == 0)
         table->collisions++;
-    return status;
+    TRY(status);
+    if (fit)
+        TRY(table_fit(pg, table, err));
+    size_t to = scope == NULL || scope->to > pg->net.count ? pg->net.count : scope->to;
+    return table_rows(pg, table, scope == NULL ? 0 : scope->from, to, stream == PART_REMOVED, err);
 }
 
-/* Nobody else's DDL in between: two sinks may share a schema. The lock ends with the transaction. */
-static enum sorex_status tables_fit(struct postgres *pg, struct sorex_error *err)
-{
-    TRY(postgres_exec(&pg->session, "SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1)", err));
-    for (size_t i = 0; i < pg->table_count; i++)
-        if (pg->tables[i]->row_count > 0)
-            TRY(table_fit(pg, pg->tables[i], err));
-    return SOREX_OK;
-}
-
-enum sorex_status postgres_tables_write(struct postgres *pg, const struct postgres_scope *scope, bool fit,
-                                        struct sorex_error *err)
+enum sorex_status postgres_tables_write(struct postgres *pg, const struct sink_batch *batch,
+                                        const struct postgres_scope *scope, bool fit, struct sorex_error *err)
 {
     pg->misfit = pg->named = pg->in_rows = pg->collided = false;
+    /* Nobody else's DDL in between: two sinks may share a schema. The lock ends with the transaction. */
     if (fit)
-        TRY(tables_fit(pg, err));
+        TRY(postgres_exec(&pg->session, "SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1)", err));
     for (size_t i = 0; i < pg->table_count; i++) {
         struct postgres_table *table = pg->tables[i];
-        if (table->row_count == 0 || (scope != NULL && scope->table != table))
-            continue;
-        if (scope != NULL)
-            return table_rows(pg, table, scope->from, scope->to, false, err);
-        TRY(table_write(pg, table, fit, err));
+        if (table->change_count > 0 && (scope == NULL || scope->table == table))
+            TRY(table_write(pg, table, batch, scope, fit, err));
     }
     return SOREX_OK;
 }

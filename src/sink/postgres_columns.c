@@ -179,7 +179,7 @@ void postgres_table_free(struct postgres_table *table)
     columns_free(table);
     free(table->columns);
     free(table->keys);
-    free(table->rows);
+    free(table->changes);
     free(table->name);
     free(table->quoted);
     free(table);
@@ -285,6 +285,19 @@ bool postgres_column_fits(const struct postgres_column *column, const struct jso
     if (!column->exists)
         return node->kind == JSON_NULL;
     return !column->owned || postgres_type_join(column->type, postgres_type_needed(node)) == column->type;
+}
+
+bool postgres_column_written(const struct postgres_column *column)
+{
+    return column->exists && !column->fixed && (column->owned || column->named || !column->defaulted);
+}
+
+bool postgres_is_key(const struct postgres_table *table, size_t column)
+{
+    for (size_t i = 0; i < table->key_count; i++)
+        if (table->keys[i] == column)
+            return true;
+    return false;
 }
 
 static enum sorex_status column_need(struct postgres_table *table, struct bytes name, enum postgres_type type,

@@ -39,8 +39,8 @@ struct postgres_table {
     unsigned number;     /* for the names of staging tables */
     uint64_t staged;     /* session in which its staging tables were made, 0 = none */
     unsigned collisions; /* how often a plain COPY met a key that was there */
-    size_t *rows;        /* of the batch, indices into the net rows */
-    size_t row_count, row_cap;
+    size_t *changes;     /* of the batch that are of this table */
+    size_t change_count, change_cap;
 };
 
 /* Checks the `tables` mapping of the pipeline file. Errors: SOREX_INVALID with file and line. */
@@ -68,6 +68,9 @@ enum sorex_status postgres_table_need(struct postgres_table *table, const struct
 /* Makes the table fit what was noted, in the transaction that is open. create: whether DDL is allowed. */
 enum sorex_status postgres_table_fit(struct postgres_session *session, struct postgres_table *table, bool create,
                                      struct sorex_error *err);
+/* Whether images may write the column: a default of the user's stays in force until an image names its column. */
+bool postgres_column_written(const struct postgres_column *column);
+bool postgres_is_key(const struct postgres_table *table, size_t column);
 /* Whether a value can be written to the column as it is. */
 bool postgres_column_fits(const struct postgres_column *column, const struct json_node *node);
 

@@ -15,6 +15,7 @@ void net_deinit(struct net *net)
 {
     json_parser_free(net->parser);
     arena_deinit(&net->arena);
+    buf_deinit(&net->identity);
     free(net->rows);
     free(net->slots);
     *net = (struct net){0};
@@ -63,81 +64,78 @@ static uint64_t identity_hash(const struct postgres_table *table, struct bytes i
     return hash * 0x9e3779b97f4a7c15u;
 }
 
-static void row_put(struct net *net, const struct net_row *row)
+/* Puts the row in place of what was known of it; *out_first says whether nothing was. */
+static struct net_row *row_put(struct net *net, const struct net_row *row, bool *out_first)
 {
     size_t mask = net->slot_count - 1;
     size_t at = (size_t)(row->hash >> 20) & mask;
     for (; net->slots[at] != 0; at = (at + 1) & mask) {
         struct net_row *known = &net->rows[net->slots[at] - 1];
-        if (known->hash != row->hash || known->table != row->table || !bytes_equal(known->identity, row->identity))
+        if (known->hash != row->hash || !bytes_equal(known->identity, row->identity))
             continue;
-        bool fresh = known->fresh;
         *known = *row;
-        known->fresh = fresh;
-        return;
+        *out_first = false;
+        return known;
     }
     CHECK(net->count < net->cap);
     net->rows[net->count++] = *row;
     net->slots[at] = (uint32_t)net->count;
+    *out_first = true;
+    return &net->rows[net->count - 1];
 }
 
 /* The key columns' values, each with its length in front: numbers as they are written, strings decoded. */
-static enum sorex_status identity_of(struct net *net, const struct postgres_table *table, struct bytes image,
-                                     struct bytes *out, struct sorex_error *err)
+static enum sorex_status identity_append(const struct postgres_table *table, const struct json_doc *doc,
+                                         struct buf *out, struct sorex_error *err)
 {
-    struct json_doc doc;
-    TRY(json_parse(net->parser, image, &doc, err));
-    struct buf text = {0};
-    enum sorex_status status = SOREX_OK;
-    for (size_t i = 0; status == SOREX_OK && i < table->key_count; i++) {
+    for (size_t i = 0; i < table->key_count; i++) {
         const char *name = table->columns[table->keys[i]].name;
-        const struct json_node *node = json_member(&doc, &doc.nodes[0], name);
-        if (node == NULL || node->kind == JSON_NULL) {
-            status = sorex_error_set(err, SOREX_INVALID, "the image has no value for the key column \"%s\"", name);
-            break;
-        }
+        const struct json_node *node = json_member(doc, &doc->nodes[0], name);
+        if (node == NULL || node->kind == JSON_NULL)
+            return sorex_error_set(err, SOREX_INVALID, "the image has no value for the key column \"%s\"", name);
         struct bytes value = node->kind == JSON_STRING ? node->text : node->raw;
-        status = buf_append_varint(&text, value.len, err);
-        if (status == SOREX_OK)
-            status = buf_append(&text, value, err);
+        TRY(buf_append_varint(out, value.len, err));
+        TRY(buf_append(out, value, err));
     }
-    if (status == SOREX_OK) {
-        *out = arena_copy(&net->arena, buf_view(&text));
-        if (out->data == NULL)
-            status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
-    }
-    buf_deinit(&text);
-    return status;
+    return SOREX_OK;
 }
 
-static enum sorex_status keyed_add(struct net *net, struct net_row *row, struct bytes image, bool upsert,
-                                   struct sorex_error *err)
+static enum sorex_status keyed_add(struct net *net, struct net_row row, struct bytes image, bool upsert,
+                                   struct net_added *out, struct sorex_error *err)
 {
-    TRY(identity_of(net, row->table, image, &row->identity, err));
-    row->hash = identity_hash(row->table, row->identity);
-    row->image = image;
-    row->upsert = upsert;
-    row_put(net, row);
+    TRY(json_parse(net->parser, image, &out->image, err));
+    buf_reset(&net->identity);
+    TRY(identity_append(row.table, &out->image, &net->identity, err));
+    row.identity = arena_copy(&net->arena, buf_view(&net->identity));
+    if (row.identity.data == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    row.hash = identity_hash(row.table, row.identity);
+    row.image = image;
+    row.upsert = upsert;
+    out->row = row_put(net, &row, &out->first);
     return SOREX_OK;
 }
 
 enum sorex_status net_add(struct net *net, struct postgres_table *table, const struct sink_change *item,
-                          struct sorex_error *err)
+                          struct net_added *out, struct sorex_error *err)
 {
     const struct change *change = &item->change;
-    struct net_row row = {.table = table, .change = item, .fresh = change->operation == CHANGE_CREATE};
+    struct net_row row = {.table = table, .change = item};
     bool upsert = change->operation != CHANGE_DELETE;
-    if (!table->keyed) {
+    *out = (struct net_added){0};
+    if (table->keyed) {
+        if (change->before.data != NULL)
+            TRY(keyed_add(net, row, change->before, false, out, err));
+        if (upsert)
+            TRY(keyed_add(net, row, change->after, true, out, err));
+    } else {
         row.identity = change->key;
         row.hash = identity_hash(table, row.identity);
         row.image = upsert ? change->after : change->before;
         row.upsert = upsert;
-        row_put(net, &row);
-        return SOREX_OK;
+        out->row = row_put(net, &row, &out->first);
     }
-    if (change->before.data != NULL)
-        TRY(keyed_add(net, &row, change->before, false, err));
-    if (upsert)
-        TRY(keyed_add(net, &row, change->after, true, err));
+    if (change->operation == CHANGE_UPDATE)
+        out->row = NULL;
     return SOREX_OK;
 }

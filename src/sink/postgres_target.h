@@ -21,7 +21,7 @@ struct postgres {
     struct buf out; /* rows on their way into a COPY */
     struct postgres_table **tables;
     size_t table_count;
-    struct net net;
+    struct net net; /* of the table in hand */
 
     bool misfit;   /* the last attempt met a value that the table does not take yet */
     bool named;    /* the last error names its row already */
@@ -29,25 +29,29 @@ struct postgres {
     bool collided; /* ... in a plain COPY */
 };
 
-/* Rows of a batch, to find the one that fails. */
+/* Part of a batch, to find the row that fails: net rows of one table, or changes in the log mode. */
 struct postgres_scope {
     const struct postgres_table *table; /* NULL in the log mode */
-    size_t from, to;
+    size_t from, to;                    /* to: may lie beyond the end */
 };
 
 /* Starts the transaction and locks the cursor row.
  * Errors: SOREX_AGAIN also when the row is not what this sink left there: somebody else writes. */
 enum sorex_status postgres_begin(struct postgres *pg, struct sorex_error *err);
 
-/* Nets the batch out into pg->net and the tables' rows; the connection is open. Errors: SOREX_INVALID naming the row.
- */
+/* Gives each change of the batch to its table; the connection is open. Errors: SOREX_INVALID naming the row. */
 enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
-/* Writes what was prepared in the open transaction; scope NULL: all of it.
- * fit: first make the tables fit the values; without it a value that does not fit sets pg->misfit. */
-enum sorex_status postgres_tables_write(struct postgres *pg, const struct postgres_scope *scope, bool fit,
-                                        struct sorex_error *err);
+/* Writes what was prepared in the open transaction; scope NULL: all of it. Afterwards pg->net is that of the last
+ * table. fit: first make the tables fit the values; without it a value that does not fit sets pg->misfit. */
+enum sorex_status postgres_tables_write(struct postgres *pg, const struct sink_batch *batch,
+                                        const struct postgres_scope *scope, bool fit, struct sorex_error *err);
 /* Forgets what the catalog said. */
 void postgres_tables_forget(struct postgres *pg);
+
+/* Appends the row to pg->out: its written columns, or those of the key when it is removed. image: row->image parsed, or
+ * NULL. Errors: SOREX_INVALID; pg->misfit is set when the table does not take a value yet. */
+enum sorex_status postgres_row_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
+                                      struct sorex_error *err);
 
 enum sorex_status postgres_log_write(struct postgres *pg, const struct sink_batch *batch, size_t from, size_t to,
                                      struct sorex_error *err);
