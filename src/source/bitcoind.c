@@ -44,7 +44,7 @@ static const struct option bitcoind_options[] = {
 
 struct hashes {
     uint32_t first, count; /* heights; count 0: none */
-    uint64_t asked_ms;
+    uint64_t answered_ms;
     bool used[HASHES_AHEAD];
     uint8_t hash[HASHES_AHEAD][HASH_BYTES];
 };
@@ -140,7 +140,7 @@ static bool use_hash(struct bitcoind *self, uint32_t height, uint8_t out_hash[HA
 {
     struct hashes *hashes = &self->hashes;
     if (height < hashes->first || height - hashes->first >= hashes->count || hashes->used[height - hashes->first] ||
-        clock_ms() - hashes->asked_ms > HASHES_FRESH_MS)
+        clock_ms() - hashes->answered_ms > HASHES_FRESH_MS)
         return false;
     hashes->used[height - hashes->first] = true;
     memcpy(out_hash, hashes->hash[height - hashes->first], HASH_BYTES);
@@ -154,6 +154,7 @@ static enum sorex_status on_hash(void *user_data, uint32_t index, const struct j
     TRY(read_hash(self, result, self->hashes.hash[index], err));
     self->hashes.used[index] = false;
     self->hashes.count = index + 1;
+    self->hashes.answered_ms = clock_ms();
     return SOREX_OK;
 }
 
@@ -165,7 +166,6 @@ static enum sorex_status ask_hashes(struct bitcoind *self, struct rpc_line *line
     uint32_t count = self->tip_height <= height ? 1 : self->tip_height - height + 1;
     self->hashes.count = 0;
     self->hashes.first = height;
-    self->hashes.asked_ms = clock_ms();
     if (count > HASHES_AHEAD)
         count = HASHES_AHEAD;
     if (count > 1 && !self->no_batches) {

@@ -409,11 +409,12 @@ static void followed_by_a_chain(void **state)
     uint64_t deadline = clock_ms() + 60000;
     (void)state;
     world_init(&w, 500, plain);
-    fake_node_gather(w.fake, 4);
     const struct chain_options options = {.own_hash = own_hash, .user_data = own, .poll_ms = 5, .retry_ms = 2};
     assert_int_equal(chain_new(w.source, &options, SOREX_HEIGHT_NONE, NULL, &chain, NULL), SOREX_OK);
     while (count < 500) {
         struct chain_event event;
+        if (count == 100)
+            fake_node_gather(w.fake, 4);
         if (count == 50 * met + 10)
             fake_node_fail(w.fake, faults_met[met++ % 8], 1, 2);
         if (chain_next(chain, 100, &event, &w.err) != SOREX_OK)
