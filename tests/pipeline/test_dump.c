@@ -51,7 +51,8 @@ static void random_state(struct memory_state *state)
         size_t len = next_random() % 6;
         for (size_t j = 0; j < len; j++)
             key[j] = alphabet[next_random() % sizeof alphabet];
-        assert_int_equal(memory_state_put(state, bytes_of(key, len), bytes_of(value, next_random() % 4), &err), SOREX_OK);
+        assert_int_equal(memory_state_put(state, bytes_of(key, len), bytes_of(value, next_random() % 4), &err),
+                         SOREX_OK);
     }
 }
 
@@ -137,6 +138,7 @@ static void test_overlay(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_example), cmocka_unit_test(test_overlay)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_order), cmocka_unit_test(test_example),
+                                       cmocka_unit_test(test_overlay)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
