@@ -109,6 +109,9 @@ static enum sorex_status engine_make(const struct wasm_settings *settings, wasm_
         wasm_config_delete(config);
         return trap_error_take(error, SOREX_INVALID, err, "webassembly engine");
     }
+#ifdef __SANITIZE_THREAD__
+    wasmtime_config_parallel_compilation_set(config, false); /* Rust's threads are not instrumented */
+#endif
     wasmtime_config_strategy_set(config, WASMTIME_STRATEGY_CRANELIFT);
     wasmtime_config_cranelift_opt_level_set(config, WASMTIME_OPT_LEVEL_SPEED);
     wasmtime_config_cranelift_nan_canonicalization_set(config, true);

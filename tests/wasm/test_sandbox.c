@@ -2,8 +2,7 @@
 #include "wasm/module.h"
 
 #include <pthread.h>
-
-#include "wasm/wasm.h"
+#include <sys/resource.h>
 
 /* Everything that can remember: memory, a global, a table, a dropped segment. */
 static const char counter[] =
@@ -190,6 +189,32 @@ static void test_memory_limit(void **state)
     assert_int_equal(wasm_sandbox_open(program, &(struct wasm_limits){.memory_bytes_max = 1}, NULL, &sandbox, &err),
                      SOREX_LIMIT);
     wasm_program_close(program);
+}
+
+/* A growth that the limit allows and the system refuses ends the run: the guest never sees how much memory there is. */
+static void test_memory_host(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* their shadow memory counts against the limit that is set here */
+#else
+    struct sorex_error err = {0};
+    struct wasm_program *program = program_of(grower, &(struct wasm_program_options){0});
+    struct wasm_sandbox *sandbox = sandbox_of(program, NULL);
+    struct rlimit before;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &(struct rlimit){(rlim_t)1 << 30, before.rlim_max}), 0);
+    int32_t value = 65000;
+    enum sorex_status status = call(sandbox, "grow", &value, &err);
+    assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
+    assert_int_equal(status, SOREX_NOMEM);
+    assert_string_equal(err.text,
+                        "memory: the host cannot supply what is within the limit of 4294901760 bytes in function 0");
+    assert_int_equal(wasm_sandbox_end(sandbox), WASM_END_MEMORY_HOST);
+    assert_false(wasm_sandbox_end_deterministic(sandbox));
+    wasm_sandbox_close(sandbox);
+    wasm_program_close(program);
+#endif
 }
 
 static void test_stack_limit(void **state)
@@ -491,7 +516,7 @@ int main(void)
         cmocka_unit_test(test_stack_limit),     cmocka_unit_test(test_imports),
         cmocka_unit_test(test_start_section),   cmocka_unit_test(test_no_instance),
         cmocka_unit_test(test_stop),            cmocka_unit_test(test_globals),
-        cmocka_unit_test(test_canonical_nan),
+        cmocka_unit_test(test_canonical_nan),   cmocka_unit_test(test_memory_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
