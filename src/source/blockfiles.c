@@ -121,7 +121,8 @@ static enum sorex_status read_directory(struct blockfiles *self, struct sorex_er
             status = add_file(self, path, number, err);
     }
     closedir(dir);
-    qsort(self->files + before, self->file_count - before, sizeof *self->files, file_compare);
+    if (self->file_count > before)
+        qsort(self->files + before, self->file_count - before, sizeof *self->files, file_compare);
     return status;
 }
 

@@ -82,7 +82,7 @@ static bool read_request(int fd, struct request *request)
         ssize_t n = len + 1 < HEAD_BYTES_MAX ? recv(fd, request->head + len, 1, 0) : 0;
         if (n <= 0)
             return false;
-        request->head[++len - 1 + 1] = '\0';
+        request->head[++len] = '\0';
         end = len >= 4 && memcmp(request->head + len - 4, "\r\n\r\n", 4) == 0 ? request->head + len : NULL;
     }
     const char *header = strcasestr(request->head, "\r\nContent-Length:");
@@ -307,6 +307,7 @@ static void page(struct answer *answer, int http, const char *text)
 /* What goes over the line in place of an answer. False: close the connection now. */
 static bool spoil(enum fake_fault fault, int fd, struct answer *answer)
 {
+    static const char truncated[] = "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{\"result\":";
     switch (fault) {
     case FAKE_WARMUP:
         json_error(answer, 500, -28, "Verifying blocks...");
@@ -333,7 +334,7 @@ static bool spoil(enum fake_fault fault, int fd, struct answer *answer)
         json_error(answer, 404, -32601, "Method not found");
         return true;
     case FAKE_TRUNCATED:
-        (void)send_all(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n{\"result\":", 53);
+        (void)send_all(fd, truncated, strlen(truncated));
         return false;
     case FAKE_SILENT: {
         struct pollfd gone = {.fd = fd, .events = POLLRDHUP};
