@@ -109,7 +109,11 @@ enum sorex_status program_register(struct program *program, struct store *store,
         TRY(file_mkdirs(dir, err));
         TRY(file_replace(path, buf_view(&program->wasm), err));
     }
-    return store_program(store, program->settings->name, program->identity, program->module_hash, adopt, &program->stored, err);
+    TRY(store_program(store, program->settings->name, program->identity, program->module_hash, adopt, &program->stored, err));
+    if (program->settings->inverse == INVERSE_GUEST && program->stored.id >= PROGRAM_GUEST_INVERSE_MAX)
+        return sorex_error_set(err, SOREX_LIMIT, "program %s: only the first %d programs of a store may say inverse: guest",
+                               program->settings->name, PROGRAM_GUEST_INVERSE_MAX);
+    return SOREX_OK;
 }
 
 enum sorex_status program_load_stored(struct program *program, const struct store_program *stored,

@@ -7,6 +7,9 @@
 #include "pipeline/settings.h"
 #include "store/store.h"
 
+/* sink runners take the programs with `inverse: guest` as the bits of one word */
+#define PROGRAM_GUEST_INVERSE_MAX 64
+
 enum program_contract { PROGRAM_INDEXER, PROGRAM_TRANSFORM };
 
 struct program {

@@ -214,10 +214,22 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     return SOREX_OK;
 }
 
+/* Programs whose changes the sinks must not invert, as bits. */
+static uint64_t guest_inverse_bits(const struct pipeline *p)
+{
+    uint64_t bits = 0;
+    for (size_t i = 0; i < p->settings->transform_count; i++)
+        if (p->settings->transforms[i].inverse == INVERSE_GUEST)
+            bits |= (uint64_t)1 << p->transforms[i].stored.id;
+    return bits;
+}
+
 static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *err)
 {
     for (size_t i = 0; i < p->sink_count; i++) {
-        struct sink_runner_options options = {.name = p->settings->sinks[i].name, .finality = p->settings->sinks[i].finality};
+        struct sink_runner_options options = {.name = p->settings->sinks[i].name,
+                                              .finality = p->settings->sinks[i].finality,
+                                              .guest_inverse = guest_inverse_bits(p)};
         struct sink_runner *runner = NULL;
         if (sink_runner_start(p->sinks[i].sink, p->store, &options, &runner, err) != SOREX_OK)
             return sorex_error_prefix(err, "sink %s", p->settings->sinks[i].name);

@@ -17,6 +17,13 @@ struct program_name {
     char name[64];
 };
 
+/* Memory of a batch. */
+struct making {
+    struct arena arena;
+    struct sink_change *changes;
+    size_t cap;
+};
+
 struct feed {
     struct store *store;
     struct feed_options options;
@@ -29,12 +36,12 @@ struct feed {
     struct program_name *programs;
     size_t program_count;
 
-    /* The batch in the making. */
-    struct arena arena;
     struct buf record; /* as read; copied to the arena, where changes point into it */
     struct buf inverse;
-    struct sink_change *changes;
-    size_t count, cap;
+
+    struct making makings[2];
+    struct making *making; /* the batch in the making; the other one may be in use */
+    size_t count;
     uint64_t bytes;
     uint64_t end; /* the clean place that the cursor moves to */
     uint8_t end_hash[HASH_BYTES];
@@ -50,7 +57,9 @@ enum sorex_status feed_new(struct store *store, const struct feed_options *optio
     feed->store = store;
     feed->options = *options;
     feed->end_height = SOREX_HEIGHT_NONE;
-    arena_init(&feed->arena, 0);
+    feed->making = &feed->makings[0];
+    arena_init(&feed->makings[0].arena, 0);
+    arena_init(&feed->makings[1].arena, 0);
     enum sorex_status status = json_parser_new(&feed->parser, err);
     if (status != SOREX_OK) {
         feed_free(feed);
@@ -65,10 +74,12 @@ void feed_free(struct feed *feed)
     if (feed == NULL)
         return;
     json_parser_free(feed->parser);
-    arena_deinit(&feed->arena);
+    for (size_t i = 0; i < 2; i++) {
+        arena_deinit(&feed->makings[i].arena);
+        free(feed->makings[i].changes);
+    }
     buf_deinit(&feed->record);
     buf_deinit(&feed->inverse);
-    free(feed->changes);
     free(feed->held);
     free(feed->programs);
     free(feed);
@@ -80,8 +91,6 @@ void feed_seek(struct feed *feed, uint64_t sequence)
     feed->held_first = feed->held_count = 0;
     feed->end_height = SOREX_HEIGHT_NONE;
 }
-
-uint32_t feed_height(const struct feed *feed) { return feed->end_height; }
 
 /* Makes room for one more element; keeps the array as it was on failure. */
 static enum sorex_status grow(void **array, size_t *cap, size_t count, size_t size, struct sorex_error *err)
@@ -129,7 +138,7 @@ static enum sorex_status program_name(struct feed *feed, uint16_t id, const char
     }
     if (name == NULL)
         return sorex_error_set(err, SOREX_CORRUPT, "program %u is not in the store", id);
-    struct bytes copy = arena_copy(&feed->arena, bytes_str(name));
+    struct bytes copy = arena_copy(&feed->making->arena, bytes_str(name));
     if (copy.data == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     *out = (const char *)copy.data;
@@ -155,11 +164,11 @@ static enum sorex_status change_add(struct feed *feed, struct origin *origin, ui
         TRY(program_name(feed, program, &origin->name, err));
         origin->program = program;
     }
-    void *changes = feed->changes;
-    TRY(grow(&changes, &feed->cap, feed->count, sizeof *feed->changes, err));
-    feed->changes = changes;
-    struct sink_change *item = &feed->changes[feed->count];
-    TRY(change_parse(feed->parser, json, &feed->arena, &item->change, err));
+    void *changes = feed->making->changes;
+    TRY(grow(&changes, &feed->making->cap, feed->count, sizeof *feed->making->changes, err));
+    feed->making->changes = changes;
+    struct sink_change *item = &feed->making->changes[feed->count];
+    TRY(change_parse(feed->parser, json, &feed->making->arena, &item->change, err));
     item->sequence = origin->sequence;
     item->height = origin->height;
     item->undo = origin->undo;
@@ -177,7 +186,7 @@ static enum sorex_status inverse_add(struct feed *feed, struct origin *origin, u
 {
     buf_reset(&feed->inverse);
     TRY(change_invert(feed->parser, json, &feed->inverse, err));
-    struct bytes copy = arena_copy(&feed->arena, buf_view(&feed->inverse));
+    struct bytes copy = arena_copy(&feed->making->arena, buf_view(&feed->inverse));
     if (copy.data == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     return change_add(feed, origin, program, copy, err);
@@ -185,7 +194,7 @@ static enum sorex_status inverse_add(struct feed *feed, struct origin *origin, u
 
 static enum sorex_status record_changes(struct feed *feed, struct outbox_record *record, struct sorex_error *err)
 {
-    record->changes = arena_copy(&feed->arena, record->changes);
+    record->changes = arena_copy(&feed->making->arena, record->changes);
     if (record->changes.data == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     return SOREX_OK;
@@ -194,7 +203,7 @@ static enum sorex_status record_changes(struct feed *feed, struct outbox_record 
 static enum sorex_status hash_keep(struct feed *feed, const uint8_t hash[HASH_BYTES], const uint8_t **out,
                                    struct sorex_error *err)
 {
-    struct bytes copy = arena_copy(&feed->arena, bytes_of(hash, HASH_BYTES));
+    struct bytes copy = arena_copy(&feed->making->arena, bytes_of(hash, HASH_BYTES));
     if (copy.data == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     *out = copy.data;
@@ -229,7 +238,7 @@ struct emitted {
 static enum sorex_status inverses_add(struct feed *feed, const struct outbox_record *original, struct origin *origin,
                                       struct sorex_error *err)
 {
-    struct emitted *list = arena_alloc(&feed->arena, ((size_t)original->change_count + 1) * sizeof *list);
+    struct emitted *list = arena_alloc(&feed->making->arena, ((size_t)original->change_count + 1) * sizeof *list);
     if (list == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     struct bytes rest = original->changes;
@@ -240,10 +249,13 @@ static enum sorex_status inverses_add(struct feed *feed, const struct outbox_rec
     if (!ok || count != original->change_count || rest.len != 0)
         return sorex_error_set(err, SOREX_CORRUPT, "outbox sequence %llu does not decode",
                                (unsigned long long)original->sequence);
-    for (size_t i = count; i > 0; i--)
+    for (size_t i = count; i > 0; i--) {
+        if (list[i - 1].program < 64 && (feed->options.guest_inverse >> list[i - 1].program & 1) != 0)
+            continue;
         if (inverse_add(feed, origin, list[i - 1].program, list[i - 1].json, err) != SOREX_OK)
             return sorex_error_prefix(err, "undo of outbox sequence %llu, change %zu",
                                       (unsigned long long)original->sequence, i - 1);
+    }
     return SOREX_OK;
 }
 
@@ -344,14 +356,8 @@ static bool releasable(const struct feed *feed, bool all_seen, uint32_t tip)
     return all_seen && tip != SOREX_HEIGHT_NONE && wanted <= tip;
 }
 
-enum sorex_status feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct sink_batch *out, bool *out_moved,
-                            struct sorex_error *err)
+static enum sorex_status gather(struct feed *feed, uint64_t head, uint32_t tip, struct sorex_error *err)
 {
-    arena_reset(&feed->arena);
-    feed->count = 0;
-    feed->bytes = 0;
-    feed->end = 0;
-    *out_moved = false;
     while (feed->count < feed->options.changes_max && feed->bytes < feed->options.bytes_max) {
         if (releasable(feed, feed->scanned >= head, tip))
             TRY(release(feed, err));
@@ -360,11 +366,23 @@ enum sorex_status feed_next(struct feed *feed, uint64_t head, uint32_t tip, stru
         else
             break;
     }
-    if (feed->end == 0)
-        return SOREX_OK;
-    *out = (struct sink_batch){.changes = feed->changes, .count = feed->count, .cursor = {.sequence = feed->end}};
-    (void)memcpy(out->cursor.store_id, store_id(feed->store), SINK_STORE_ID_BYTES);
-    (void)memcpy(out->cursor.hash, feed->end_hash, HASH_BYTES);
-    *out_moved = true;
     return SOREX_OK;
+}
+
+void feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct feed_answer *out)
+{
+    feed->making = feed->making == &feed->makings[0] ? &feed->makings[1] : &feed->makings[0];
+    arena_reset(&feed->making->arena);
+    feed->count = 0;
+    feed->bytes = 0;
+    feed->end = 0;
+    *out = (struct feed_answer){0};
+    out->status = gather(feed, head, tip, &out->err);
+    out->moved = out->status == SOREX_OK && feed->end > 0;
+    out->scanned = feed->scanned;
+    out->height = feed->end_height;
+    out->batch =
+        (struct sink_batch){.changes = feed->making->changes, .count = feed->count, .cursor = {.sequence = feed->end}};
+    (void)memcpy(out->batch.cursor.store_id, store_id(feed->store), SINK_STORE_ID_BYTES);
+    (void)memcpy(out->batch.cursor.hash, feed->end_hash, HASH_BYTES);
 }

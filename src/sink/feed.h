@@ -5,7 +5,7 @@
  * follows on its branch, or the whole outbox has been looked at and the tip is at least h + N. An undo of a held record
  * takes it away again, and the cursor steps over both at once. An undo of a delivered record is always delivered.
  *
- * One thread, the runner's. */
+ * One thread at a time. */
 #ifndef SOREX_SINK_FEED_H
 #define SOREX_SINK_FEED_H
 
@@ -18,6 +18,7 @@ struct feed_options {
     uint32_t changes_max; /* a batch ends after the record that reaches this */
     uint64_t bytes_max;   /* ... or this much JSON text */
     uint32_t finality;
+    uint64_t guest_inverse; /* bit n: program n makes its inverses itself (inverse: guest) */
 };
 
 /* store: borrowed. */
@@ -28,16 +29,23 @@ void feed_free(struct feed *feed);
 /* Continues after this sequence; forgets what was held back. */
 void feed_seek(struct feed *feed, uint64_t sequence);
 
-/* The next batch. *out_moved is false when there is nothing to do up to `head`, with the tip as it is; then *out is not
- * set. A batch without changes moves the cursor only.
+/* What the feed has next. */
+struct feed_answer {
+    enum sorex_status status;
+    struct sorex_error err;  /* when status is not SOREX_OK */
+    bool moved;              /* false: nothing to do up to the head, with the tip as it is; then there is no batch */
+    struct sink_batch batch; /* without changes: it moves the cursor only */
+    uint32_t height;         /* of the cursor's record */
+    uint64_t scanned;        /* the last record that was looked at */
+};
+
+/* The next batch.
  *
  * head       the durable head; read it after the tip was.
  * tip        of the pipeline, or SOREX_HEIGHT_NONE when unknown; only finality asks for it.
- * Ownership: *out borrows from the feed until its next call.
- * Errors:    SOREX_GONE: a record is not retained any more; SOREX_CORRUPT; SOREX_IO, SOREX_NOMEM. */
-enum sorex_status feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct sink_batch *out, bool *out_moved,
-                            struct sorex_error *err);
-/* Height of the last record that the batch holds or steps over. */
-uint32_t feed_height(const struct feed *feed);
+ * Ownership: out->batch borrows from the feed until the next call but one, so that one can be made while the other is
+ * used. Errors:    SOREX_GONE: a record is not retained any more; SOREX_CORRUPT; SOREX_IO, SOREX_NOMEM. Seek after a
+ * failure. */
+void feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct feed_answer *out);
 
 #endif

@@ -1,8 +1,9 @@
 /* The runner's thread:
  *
  *   place    read the cursor in the target (or in the store), check that it belongs to this outbox, seek the feed there
- *   deliver  next batch -> apply -> move the store's lower bound; no batch: wait for the outbox
- *   retry    after SOREX_AGAIN: wait with back-off, then `place` again, because only the target knows how far it came
+ *   deliver  next batch -> apply -> move the store's lower bound; no batch: wait for the outbox. Far behind, the batch
+ * after it is read meanwhile by the prefetch's thread retry    after SOREX_AGAIN: wait with back-off, then `place`
+ * again, because only the target knows how far it came
  *
  * `status_lock` guards everything that other threads read or set; the feed and the sink belong to the thread alone. */
 #include "sink/runner.h"
@@ -18,7 +19,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "sink/feed.h"
+#include "sink/prefetch.h"
 
 #define IDLE_WAIT_MS 100
 #define STOP_GRACE_MS 1000
@@ -31,6 +32,7 @@ struct sink_runner {
     char name[NAME_BYTES];
     char component[160]; /* for log lines */
     struct feed *feed;
+    struct prefetch *prefetch;
     pthread_t thread;
     uint64_t jitter;
     uint32_t failures;                 /* in a row */
@@ -238,11 +240,12 @@ static void undo_log(struct sink_runner *runner, const struct sink_batch *batch)
         log_line(LOG_INFO, runner->component, "undid %zu changes of heights %u to %u", count, lowest, highest);
 }
 
-static enum sorex_status deliver(struct sink_runner *runner, const struct sink_batch *batch, struct sorex_error *err)
+static enum sorex_status deliver(struct sink_runner *runner, const struct feed_answer *next, struct sorex_error *err)
 {
+    const struct sink_batch *batch = &next->batch;
     TRY(runner->sink->type->apply(runner->sink, batch, err));
     runner->at = batch->cursor;
-    cursor_show(runner, feed_height(runner->feed), batch->count);
+    cursor_show(runner, next->height, batch->count);
     undo_log(runner, batch);
     recovered(runner);
     return store_cursor_set(runner->store, runner->name, batch->cursor.sequence, batch->cursor.hash, err);
@@ -260,30 +263,61 @@ static void nothing_left(struct sink_runner *runner, uint64_t head, uint64_t tip
     store_outbox_wait(runner->store, head, IDLE_WAIT_MS);
 }
 
+/* What can be delivered now: the tip first, then the head, so that every undo that lowered the tip is in the outbox. */
+struct reach {
+    uint32_t tip;
+    uint64_t tips;
+    uint64_t head;
+};
+
+static struct reach reach_now(struct sink_runner *runner)
+{
+    struct reach reach;
+    uint64_t first;
+    (void)pthread_mutex_lock(&runner->status_lock);
+    reach.tip = runner->tip;
+    reach.tips = runner->tips;
+    (void)pthread_mutex_unlock(&runner->status_lock);
+    store_outbox_range(runner->store, &first, &reach.head);
+    return reach;
+}
+
 /* Delivers until stop; returns what went wrong. */
 static enum sorex_status deliver_all(struct sink_runner *runner, struct sorex_error *err)
 {
+    struct reach reach = {0};
     while (!stopping(runner)) {
-        (void)pthread_mutex_lock(&runner->status_lock);
-        uint32_t tip = runner->tip;
-        uint64_t tips = runner->tips;
-        (void)pthread_mutex_unlock(&runner->status_lock);
-        uint64_t first;
-        uint64_t head;
-        store_outbox_range(runner->store, &first, &head);
-        struct sink_batch batch;
-        bool moved;
-        TRY(feed_next(runner->feed, head, tip, &batch, &moved, err));
-        if (!moved) {
+        struct feed_answer next;
+        if (prefetch_asked(runner->prefetch)) {
+            prefetch_take(runner->prefetch, &next);
+        } else {
+            reach = reach_now(runner);
+            feed_next(runner->feed, reach.head, reach.tip, &next);
+        }
+        if (next.status != SOREX_OK) {
+            *err = next.err;
+            return next.status;
+        }
+        if (!next.moved) {
             recovered(runner);
-            nothing_left(runner, head, tips);
+            nothing_left(runner, reach.head, reach.tips);
             continue;
         }
         if (runner->failures == 0)
             state_set(runner, SINK_RUNNING, "");
-        TRY(deliver(runner, &batch, err));
+        if (next.scanned < reach.head)
+            prefetch_ask(runner->prefetch, reach.head, reach.tip);
+        TRY(deliver(runner, &next, err));
     }
     return SOREX_OK;
+}
+
+/* The feed is the runner's again; what was read ahead is forgotten. */
+static void prefetch_drop(struct sink_runner *runner)
+{
+    struct feed_answer ignored;
+    if (prefetch_asked(runner->prefetch))
+        prefetch_take(runner->prefetch, &ignored);
 }
 
 /* True when it should be tried again. */
@@ -319,6 +353,7 @@ static void run(struct sink_runner *runner)
             if (runner->failures == 0)
                 state_set(runner, SINK_RUNNING, "");
             status = deliver_all(runner, &err);
+            prefetch_drop(runner);
         }
         if (status == SOREX_OK || (status == SOREX_AGAIN && (stopping(runner) || !retry_wait(runner, &err)))) {
             state_set(runner, SINK_STOPPED, "");
@@ -375,14 +410,17 @@ static enum sorex_status thread_start(struct sink_runner *runner, struct sorex_e
     sigset_t before;
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&runner->thread, NULL, thread_main, runner);
+    enum sorex_status status = prefetch_new(runner->feed, &runner->prefetch, err);
+    int failed = status == SOREX_OK ? pthread_create(&runner->thread, NULL, thread_main, runner) : 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed == 0 ? SOREX_OK
-                       : sorex_error_set_errno(err, SOREX_IO, failed, "start the thread of sink %s", runner->name);
+    if (failed != 0)
+        return sorex_error_set_errno(err, SOREX_IO, failed, "start the thread of sink %s", runner->name);
+    return status;
 }
 
 static void runner_free(struct sink_runner *runner)
 {
+    prefetch_free(runner->prefetch);
     feed_free(runner->feed);
     (void)pthread_cond_destroy(&runner->status_changed);
     (void)pthread_mutex_destroy(&runner->status_lock);
@@ -424,7 +462,8 @@ enum sorex_status sink_runner_start(struct sink *sink, struct store *store, cons
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     struct feed_options feed = {.changes_max = runner->options.batch_changes_max,
                                 .bytes_max = runner->options.batch_bytes_max,
-                                .finality = runner->options.finality};
+                                .finality = runner->options.finality,
+                                .guest_inverse = runner->options.guest_inverse};
     enum sorex_status status = feed_new(store, &feed, &runner->feed, err);
     if (status == SOREX_OK)
         status = thread_start(runner, err);

@@ -13,6 +13,7 @@ struct sink_runner_options {
     uint64_t batch_bytes_max;     /* 0 = 8 MiB */
     uint32_t finality;            /* deliver records of height <= source tip - finality only; 0 = at once */
     uint32_t retry_base_ms, retry_max_ms; /* 0 = 100 and 30,000 */
+    uint64_t guest_inverse;       /* bit n: program n (store_program.id) makes its inverses itself */
 };
 
 enum sink_state { SINK_STARTING, SINK_RUNNING, SINK_IDLE, SINK_RETRYING, SINK_FAILED, SINK_STOPPED };

@@ -183,6 +183,17 @@ def test_console(root, _):
     equal(fold_changes(changes), engine_rows([file]), "rows from the console")
 
 
+def test_guest_inverse(root, _):
+    """inverse: guest: what rollback emits is delivered instead of the host's inverses."""
+    rows = {"name": "rows", "wasm": str(GUESTS / "tiny_transform_rows.wasm"), "inverse": "guest"}
+    file = small(root, transforms=[rows])
+    sorex("run", file, "--until", 2)
+    sorex("rollback", file, "--to", 1)
+    sorex("run", file, "--until", 1)
+    lines = [json.loads(line)["payload"] for line in (root / "changes.jsonl").read_text().splitlines()]
+    equal([(p["operation"], p["table"], p["key"]) for p in lines[7:]], [("create", "undone", "2")], "what followed the undo")
+
+
 def test_other_network(root, _):
     file = small(root)
     sorex("run", file, "--until", 50)
@@ -198,4 +209,4 @@ def test_other_network(root, _):
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
-         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_other_network)
+         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_guest_inverse, test_other_network)
