@@ -128,7 +128,7 @@ static void log_make(struct log *log, enum kind kind)
 struct world {
     struct postgres_server *server;
     PGconn *connection;
-    struct config_node *tables;
+    struct config_node *keyed_tables, *text_key_tables;
     struct log logs[KINDS];
     bool keyed;   /* key column id from the image, as the rival has it; else the change's key as text */
     unsigned runs;
@@ -146,7 +146,7 @@ static double subject_run(struct world *world, enum kind kind)
                                          .schema = schema,
                                          .log_table = log_table,
                                          .create_tables = true,
-                                         .tables = world->keyed ? world->tables : NULL};
+                                         .tables = world->keyed ? world->keyed_tables : world->text_key_tables};
     struct sink_context context = {name, "bench", "."};
     struct sink_runner_options options = {.name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
     struct sink *sink;
@@ -270,21 +270,22 @@ int main(void)
     OK(status);
     world.connection = PQconnectdb(postgres_server_url(world.server));
     rival_exec(world.connection, "SET client_min_messages = error");
-    OK(config_parse(bytes_str("subject: {key: id, columns: {ts: timestamptz}}"), "bench", &world.tables, &err));
+    OK(config_parse(bytes_str("subject: {key: id, columns: {ts: timestamptz}}"), "bench", &world.keyed_tables, &err));
+    OK(config_parse(bytes_str("subject: {columns: {ts: timestamptz}}"), "bench", &world.text_key_tables, &err));
     for (enum kind kind = CREATES; kind < KINDS; kind++)
         log_make(&world.logs[kind], kind);
     bench_start(&bench, "sink");
     world.keyed = true;
     rows_measure(&bench, &world, keyed_rows);
     world.keyed = false;
-    rival_exec(world.connection, "SET timezone = 'UTC'");
     rows_measure(&bench, &world, text_key_rows);
     int code = bench_finish(&bench);
     for (enum kind kind = CREATES; kind < KINDS; kind++) {
         store_close(world.logs[kind].store);
         folder_remove(world.logs[kind].dir);
     }
-    config_free(world.tables);
+    config_free(world.keyed_tables);
+    config_free(world.text_key_tables);
     PQfinish(world.connection);
     postgres_server_free(world.server);
     return code;
