@@ -29,7 +29,7 @@ void bench_start(struct bench *bench, const char *name)
         unsigned long n = strtoul(rounds, NULL, 10);
         bench->rounds = n < 5 ? 5 : n > BENCH_ROUNDS_MAX ? BENCH_ROUNDS_MAX : (unsigned)n;
     }
-    printf("%-52s %12s %12s %7s  %s\n", name, "sorex", "rival", "ratio", "goal");
+    printf("%-76s %12s %12s %7s  %s\n", name, "sorex", "rival", "ratio", "goal");
 }
 
 static int compare_values(const void *a, const void *b)
@@ -70,7 +70,7 @@ static void print_row(const struct bench_result *result)
     double rival = rival_of(result);
     char what[128];
     (void)snprintf(what, sizeof what, "%s, %s", row->what, row->unit);
-    printf("%-52s %12.4g ", what, median(&result->subject));
+    printf("%-76s %12.4g ", what, median(&result->subject));
     if (rival > 0)
         printf("%12.4g %7.3g  ", rival, median(&result->subject) / rival);
     else
