@@ -253,7 +253,8 @@ static enum sorex_status no_ancestor(struct chain *chain, uint32_t lowest, struc
             lowest);
     return sorex_error_set(
         err, SOREX_GONE,
-        "the source's chain left ours below height %u, the lowest that can be restored (ours ends at %u, its "
+        "the source's chain left ours below the horizon, height %u, the lowest that can be restored (ours ends at %u, "
+        "its "
         "tip is %u): restore a backup from before the fork, or index again into a new store with a longer history",
         lowest, chain->position.height, chain->tip.height);
 }
