@@ -29,15 +29,6 @@ static bool scalar_equal(const struct json_node *a, const struct json_node *b)
     return false;
 }
 
-/* The member of object with a's name. */
-static const struct json_node *member_like(const struct json_doc *doc, const struct json_node *object, const struct json_node *a)
-{
-    const struct json_node *member = json_first(doc, object);
-    while (member != NULL && !bytes_equal(member->key, a->key))
-        member = json_next(doc, member);
-    return member;
-}
-
 static bool documents_equal(const struct json_doc *a, const struct json_doc *b)
 {
     struct frame frames[SOREX_JSON_DEPTH_MAX + 1];
@@ -59,7 +50,7 @@ static bool documents_equal(const struct json_doc *a, const struct json_doc *b)
         left = top->a;
         top->a = json_next(a, left);
         if (top->object)
-            right = member_like(b, top->b, left);
+            right = json_member_bytes(b, top->b, left->key);
         else {
             right = top->b;
             top->b = right != NULL ? json_next(b, right) : NULL;

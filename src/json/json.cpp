@@ -2,6 +2,7 @@
 // places with a stack of its own, so that numbers of any size keep their text and nothing recurses on input.
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -9,6 +10,7 @@
 
 extern "C" {
 #include "base/limits.h"
+#include "json/fault.h"
 #include "json/json.h"
 }
 
@@ -20,6 +22,13 @@ struct level {
     uint32_t last; // last child, 0 = none yet
 };
 
+// Objects with more members than this are sorted by name: for duplicates here, for json_member and comparisons later.
+constexpr uint32_t SORTED_ABOVE = 12;
+
+// A parser that held one large text gives its memory back at the next ordinary one: 72 bytes a value add up.
+constexpr size_t KEEP_TEXT_BYTES = size_t{1} << 20;
+constexpr uint32_t KEEP_NODES = 1u << 16;
+
 enum class expect { value, value_or_end, name_or_end, name, colon, comma_or_end, nothing };
 
 } // namespace
@@ -30,8 +39,8 @@ struct json_parser {
     struct json_node *nodes;
     uint32_t count, allocated;
     struct arena strings; // decoded strings that have escapes
-    const struct json_node **sorted; // scratch of names_check
-    size_t sorted_allocated;
+    uint32_t *order; // members of large objects, sorted by name, one object behind the other
+    uint32_t ordered, order_allocated;
     level levels[SOREX_JSON_DEPTH_MAX];
 };
 
@@ -54,7 +63,7 @@ extern "C" void json_parser_free(struct json_parser *parser)
     if (parser == nullptr)
         return;
     std::free(parser->nodes);
-    std::free(parser->sorted);
+    std::free(parser->order);
     arena_deinit(&parser->strings);
     delete parser;
 }
@@ -67,10 +76,10 @@ enum sorex_status bad(struct sorex_error *err, size_t offset, const char *reason
     return sorex_error_set(err, SOREX_INVALID, "bad JSON at byte %zu: %s", offset, reason);
 }
 
+// A quote is none: simdjson does not make a token of a string that touches a scalar (`1"a"`), so the scalar has to refuse it.
 bool is_delimiter(uint8_t c)
 {
-    return c == ',' || c == ']' || c == '}' || c == ':' || c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '[' || c == '{' ||
-           c == '"';
+    return c == ',' || c == ']' || c == '}' || c == ':' || c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '[' || c == '{';
 }
 
 // -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?  (RFC 8259, section 6)
@@ -233,44 +242,53 @@ enum sorex_status node_add(json_parser *parser, struct json_node **out, struct s
     return SOREX_OK;
 }
 
-int key_order(const void *a, const void *b)
-{
-    const struct json_node *left = *static_cast<const struct json_node *const *>(a);
-    const struct json_node *right = *static_cast<const struct json_node *const *>(b);
-    return bytes_compare(left->key, right->key);
-}
-
 enum sorex_status twice(struct bytes text, const struct json_node *member, struct sorex_error *err)
 {
     return sorex_error_set(err, SOREX_INVALID, "bad JSON at byte %zu: name \"%.*s\" stands twice in one object",
                            static_cast<size_t>(member->raw.data - text.data), BYTES_FMT(member->key));
 }
 
-// Duplicate names: each pair in a small object, sorted in a large one.
-enum sorex_status names_check(json_parser *parser, struct bytes text, const struct json_node *object, struct sorex_error *err)
+// Makes room in order for the members of one more object.
+enum sorex_status order_reserve(json_parser *parser, uint32_t members, struct sorex_error *err)
+{
+    size_t wanted = size_t{parser->ordered} + members; // at most the number of nodes, which fits 32 bits
+    if (wanted <= parser->order_allocated)
+        return SOREX_OK;
+    wanted += wanted / 2;
+    void *order = wanted > UINT32_MAX ? nullptr : std::realloc(parser->order, wanted * sizeof(*parser->order));
+    if (order == nullptr)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON object of %u members", members);
+    parser->order = static_cast<uint32_t *>(order);
+    parser->order_allocated = static_cast<uint32_t>(wanted);
+    return SOREX_OK;
+}
+
+// Duplicate names: each pair in a small object; a large one is sorted, and stays so for json_member.
+enum sorex_status names_check(json_parser *parser, struct bytes text, struct json_node *object, struct sorex_error *err)
 {
     const struct json_node *nodes = parser->nodes;
-    if (object->children <= 12) {
+    if (object->children <= SORTED_ABOVE) {
         for (uint32_t i = object->first; i != 0; i = nodes[i].next)
             for (uint32_t j = nodes[i].next; j != 0; j = nodes[j].next)
                 if (bytes_equal(nodes[i].key, nodes[j].key))
                     return twice(text, &nodes[j], err);
         return SOREX_OK;
     }
-    if (object->children > parser->sorted_allocated) {
-        void *sorted = std::realloc(parser->sorted, object->children * sizeof(*parser->sorted));
-        if (sorted == nullptr)
-            return sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON object of %u members", object->children);
-        parser->sorted = static_cast<const struct json_node **>(sorted);
-        parser->sorted_allocated = object->children;
-    }
-    size_t n = 0;
+    enum sorex_status status = order_reserve(parser, object->children, err);
+    if (status != SOREX_OK)
+        return status;
+    uint32_t *begin = parser->order + parser->ordered, *end = begin;
     for (uint32_t i = object->first; i != 0; i = nodes[i].next)
-        parser->sorted[n++] = &nodes[i];
-    std::qsort(parser->sorted, n, sizeof(*parser->sorted), key_order);
-    for (size_t i = 1; i < n; i++)
-        if (bytes_equal(parser->sorted[i - 1]->key, parser->sorted[i]->key))
-            return twice(text, parser->sorted[i], err);
+        *end++ = i;
+    std::sort(begin, end, [nodes](uint32_t a, uint32_t b) {
+        int sign = bytes_compare(nodes[a].key, nodes[b].key);
+        return sign != 0 ? sign < 0 : a < b;
+    });
+    for (uint32_t *at = begin + 1; at < end; at++)
+        if (bytes_equal(nodes[at[-1]].key, nodes[*at].key))
+            return twice(text, &nodes[*at], err);
+    object->order = parser->ordered + 1;
+    parser->ordered += object->children;
     return SOREX_OK;
 }
 
@@ -384,25 +402,57 @@ struct walk {
 
 } // namespace
 
+namespace
+{
+
+void parser_trim(json_parser *parser)
+{
+    if (parser->allocated <= KEEP_NODES)
+        return;
+    std::free(parser->nodes);
+    std::free(parser->order);
+    parser->nodes = nullptr;
+    parser->order = nullptr;
+    parser->allocated = parser->order_allocated = 0;
+}
+
+enum sorex_status capacity_fit(json_parser *parser, size_t len, struct sorex_error *err)
+{
+    bool shrink = parser->capacity > 2 * KEEP_TEXT_BYTES && len < KEEP_TEXT_BYTES;
+    if (len <= parser->capacity && !shrink)
+        return SOREX_OK;
+    size_t capacity = shrink ? KEEP_TEXT_BYTES : len < 4096 ? 4096 : len + len / 2;
+    if (parser->stage->set_capacity(capacity) != simdjson::SUCCESS) {
+        parser->capacity = 0;
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for JSON of %zu bytes", len);
+    }
+    parser->capacity = capacity;
+    return SOREX_OK;
+}
+
+} // namespace
+
 extern "C" enum sorex_status json_parse(struct json_parser *parser, struct bytes text, struct json_doc *out_doc, struct sorex_error *err)
 {
-    parser->count = 0;
+    parser->count = parser->ordered = 0;
     arena_reset(&parser->strings);
     if (text.len == 0)
         return bad(err, 0, "no text");
     if (text.len > SOREX_BUF_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "JSON of %zu bytes is over the limit of %zu", text.len, SOREX_BUF_BYTES_MAX);
-    if (text.len > parser->capacity) {
-        size_t capacity = text.len < 4096 ? 4096 : text.len + text.len / 2;
-        if (parser->stage->set_capacity(capacity) != simdjson::SUCCESS) {
-            parser->capacity = 0;
-            return sorex_error_set(err, SOREX_NOMEM, "out of memory for JSON of %zu bytes", text.len);
-        }
-        parser->capacity = capacity;
-    }
+    if (text.len < KEEP_TEXT_BYTES)
+        parser_trim(parser);
+    enum sorex_status fits = capacity_fit(parser, text.len, err);
+    if (fits != SOREX_OK)
+        return fits;
     simdjson::error_code code = parser->stage->stage1(text.data, text.len, simdjson::stage1_mode::regular);
-    if (code != simdjson::SUCCESS)
-        return sorex_error_set(err, SOREX_INVALID, "bad JSON: %s", simdjson::error_message(code));
+    if (code == simdjson::EMPTY)
+        return bad(err, text.len, "no text");
+    if (code != simdjson::SUCCESS) {
+        size_t offset;
+        const char *reason = json_fault_find(text, &offset);
+        return bad(err, offset, reason != nullptr ? reason : simdjson::error_message(code));
+    }
     walk walk{parser, text, 0, expect::value, bytes_of(nullptr, 0)};
     for (uint32_t i = 0; i < parser->stage->n_structural_indexes; i++) {
         enum sorex_status status = walk.token(parser->stage->structural_indexes[i], err);
@@ -411,6 +461,6 @@ extern "C" enum sorex_status json_parse(struct json_parser *parser, struct bytes
     }
     if (walk.next != expect::nothing)
         return bad(err, text.len, "the text ends too early");
-    *out_doc = json_doc{parser->nodes, parser->count};
+    *out_doc = json_doc{parser->nodes, parser->count, parser->order};
     return SOREX_OK;
 }

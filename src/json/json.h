@@ -17,6 +17,7 @@ struct json_node {
     uint32_t children;     /* number of elements or members */
     uint32_t next;         /* index of the next sibling, or 0 when it is the last */
     uint32_t first;        /* index of the first child, or 0 when there is none */
+    uint32_t order;        /* private: where json_doc.order has a large object's members sorted by name, plus 1; 0 = not sorted */
 };
 
 struct json_parser; /* reusable; one thread at a time */
@@ -24,6 +25,7 @@ struct json_parser; /* reusable; one thread at a time */
 struct json_doc {
     const struct json_node *nodes; /* nodes[0] is the root */
     uint32_t count;
+    const uint32_t *order;         /* private, see json_node.order */
 };
 
 enum sorex_status json_parser_new(struct json_parser **out, struct sorex_error *err);
@@ -36,8 +38,9 @@ void json_parser_free(struct json_parser *parser);
  * Errors:    SOREX_INVALID with the reason and byte offset; SOREX_LIMIT deeper than SOREX_JSON_DEPTH_MAX; SOREX_NOMEM. */
 enum sorex_status json_parse(struct json_parser *parser, struct bytes text, struct json_doc *out_doc, struct sorex_error *err);
 
-/* Member of an object by name; NULL when absent or when node is no object. */
+/* Member of an object by name; NULL when absent or when node is no object. O(log members) in large objects. */
 const struct json_node *json_member(const struct json_doc *doc, const struct json_node *node, const char *name);
+const struct json_node *json_member_bytes(const struct json_doc *doc, const struct json_node *node, struct bytes name);
 /* First child and next sibling; NULL at the end. */
 const struct json_node *json_first(const struct json_doc *doc, const struct json_node *node);
 const struct json_node *json_next(const struct json_doc *doc, const struct json_node *node);

@@ -12,14 +12,40 @@ const struct json_node *json_next(const struct json_doc *doc, const struct json_
     return node->next == 0 ? NULL : &doc->nodes[node->next];
 }
 
-const struct json_node *json_member(const struct json_doc *doc, const struct json_node *node, const char *name)
+/* Binary search among the sorted members of a large object. */
+static const struct json_node *member_search(const struct json_doc *doc, const struct json_node *node, struct bytes name)
+{
+    const uint32_t *order = doc->order + node->order - 1;
+    uint32_t low = 0, high = node->children;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct json_node *member = &doc->nodes[order[middle]];
+        int sign = bytes_compare(member->key, name);
+        if (sign == 0)
+            return member;
+        if (sign < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+const struct json_node *json_member_bytes(const struct json_doc *doc, const struct json_node *node, struct bytes name)
 {
     if (node == NULL || node->kind != JSON_OBJECT)
         return NULL;
+    if (node->order != 0)
+        return member_search(doc, node, name);
     const struct json_node *member = json_first(doc, node);
-    while (member != NULL && !bytes_is(member->key, name))
+    while (member != NULL && !bytes_equal(member->key, name))
         member = json_next(doc, member);
     return member;
+}
+
+const struct json_node *json_member(const struct json_doc *doc, const struct json_node *node, const char *name)
+{
+    return json_member_bytes(doc, node, bytes_str(name));
 }
 
 static bool digits_u64(struct bytes text, uint64_t *out)

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/hex.h"
+#include "json/utf8.h"
 
 /* Bits of an open level. */
 #define LEVEL_ARRAY 1u
@@ -82,23 +83,6 @@ void json_object_end(struct json_writer *w) { level_end(w, "}", 0); }
 void json_array_begin(struct json_writer *w) { level_begin(w, "[", LEVEL_ARRAY); }
 void json_array_end(struct json_writer *w) { level_end(w, "]", LEVEL_ARRAY); }
 
-/* Length of the valid UTF-8 sequence at p, or 0. (Unicode 15, table 3-7.) */
-static size_t utf8_length(const uint8_t *p, size_t left)
-{
-    if (p[0] < 0x80)
-        return 1;
-    size_t n = p[0] >= 0xc2 && p[0] <= 0xdf ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : 0;
-    if (n == 0 || left < n)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80)
-            return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 static void escape_put(struct json_writer *w, uint8_t c)
 {
     static const char digits[] = "0123456789abcdef";
@@ -142,7 +126,7 @@ static void quoted_put(struct json_writer *w, struct bytes text)
             i++;
             continue;
         }
-        size_t n = utf8_length(text.data + i, text.len - i);
+        size_t n = utf8_sequence(text.data + i, text.len - i);
         if (n > 1) {
             i += n;
             continue;
