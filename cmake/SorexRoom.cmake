@@ -3,16 +3,6 @@
 #   dependencies, for unit tests that link no more than they need).
 function(sorex_room name)
   cmake_parse_arguments(R "" "" "SOURCES;ROOMS;LIBS" ${ARGN})
-  set(_present "") # TODO(lead): drop once all rooms stand
-  foreach(src IN LISTS R_SOURCES)
-    if(EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${src})
-      list(APPEND _present ${src})
-    endif()
-  endforeach()
-  if(NOT _present)
-    return()
-  endif()
-  set(R_SOURCES ${_present})
   add_library(obj_${name} OBJECT ${R_SOURCES})
   target_include_directories(obj_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
   target_link_libraries(obj_${name} PRIVATE sorex_warnings sorex_hardening PUBLIC ${R_LIBS} Threads::Threads)
@@ -29,12 +19,6 @@ endfunction()
 #   One cmocka program that is one ctest test, run in a process of its own with a timeout.
 function(sorex_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS;ARGS" ${ARGN})
-  foreach(src IN LISTS T_SOURCES) # TODO(lead): also drop this
-    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${src} AND NOT EXISTS ${src})
-      message(WARNING "missing ${src}")
-      return()
-    endif()
-  endforeach()
   # cmocka and Wasmtime both want the fault signals: see the file. It is harmless where no guest runs.
   add_executable(${name} ${T_SOURCES} ${CMAKE_SOURCE_DIR}/tests/wasm/cmocka_signals.c)
   target_link_libraries(${name} PRIVATE sorex_warnings sorex_hardening cmocka ${T_LIBS})
