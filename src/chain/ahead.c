@@ -145,6 +145,10 @@ static void *run(void *argument)
 /* Waits for a signal; false when the deadline has passed. The lock is held. */
 static bool wait_until(struct ahead *ahead, pthread_cond_t *condition, uint64_t deadline_ms)
 {
+    if (ahead->options.threads == 0) {
+        clock_pass(deadline_ms);
+        return false;
+    }
     struct timespec at = {.tv_sec = (time_t)(deadline_ms / 1000), .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
     return pthread_cond_timedwait(condition, &ahead->lock, &at) != ETIMEDOUT;
 }
@@ -176,7 +180,7 @@ static enum sorex_status start_thread(struct ahead *ahead, struct sorex_error *e
 enum sorex_status ahead_new(struct source *source, const struct ahead_options *options, struct ahead **out,
                             struct sorex_error *err)
 {
-    CHECK(options->window > 0 && options->threads > 0);
+    CHECK(options->window > 0);
     struct ahead *ahead = calloc(1, sizeof *ahead);
     if (ahead == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for the read-ahead");
@@ -184,7 +188,7 @@ enum sorex_status ahead_new(struct source *source, const struct ahead_options *o
     ahead->options = *options;
     conditions_init(ahead);
     ahead->slots = calloc(options->window, sizeof *ahead->slots);
-    ahead->threads = calloc(options->threads, sizeof *ahead->threads);
+    ahead->threads = calloc((size_t)options->threads + 1, sizeof *ahead->threads);
     enum sorex_status status = SOREX_OK;
     if (ahead->slots == NULL || ahead->threads == NULL)
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory for the read-ahead");
@@ -295,7 +299,9 @@ enum sorex_status ahead_take(struct ahead *ahead, uint64_t deadline_ms, struct e
     pthread_mutex_lock(&ahead->lock);
     struct slot *slot = slot_of(ahead, ahead->head);
     while (slot->state != SLOT_READY && slot->state != SLOT_FAILED && status == SOREX_OK) {
-        if (ahead->woken || !wait_until(ahead, &ahead->ready, deadline_ms))
+        if (ahead->options.threads == 0 && may_start(ahead))
+            work_once(ahead);
+        else if (ahead->woken || !wait_until(ahead, &ahead->ready, deadline_ms))
             status = SOREX_BUSY;
     }
     if (slot->state == SLOT_FAILED) {

@@ -10,7 +10,7 @@ struct ahead;
 struct ahead_options {
     uint32_t window;    /* blocks fetched or in flight ahead of the next one to deliver; at least 1 */
     uint64_t bytes_max; /* of blocks that wait for delivery; the next one is fetched whatever its size */
-    uint32_t threads;   /* at least 1 */
+    uint32_t threads;   /* 0: blocks are fetched inside ahead_take, and waiting passes virtual time (base/clock.h) */
 };
 
 /* source is borrowed. Nothing is fetched before ahead_aim. */

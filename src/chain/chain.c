@@ -86,6 +86,8 @@ enum sorex_status chain_new(struct source *source, const struct chain_options *o
         .bytes_max = options->read_ahead_bytes != 0 ? options->read_ahead_bytes : READ_AHEAD_BYTES,
         .threads = options->fetch_threads != 0 ? options->fetch_threads : FETCH_THREADS,
     };
+    if (options->synchronous)
+        ahead.threads = 0;
     enum sorex_status status = ahead_new(source, &ahead, &chain->ahead, err);
     if (status != SOREX_OK) {
         free(chain);

@@ -12,6 +12,7 @@ struct chain_options {
     uint32_t read_ahead;       /* blocks fetched ahead; 0 = 64 (bounded by read_ahead_bytes too) */
     uint64_t read_ahead_bytes; /* 0 = 64 MiB */
     uint32_t fetch_threads;    /* requests in flight; 0 = 4 */
+    bool synchronous;          /* simulation: fetches on the caller's thread; waiting passes virtual time (base/clock.h) */
     uint32_t poll_ms;          /* at the tip; 0 = 500 */
     uint32_t retry_ms;         /* first pause after a failure, doubled up to 50 times it; 0 = 200 */
     uint64_t seed;             /* of back-off jitter */

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "store/disk.h"
 #include "store/fault.h"
 
 #define DB_WRITE_BUFFER_BYTES ((size_t)16 << 20)
@@ -34,20 +35,24 @@ struct db {
     rocksdb_writeoptions_t *write_async;
     uint64_t written_bytes; /* only the writer's thread and cursor writers add; a hint, guarded by __atomic */
     bool read_only;
+    struct disk *disk; /* everything is there instead: nothing else is set */
 };
 
 struct db_view {
     struct db *db;
+    struct disk_view *disk;
     const rocksdb_snapshot_t *snapshot; /* NULL on a read-only database, which does not move */
     rocksdb_readoptions_t *read;
 };
 
 struct db_iter {
+    struct disk_iter *disk;
     rocksdb_iterator_t *rocks;
 };
 
 struct db_batch {
     struct db *db;
+    struct disk_batch *disk;
     rocksdb_writebatch_t *rocks;
 };
 
@@ -146,6 +151,11 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
     if (db == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "open the database");
     db->read_only = options->read_only;
+    db->disk = options->disk;
+    if (db->disk != NULL) {
+        *out = db;
+        return SOREX_OK;
+    }
     db->cache = rocksdb_cache_create_lru((size_t)options->cache_bytes);
     db->options = common_options(options);
     db->read = rocksdb_readoptions_create();
@@ -195,6 +205,10 @@ void db_close(struct db *db)
 {
     if (db == NULL)
         return;
+    if (db->disk != NULL) {
+        free(db);
+        return;
+    }
     if (db->rocks != NULL) {
         if (!db->read_only && db->written_bytes > DB_FLUSH_AT_CLOSE)
             memtables_flush(db);
@@ -216,6 +230,7 @@ void db_value_release(struct db_value *value)
 {
     if (value->pin != NULL)
         rocksdb_pinnableslice_destroy(value->pin);
+    free(value->copy);
     *value = (struct db_value){0};
 }
 
@@ -234,6 +249,8 @@ enum sorex_status db_get(struct db *db, const struct db_view *view, enum db_fami
                          struct db_value *out, struct sorex_error *err)
 {
     db_value_release(out);
+    if (db->disk != NULL)
+        return disk_get(db->disk, view != NULL ? view->disk : NULL, family, key, out, err);
     char *text = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
         db->rocks, view != NULL ? view->read : db->read, db->families[family], (const char *)key.data, key.len, &text);
@@ -247,6 +264,11 @@ enum sorex_status db_get_many(struct db *db, enum db_family family, size_t count
                               struct db_value *out, struct sorex_error *err)
 {
     CHECK(count <= DB_GET_MANY_MAX);
+    if (db->disk != NULL) {
+        for (size_t i = 0; i < count; i++)
+            TRY(disk_get(db->disk, NULL, family, keys[i], &out[i], err));
+        return SOREX_OK;
+    }
     const char *data[DB_GET_MANY_MAX] = {0};
     size_t lens[DB_GET_MANY_MAX] = {0};
     rocksdb_pinnableslice_t *slices[DB_GET_MANY_MAX];
@@ -277,6 +299,13 @@ struct db_view *db_view_new(struct db *db)
     if (view == NULL)
         return NULL;
     view->db = db;
+    if (db->disk != NULL) {
+        view->disk = disk_view_new(db->disk);
+        if (view->disk != NULL)
+            return view;
+        free(view);
+        return NULL;
+    }
     view->read = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(view->read, 1);
     if (!db->read_only) {
@@ -290,15 +319,24 @@ void db_view_free(struct db_view *view)
 {
     if (view == NULL)
         return;
+    disk_view_free(view->disk);
     if (view->snapshot != NULL)
         rocksdb_release_snapshot(view->db->rocks, view->snapshot);
-    rocksdb_readoptions_destroy(view->read);
+    if (view->read != NULL)
+        rocksdb_readoptions_destroy(view->read);
     free(view);
 }
 
 struct db_iter *db_iter_new(struct db *db, const struct db_view *view, enum db_family family)
 {
     struct db_iter *iter = calloc(1, sizeof *iter);
+    if (iter != NULL && db->disk != NULL) {
+        iter->disk = disk_iter_new(db->disk, view != NULL ? view->disk : NULL, family);
+        if (iter->disk != NULL)
+            return iter;
+        free(iter);
+        return NULL;
+    }
     if (iter != NULL)
         iter->rocks = rocksdb_create_iterator_cf(db->rocks, view != NULL ? view->read : db->read, db->families[family]);
     return iter;
@@ -308,24 +346,40 @@ void db_iter_free(struct db_iter *iter)
 {
     if (iter == NULL)
         return;
-    rocksdb_iter_destroy(iter->rocks);
+    disk_iter_free(iter->disk);
+    if (iter->rocks != NULL)
+        rocksdb_iter_destroy(iter->rocks);
     free(iter);
 }
 
 void db_iter_seek(struct db_iter *iter, struct bytes key)
 {
-    rocksdb_iter_seek(iter->rocks, (const char *)key.data, key.len);
+    if (iter->disk != NULL)
+        disk_iter_seek(iter->disk, key);
+    else
+        rocksdb_iter_seek(iter->rocks, (const char *)key.data, key.len);
 }
 
 void db_iter_seek_back(struct db_iter *iter, struct bytes key)
 {
-    rocksdb_iter_seek_for_prev(iter->rocks, (const char *)key.data, key.len);
+    if (iter->disk != NULL)
+        disk_iter_seek_back(iter->disk, key);
+    else
+        rocksdb_iter_seek_for_prev(iter->rocks, (const char *)key.data, key.len);
 }
 
-void db_iter_next(struct db_iter *iter) { rocksdb_iter_next(iter->rocks); }
+void db_iter_next(struct db_iter *iter)
+{
+    if (iter->disk != NULL)
+        disk_iter_next(iter->disk);
+    else
+        rocksdb_iter_next(iter->rocks);
+}
 
 bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes *out_value)
 {
+    if (iter->disk != NULL)
+        return disk_iter_at(iter->disk, out_key, out_value);
     if (!rocksdb_iter_valid(iter->rocks))
         return false;
     size_t len = 0;
@@ -339,6 +393,8 @@ bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes 
 enum sorex_status db_iter_status(const struct db_iter *iter, struct sorex_error *err)
 {
     char *text = NULL;
+    if (iter->disk != NULL)
+        return SOREX_OK;
     rocksdb_iter_get_error(iter->rocks, &text);
     return text != NULL ? engine_error(err, "iterate", text) : SOREX_OK;
 }
@@ -349,6 +405,13 @@ struct db_batch *db_batch_new(struct db *db)
     if (batch == NULL)
         return NULL;
     batch->db = db;
+    if (db->disk != NULL) {
+        batch->disk = disk_batch_new();
+        if (batch->disk != NULL)
+            return batch;
+        free(batch);
+        return NULL;
+    }
     batch->rocks = rocksdb_writebatch_create();
     return batch;
 }
@@ -357,27 +420,45 @@ void db_batch_free(struct db_batch *batch)
 {
     if (batch == NULL)
         return;
-    rocksdb_writebatch_destroy(batch->rocks);
+    disk_batch_free(batch->disk);
+    if (batch->rocks != NULL)
+        rocksdb_writebatch_destroy(batch->rocks);
     free(batch);
 }
 
-void db_batch_clear(struct db_batch *batch) { rocksdb_writebatch_clear(batch->rocks); }
+void db_batch_clear(struct db_batch *batch)
+{
+    if (batch->disk != NULL)
+        disk_batch_clear(batch->disk);
+    else
+        rocksdb_writebatch_clear(batch->rocks);
+}
 
 size_t db_batch_bytes(const struct db_batch *batch)
 {
     size_t len = 0;
+    if (batch->disk != NULL)
+        return disk_batch_bytes(batch->disk);
     rocksdb_writebatch_data(batch->rocks, &len);
     return len;
 }
 
 void db_batch_put(struct db_batch *batch, enum db_family family, struct bytes key, struct bytes value)
 {
+    if (batch->disk != NULL) {
+        disk_batch_put(batch->disk, family, key, value);
+        return;
+    }
     rocksdb_writebatch_put_cf(batch->rocks, batch->db->families[family], (const char *)key.data, key.len,
                               (const char *)value.data, value.len);
 }
 
 void db_batch_delete(struct db_batch *batch, enum db_family family, struct bytes key)
 {
+    if (batch->disk != NULL) {
+        disk_batch_delete(batch->disk, family, key);
+        return;
+    }
     rocksdb_writebatch_delete_cf(batch->rocks, batch->db->families[family], (const char *)key.data, key.len);
 }
 
@@ -388,18 +469,24 @@ enum sorex_status db_write(struct db *db, struct db_batch *batch, bool sync, str
         return sorex_error_set(err, SOREX_IO, "write: injected fault");
     if (fault == FAULT_EXIT_BEFORE)
         _exit(FAULT_EXIT_CODE);
+    if (db->disk != NULL) {
+        TRY(disk_write(db->disk, batch->disk, sync, err));
+        return fault != FAULT_FAIL_AFTER ? SOREX_OK : sorex_error_set(err, SOREX_IO, "write: injected fault after it");
+    }
     char *text = NULL;
     __atomic_fetch_add(&db->written_bytes, db_batch_bytes(batch), __ATOMIC_RELAXED);
     rocksdb_write(db->rocks, sync ? db->write_sync : db->write_async, batch->rocks, &text);
     if (fault == FAULT_EXIT_AFTER)
         _exit(FAULT_EXIT_CODE);
+    if (text == NULL && fault == FAULT_FAIL_AFTER)
+        return sorex_error_set(err, SOREX_IO, "write: injected fault after it");
     return text != NULL ? engine_error(err, "write", text) : SOREX_OK;
 }
 
 uint64_t db_disk_bytes(struct db *db)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < DB_FAMILIES; i++) {
+    for (size_t i = 0; i < DB_FAMILIES && db->disk == NULL; i++) {
         uint64_t bytes = 0;
         if (rocksdb_property_int_cf(db->rocks, db->families[i], "rocksdb.live-sst-files-size", &bytes) == 0)
             sum += bytes;

@@ -14,8 +14,11 @@ struct db_batch;
 struct db_view;
 struct db_iter;
 
+struct disk;
+
 struct db_options {
     const char *path;
+    struct disk *disk; /* in memory instead of at path (store/disk.h); borrowed */
     bool create;
     bool read_only;
     bool no_sync; /* tests */
@@ -31,6 +34,7 @@ void db_close(struct db *db);
 /* A record, pinned in the engine's memory until db_value_release. Zero-initialise. */
 struct db_value {
     void *pin;
+    void *copy; /* of a record that is in memory anyway */
     struct bytes bytes;
     bool found;
 };

@@ -8,6 +8,7 @@
 enum fault_kind {
     FAULT_NONE,
     FAULT_FAIL,        /* the write returns SOREX_IO and nothing of it happens */
+    FAULT_FAIL_AFTER,  /* the write happens, and returns SOREX_IO all the same */
     FAULT_EXIT_BEFORE, /* _exit(FAULT_EXIT_CODE) just before the write */
     FAULT_EXIT_AFTER,  /* ... just after it */
 };
@@ -21,6 +22,10 @@ void store_fault_arm(enum fault_kind kind, uint32_t nth);
  * trail. */
 void store_fault_prune_budget(uint32_t keys);
 uint32_t store_fault_prune_budget_get(uint32_t normal);
+
+/* Closes as a crash would: the unwritten group is lost. */
+struct store;
+void store_crash(struct store *store);
 
 /* For db.c: counts one write; the fault that is due at it, else FAULT_NONE. */
 enum fault_kind store_fault_next(void);

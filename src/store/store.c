@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "store/fault.h"
 #include "store/internal.h"
 
 #define GROUP_BYTES_DEFAULT ((uint64_t)64 << 20)
@@ -178,8 +179,9 @@ static enum sorex_status directory_prepare(const struct store_options *options, 
 static enum sorex_status database_open(struct store *store, const struct store_options *options,
                                        struct sorex_error *err)
 {
-    TRY(directory_prepare(options, err));
-    if (!options->read_only)
+    if (options->disk == NULL)
+        TRY(directory_prepare(options, err));
+    if (options->disk == NULL && !options->read_only)
         TRY(lockfile_take(&store->lockfile, options->dir, err));
     char path[4096];
     int len = snprintf(path, sizeof path, "%s/db", options->dir);
@@ -189,6 +191,7 @@ static enum sorex_status database_open(struct store *store, const struct store_o
     cache = cache < CACHE_BYTES_MIN ? CACHE_BYTES_MIN : cache;
     store->generation_bytes_max = cache / 4; /* two generations; the other half is the database's block cache */
     struct db_options db = {.path = path,
+                            .disk = options->disk,
                             .create = options->create,
                             .read_only = options->read_only,
                             .no_sync = options->fail_fast_sync,
@@ -286,6 +289,12 @@ void store_close(struct store *store)
     pthread_cond_broadcast(&store->outbox_changed);
     pthread_mutex_unlock(store->lock);
     store_free(store);
+}
+
+void store_crash(struct store *store)
+{
+    store->broken = true;
+    store_close(store);
 }
 
 const uint8_t *store_id(const struct store *store) { return store->id; }

@@ -18,8 +18,11 @@ struct store;
 #define STORE_HISTORY_FULL UINT32_MAX
 #define STORE_ID_BYTES 16
 
+struct disk;
+
 struct store_options {
     const char *dir; /* made when absent and create is set */
+    struct disk *disk; /* in memory (store/disk.h) instead of in dir, which then is a name only; borrowed; no lock */
     bool create;
     bool read_only;      /* opens without the writer's lock; sees what was durable when it was opened */
     const char *network; /* name of the source's network ("bitcoin:mainnet", or a genesis hash); NULL = do not check */
