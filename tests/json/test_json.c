@@ -36,9 +36,24 @@ static enum sorex_status parse(struct bytes text, struct json_doc *doc, struct s
 static void test_valid(void **unused)
 {
     (void)unused;
-    static const char *const texts[] = {"null", " true ", "false", "0", "-0", "-12.5e+3", "1e400", "123456789012345678901234567890", "\"\"",
-                                        "\"\\u00e9\\ud83d\\ude00\\n\\/\"", "[]", "{}", "[[],{}]", "[1,2 , 3]\n", "{\"a\":{\"b\":[null]},\"c\":\"\"}",
-                                        "\"\xc3\xa9\"", "{\"\":0}", "\t\r\n 1"};
+    static const char *const texts[] = {"null",
+                                        " true ",
+                                        "false",
+                                        "0",
+                                        "-0",
+                                        "-12.5e+3",
+                                        "1e400",
+                                        "123456789012345678901234567890",
+                                        "\"\"",
+                                        "\"\\u00e9\\ud83d\\ude00\\n\\/\"",
+                                        "[]",
+                                        "{}",
+                                        "[[],{}]",
+                                        "[1,2 , 3]\n",
+                                        "{\"a\":{\"b\":[null]},\"c\":\"\"}",
+                                        "\"\xc3\xa9\"",
+                                        "{\"\":0}",
+                                        "\t\r\n 1"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct json_doc doc;
         struct sorex_error err = {0};
@@ -52,11 +67,63 @@ static void test_valid(void **unused)
 static void test_invalid(void **unused)
 {
     (void)unused;
-    static const char *const texts[] = {"", " ", "nul", "truee", "01", "1.", ".5", "1e", "+1", "-", "--1", "NaN", "'a'", "\"a", "\"\\x\"", "\"\\u12\"",
-                                        "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"", "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "{", "{\"a\"", "{\"a\":",
-                                        "{\"a\":1", "{\"a\":1,", "{\"a\":1,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "{\"a\":1,\"a\":2}",
-                                        "{\"a\":1,\"\\u0061\":2}", "1 2", "{} {}", "[}", "{]", "1,", "\"a\"b", "a\"b\"", "[1]]", "\"\x01\"", "\"\xff\"",
-                                        "\"\xc3\"", "\"\xed\xa0\x80\"", "[1}", ":", "{\"a\"::1}", "[\"a\":1]", "/**/1", "\xef\xbb\xbf" "1x"};
+    static const char *const texts[] = {"",
+                                        " ",
+                                        "nul",
+                                        "truee",
+                                        "01",
+                                        "1.",
+                                        ".5",
+                                        "1e",
+                                        "+1",
+                                        "-",
+                                        "--1",
+                                        "NaN",
+                                        "'a'",
+                                        "\"a",
+                                        "\"\\x\"",
+                                        "\"\\u12\"",
+                                        "\"\\ud800\"",
+                                        "\"\\udc00\"",
+                                        "\"\\ud800\\u0041\"",
+                                        "[",
+                                        "]",
+                                        "[1",
+                                        "[1,",
+                                        "[1,]",
+                                        "[,1]",
+                                        "[1 2]",
+                                        "{",
+                                        "{\"a\"",
+                                        "{\"a\":",
+                                        "{\"a\":1",
+                                        "{\"a\":1,",
+                                        "{\"a\":1,}",
+                                        "{a:1}",
+                                        "{1:1}",
+                                        "{\"a\" 1}",
+                                        "{\"a\":1 \"b\":2}",
+                                        "{\"a\":1,\"a\":2}",
+                                        "{\"a\":1,\"\\u0061\":2}",
+                                        "1 2",
+                                        "{} {}",
+                                        "[}",
+                                        "{]",
+                                        "1,",
+                                        "\"a\"b",
+                                        "a\"b\"",
+                                        "[1]]",
+                                        "\"\x01\"",
+                                        "\"\xff\"",
+                                        "\"\xc3\"",
+                                        "\"\xed\xa0\x80\"",
+                                        "[1}",
+                                        ":",
+                                        "{\"a\"::1}",
+                                        "[\"a\":1]",
+                                        "/**/1",
+                                        "\xef\xbb\xbf"
+                                        "1x"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         struct json_doc doc;
         struct sorex_error err = {0};
@@ -76,7 +143,8 @@ static void test_many_names(void **unused)
         buf_reset(&text);
         assert_int_equal(buf_append_str(&text, "{", NULL), SOREX_OK);
         for (int i = 0; i < 100; i++)
-            assert_int_equal(buf_printf(&text, NULL, "%s\"k%d\":%d", i == 0 ? "" : ",", twice && i == 99 ? 3 : i, i), SOREX_OK);
+            assert_int_equal(buf_printf(&text, NULL, "%s\"k%d\":%d", i == 0 ? "" : ",", twice && i == 99 ? 3 : i, i),
+                             SOREX_OK);
         assert_int_equal(buf_append_str(&text, "}", NULL), SOREX_OK);
         struct json_doc doc;
         struct sorex_error err;
@@ -101,7 +169,8 @@ static void test_depth(void **unused)
 static void test_slices(void **unused)
 {
     (void)unused;
-    static const char text[] = "{ \"n\" : 1e400 , \"s\":\"a\\tb\",\"o\":{ \"x\":1 },\"l\":[ 1,-2 ,18446744073709551615] }";
+    static const char text[] =
+        "{ \"n\" : 1e400 , \"s\":\"a\\tb\",\"o\":{ \"x\":1 },\"l\":[ 1,-2 ,18446744073709551615] }";
     struct json_doc doc;
     uint64_t u;
     int64_t i;
@@ -181,8 +250,9 @@ static void test_noise(void **unused)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_valid),  cmocka_unit_test(test_invalid), cmocka_unit_test(test_many_names),
-                                       cmocka_unit_test(test_depth),  cmocka_unit_test(test_slices),  cmocka_unit_test(test_writer),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_valid),      cmocka_unit_test(test_invalid),
+                                       cmocka_unit_test(test_many_names), cmocka_unit_test(test_depth),
+                                       cmocka_unit_test(test_slices),     cmocka_unit_test(test_writer),
                                        cmocka_unit_test(test_noise)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
