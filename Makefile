@@ -29,7 +29,8 @@ build: ## the program, the library and the guests, optimised: build/release
 
 run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the largest balances; again: continues
 	$(SOREX) run examples/bitcoin.yaml --until tip
-	$(SOREX) rows examples/bitcoin.yaml --program balances --by balance --limit 10
+	@echo; $(SOREX) rows examples/bitcoin.yaml --program balances --table balances --by balance --limit 10
+	@echo; printf 'changes in data/bitcoin/changes.jsonl: '; wc -l <data/bitcoin/changes.jsonl
 
 check: deps test-deps ## builds and runs all tests, plain and with AddressSanitizer and UndefinedBehaviorSanitizer
 	@JOBS=$(JOBS) scripts/check.sh dev asan

@@ -120,7 +120,7 @@ enum sorex_status report_rows_init(struct report_rows *rows, struct sorex_error 
 
 static void kept_free(struct report_kept *kept)
 {
-    void *data; /* one allocation holds table, key and image, in this order */
+    void *data; /* one allocation holds all four, the table first */
     memcpy(&data, &kept->table.data, sizeof data);
     free(data);
 }
@@ -134,11 +134,13 @@ void report_rows_deinit(struct report_rows *rows)
         json_parser_free(rows->parser);
 }
 
-static enum sorex_status rank_of(struct report_rows *rows, struct bytes image, double *out, struct sorex_error *err)
+static enum sorex_status rank_of(struct report_rows *rows, struct bytes image, double *out, struct bytes *out_text,
+                                 struct sorex_error *err)
 {
     struct json_doc doc;
     char name[128];
     *out = 0;
+    *out_text = bytes_of(NULL, 0);
     if (rows->by.len == 0)
         return SOREX_OK;
     if (rows->by.len >= sizeof name)
@@ -153,6 +155,7 @@ static enum sorex_status rank_of(struct report_rows *rows, struct bytes image, d
     memcpy(number, member->text.data, member->text.len);
     number[member->text.len] = '\0';
     *out = strtod(number, NULL);
+    *out_text = member->text;
     return SOREX_OK;
 }
 
@@ -163,15 +166,20 @@ enum sorex_status report_row(void *user_data, struct bytes table, struct bytes k
         return SOREX_OK;
     rows->total++;
     double rank;
-    TRY(rank_of(rows, image, &rank, err));
+    struct bytes by;
+    TRY(rank_of(rows, image, &rank, &by, err));
     if (rows->count == rows->limit && (rows->by.len == 0 || rank <= rows->kept[rows->count - 1].rank))
         return SOREX_OK;
-    uint8_t *copy = malloc(table.len + key.len + image.len + 1);
+    const struct bytes parts[] = {table, key, image, by};
+    uint8_t *copy = malloc(table.len + key.len + image.len + by.len + 1);
     if (copy == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a row");
-    memcpy(copy, table.data, table.len);
-    memcpy(copy + table.len, key.data, key.len);
-    memcpy(copy + table.len + key.len, image.data, image.len);
+    size_t len = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].len != 0)
+            memcpy(copy + len, parts[i].data, parts[i].len);
+        len += parts[i].len;
+    }
     size_t at = rows->count;
     while (rows->by.len != 0 && at > 0 && rows->kept[at - 1].rank < rank) {
         rows->kept[at] = rows->kept[at - 1];
@@ -180,7 +188,8 @@ enum sorex_status report_row(void *user_data, struct bytes table, struct bytes k
     rows->kept[at] = (struct report_kept){.rank = rank,
                                           .table = bytes_of(copy, table.len),
                                           .key = bytes_of(copy + table.len, key.len),
-                                          .image = bytes_of(copy + table.len + key.len, image.len)};
+                                          .image = bytes_of(copy + table.len + key.len, image.len),
+                                          .by = bytes_of(copy + len - by.len, by.len)};
     if (rows->count == rows->limit)
         kept_free(&rows->kept[rows->count]);
     else
@@ -215,6 +224,29 @@ static enum sorex_status rows_json(const struct report_rows *rows, uint32_t heig
     return buf_append_u8(out, '\n', err);
 }
 
+/* Keys can be long; a line is for a person, --json has them whole. */
+#define REPORT_KEY_MAX 72u
+
+/* "  1  5000000000  76a9...88ac" when ordered by a member, else rank, key and image. */
+static enum sorex_status row_line(const struct report_rows *rows, const struct report_kept *kept, size_t rank, struct buf *out,
+                                  struct sorex_error *err)
+{
+    TRY(buf_printf(out, err, "%4zu  ", rank));
+    if (rows->by.len != 0)
+        TRY(buf_printf(out, err, "%20.*s  ", BYTES_FMT(kept->by)));
+    if (rows->table.len == 0)
+        TRY(buf_printf(out, err, "%.*s/", BYTES_FMT(kept->table)));
+    bool cut = kept->key.len > REPORT_KEY_MAX;
+    TRY(buf_append(out, bytes_of(kept->key.data, cut ? REPORT_KEY_MAX - 3 : kept->key.len), err));
+    if (cut)
+        TRY(buf_append_str(out, "...", err));
+    if (rows->by.len == 0) {
+        TRY(buf_append_str(out, "  ", err));
+        TRY(buf_append(out, kept->image, err));
+    }
+    return buf_append_u8(out, '\n', err);
+}
+
 enum sorex_status report_rows_write(const struct report_rows *rows, uint32_t height, struct buf *out, struct sorex_error *err)
 {
     if (rows->json)
@@ -223,13 +255,7 @@ enum sorex_status report_rows_write(const struct report_rows *rows, uint32_t hei
     if (rows->count != 0)
         TRY(buf_printf(out, err, "the %s %zu%s%.*s:\n", rows->by.len != 0 ? "largest" : "first", rows->count,
                        rows->by.len != 0 ? " by " : "", BYTES_FMT(rows->by)));
-    for (size_t i = 0; i < rows->count; i++) {
-        const struct report_kept *kept = &rows->kept[i];
-        TRY(buf_printf(out, err, "%4zu  ", i + 1));
-        if (rows->table.len == 0)
-            TRY(buf_printf(out, err, "%.*s/%.*s  ", BYTES_FMT(kept->table), BYTES_FMT(kept->key)));
-        TRY(buf_append(out, kept->image, err));
-        TRY(buf_append_u8(out, '\n', err));
-    }
+    for (size_t i = 0; i < rows->count; i++)
+        TRY(row_line(rows, &rows->kept[i], i + 1, out, err));
     return SOREX_OK;
 }

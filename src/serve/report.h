@@ -17,6 +17,7 @@ enum sorex_status report_rollback(uint32_t height, uint64_t undone, bool json, s
 struct report_kept {
     double rank;
     struct bytes table, key, image;
+    struct bytes by; /* text of the member that orders */
 };
 struct report_rows {
     struct bytes table;       /* empty: every table */
