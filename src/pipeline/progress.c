@@ -37,7 +37,7 @@ static void bar_text(uint32_t height, uint32_t goal, char *out)
 
 static void progress_show(const struct progress *progress, uint32_t height, uint32_t goal, bool terminal)
 {
-    char text[256], eta[32] = "", bar[BAR_WIDTH + 1] = "";
+    char text[256], eta[32] = "unknown", bar[BAR_WIDTH + 1] = "";
     bool known = goal != SOREX_HEIGHT_NONE && goal >= height;
     if (known && progress->rate > 0)
         duration_text((uint64_t)((double)(goal - height) / progress->rate), eta, sizeof eta);
