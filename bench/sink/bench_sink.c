@@ -1,6 +1,6 @@
-/* Goal 8: rows a second into a real PostgreSQL, from the outbox of a store through the runner (cursor, types, netting) against
- * hand-written libpq for one known table. Six columns, about 300 bytes a row; batches of 10,000 on both sides; WAL and fsync as
- * PostgreSQL has them by default. */
+/* Goal 8: rows a second into a real PostgreSQL, from the outbox of a store through the runner (cursor, types, netting)
+ * against hand-written libpq for one known table. Six columns, about 300 bytes a row; batches of 10,000 on both sides;
+ * WAL and fsync as PostgreSQL has them by default. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +22,13 @@
 
 static struct sorex_error err;
 
-#define OK(call)                                                                                                                 \
-    do {                                                                                                                         \
-        if ((call) != SOREX_OK)                                                                                                  \
-            bench_die("%s: %s", #call, err.text);                                                                                \
+#define OK(call)                                  \
+    do {                                          \
+        if ((call) != SOREX_OK)                   \
+            bench_die("%s: %s", #call, err.text); \
     } while (0)
 
-/* ---- the outboxes ------------------------------------------------------------------------------------------------------- */
+/* ---- the outboxes ---- */
 
 enum kind { CREATES, UPDATES, DELETES, KINDS };
 
@@ -101,7 +101,8 @@ static void change_write(struct buf *out, enum kind kind, uint64_t id, uint32_t 
 static void log_make(struct log *log, enum kind kind)
 {
     folder_make(log->dir);
-    struct store_options options = {.dir = log->dir, .create = true, .history = STORE_HISTORY_FULL, .fail_fast_sync = true};
+    struct store_options options = {
+        .dir = log->dir, .create = true, .history = STORE_HISTORY_FULL, .fail_fast_sync = true};
     uint8_t identity[HASH_BYTES] = {1};
     struct store_program program;
     struct buf text = {0};
@@ -123,14 +124,14 @@ static void log_make(struct log *log, enum kind kind)
     buf_deinit(&text);
 }
 
-/* ---- measuring ---------------------------------------------------------------------------------------------------------- */
+/* ---- measuring ---- */
 
 struct world {
     struct postgres_server *server;
     PGconn *connection;
     struct config_node *keyed_tables, *text_key_tables;
     struct log logs[KINDS];
-    bool keyed;   /* key column id from the image, as the rival has it; else the change's key as text */
+    bool keyed; /* key column id from the image, as the rival has it; else the change's key as text */
     unsigned runs;
 };
 
@@ -148,7 +149,8 @@ static double subject_run(struct world *world, enum kind kind)
                                          .create_tables = true,
                                          .tables = world->keyed ? world->keyed_tables : world->text_key_tables};
     struct sink_context context = {name, "bench", "."};
-    struct sink_runner_options options = {.name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
+    struct sink_runner_options options = {
+        .name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
     struct sink *sink;
     struct sink_runner *runner;
     bool drained;
@@ -254,12 +256,16 @@ static const struct bench_row text_key_rows[KINDS] = {
      .unit = "rows/s",
      .more_is_better = true,
      .rival_name = "upsert from binary arrays, bigint key"},
-    {.what = "deletes, text key", .unit = "rows/s", .more_is_better = true, .rival_name = "delete by array, bigint key"},
+    {.what = "deletes, text key",
+     .unit = "rows/s",
+     .more_is_better = true,
+     .rival_name = "delete by array, bigint key"},
 };
 
 int main(void)
 {
-    static const char *const settings[] = {"fsync=on", "max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off", NULL};
+    static const char *const settings[] = {"fsync=on", "max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off",
+                                           NULL};
     struct world world = {0};
     struct bench bench;
     enum sorex_status status = postgres_server_new(settings, &world.server, &err);

@@ -25,10 +25,11 @@ void row_make(uint64_t id, uint64_t salt, struct row *out)
     out->id = id;
     (void)snprintf(out->text, sizeof out->text, "%016llx%016llx", (unsigned long long)mix(id ^ salt << 40),
                    (unsigned long long)mix(~id));
-    int len = snprintf(out->json, sizeof out->json,
-                       "{\"a\": %llu, \"name\": \"user-%llu\", \"tags\": [\"x\", \"y\", \"z\"], \"email\": \"user%llu@example.com\", "
-                       "\"pad\": \"",
-                       (unsigned long long)id, (unsigned long long)id, (unsigned long long)id);
+    int len = snprintf(
+        out->json, sizeof out->json,
+        "{\"a\": %llu, \"name\": \"user-%llu\", \"tags\": [\"x\", \"y\", \"z\"], \"email\": \"user%llu@example.com\", "
+        "\"pad\": \"",
+        (unsigned long long)id, (unsigned long long)id, (unsigned long long)id);
     for (; len < ROW_JSON_BYTES - 2; len++)
         out->json[len] = (char)('a' + (id + (uint64_t)len) % 26);
     memcpy(out->json + len, "\"}", 3);
@@ -45,10 +46,7 @@ static PGresult *checked(PGconn *connection, PGresult *result)
     return result;
 }
 
-void rival_exec(PGconn *connection, const char *sql)
-{
-    PQclear(checked(connection, PQexec(connection, sql)));
-}
+void rival_exec(PGconn *connection, const char *sql) { PQclear(checked(connection, PQexec(connection, sql))); }
 
 static void *memory(size_t len)
 {
@@ -171,12 +169,14 @@ void rival_upsert(PGconn *connection, uint64_t rows, uint64_t batch, uint64_t sa
     static const uint32_t types[6] = {OID_INT8, OID_TEXT, OID_JSONB, OID_TIMESTAMPTZ, OID_FLOAT8, OID_BOOL};
     static const int formats[6] = {1, 1, 1, 1, 1, 1};
     rival_exec(connection, "DEALLOCATE ALL");
-    PQclear(checked(connection, PQprepare(connection, "upsert",
-                                          "INSERT INTO rival SELECT * FROM unnest($1::bigint[], $2::text[], $3::jsonb[], "
-                                          "$4::timestamptz[], $5::double precision[], $6::boolean[]) ON CONFLICT (id) DO UPDATE SET "
-                                          "txt = excluded.txt, j = excluded.j, ts = excluded.ts, amt = excluded.amt, "
-                                          "flag = excluded.flag",
-                                          0, NULL)));
+    PQclear(
+        checked(connection,
+                PQprepare(connection, "upsert",
+                          "INSERT INTO rival SELECT * FROM unnest($1::bigint[], $2::text[], $3::jsonb[], "
+                          "$4::timestamptz[], $5::double precision[], $6::boolean[]) ON CONFLICT (id) DO UPDATE SET "
+                          "txt = excluded.txt, j = excluded.j, ts = excluded.ts, amt = excluded.amt, "
+                          "flag = excluded.flag",
+                          0, NULL)));
     uint8_t *columns[6];
     for (int column = 0; column < 6; column++)
         columns[column] = memory(batch * 256 + 64);
@@ -214,8 +214,8 @@ void rival_delete(PGconn *connection, uint64_t rows, uint64_t batch)
         const char *value = (const char *)ids;
         int len = (int)(end - ids);
         int format = 1;
-        PQclear(checked(connection, PQexecParams(connection, "DELETE FROM rival WHERE id = ANY ($1::bigint[])", 1, NULL, &value,
-                                                 &len, &format, 0)));
+        PQclear(checked(connection, PQexecParams(connection, "DELETE FROM rival WHERE id = ANY ($1::bigint[])", 1, NULL,
+                                                 &value, &len, &format, 0)));
     }
     free(ids);
 }

@@ -1,5 +1,6 @@
-/* What one would write by hand for one table: COPY in binary format, INSERT ... SELECT FROM unnest(binary arrays) ON CONFLICT, DELETE by
- * array. No cursor, no undo, no types to find out: the rows come from a loop. One transaction a batch. */
+/* What one would write by hand for one table: COPY in binary format, INSERT ... SELECT FROM unnest(binary arrays) ON
+ * CONFLICT, DELETE by array. No cursor, no undo, no types to find out: the rows come from a loop. One transaction a
+ * batch. */
 #ifndef BENCH_SINK_RIVAL_H
 #define BENCH_SINK_RIVAL_H
 
@@ -7,8 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RIVAL_COLUMNS                                                                                                            \
-    "(id bigint PRIMARY KEY, txt text, j jsonb, ts timestamptz, amt double precision, flag boolean)"
+#define RIVAL_COLUMNS "(id bigint PRIMARY KEY, txt text, j jsonb, ts timestamptz, amt double precision, flag boolean)"
 
 #define ROW_TEXT_BYTES 32
 #define ROW_JSON_BYTES 200

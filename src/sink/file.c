@@ -97,8 +97,7 @@ static enum sorex_status file_open(const void *settings, const struct sink_conte
 /* No room is a state that ends; the rest is not. */
 static enum sorex_status failure_status(int code) { return code == ENOSPC || code == EDQUOT ? SOREX_AGAIN : SOREX_IO; }
 
-/* ---- cursor file
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- cursor file ---- */
 
 static enum sorex_status cursor_encode(const struct file *file, const struct sink_cursor *cursor, uint64_t offset,
                                        struct buf *out, struct sorex_error *err)
@@ -232,8 +231,7 @@ static enum sorex_status cursor_load(struct file *file, struct sink_cursor *out,
     return status;
 }
 
-/* ---- data file
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- data file ---- */
 
 static enum sorex_status directory_make(const char *path, struct sorex_error *err)
 {

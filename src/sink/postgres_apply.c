@@ -11,8 +11,7 @@
 #define CHUNK_BYTES ((size_t)64 << 10)
 #define COLLISIONS_MAX 3 /* after that many, creations of this table are written like updates */
 
-/* ---- preparing
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- preparing ---- */
 
 static enum sorex_status table_find(struct postgres *pg, struct bytes name, struct postgres_table **out,
                                     struct sorex_error *err)
@@ -76,8 +75,7 @@ void postgres_tables_forget(struct postgres *pg)
         postgres_table_forget(pg->tables[i]);
 }
 
-/* ---- the statements around it
- * ------------------------------------------------------------------------------------------- */
+/* ---- the statements around it ---- */
 
 /* "a, b" of the written columns, or of the key's. */
 static enum sorex_status columns_append(const struct postgres_table *table, bool keys_only, struct buf *sql,
@@ -166,8 +164,7 @@ static enum sorex_status upsert_sql(const struct postgres_table *table, struct b
     return first ? buf_append_str(sql, "NOTHING", err) : SOREX_OK;
 }
 
-/* ---- COPY
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- COPY ---- */
 
 enum part { PART_NONE, PART_CREATED, PART_CHANGED, PART_REMOVED };
 
@@ -231,8 +228,7 @@ static enum sorex_status rows_send(struct postgres *pg, size_t from, size_t to, 
     return SOREX_OK;
 }
 
-/* ---- a table
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- a table ---- */
 
 /* What can be sent while the changes are still being netted out: rows that the batch creates, or those that it removes.
  */

@@ -1,17 +1,15 @@
-/* A column that a sink makes from values carries the comment OWNED, so that after a restart it is still known which
- * columns may be widened. Everything else in the catalog is the user's and is taken as it is. */
+/* A column that a sink makes from values carries the comment POSTGRES_OWNED, so that after a restart it is still known
+ * which columns may be widened. Everything else in the catalog is the user's and is taken as it is. */
 #include "sink/postgres_columns.h"
 
 #include <stdlib.h>
 
 #include "base/check.h"
 
-#define OWNED "sorex: typed by its values"
 #define KEY_COLUMN "key"
 #define VALUE_COLUMN "value"
 
-/* ---- pipeline file
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- pipeline file ---- */
 
 static enum sorex_status scalar_check(const struct config_node *node, const char *what, struct sorex_error *err)
 {
@@ -72,8 +70,7 @@ enum sorex_status postgres_tables_check(const struct config_node *tables, struct
     return SOREX_OK;
 }
 
-/* ---- columns
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- columns ---- */
 
 static void columns_free(struct postgres_table *table)
 {
@@ -169,8 +166,7 @@ static enum sorex_status columns_begin(struct postgres_table *table, struct sore
     return SOREX_OK;
 }
 
-/* ---- table
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- table ---- */
 
 void postgres_table_free(struct postgres_table *table)
 {
@@ -246,7 +242,7 @@ static enum sorex_status catalog_row(struct postgres_table *table, const PGresul
     column->exists = true;
     column->type = column->wanted = postgres_type_of(PQgetvalue(rows, row, CATALOG_TYPE));
     column->owned = column->declared == NULL && column->type != POSTGRES_OTHER &&
-                    strcmp(PQgetvalue(rows, row, CATALOG_COMMENT), OWNED) == 0;
+                    strcmp(PQgetvalue(rows, row, CATALOG_COMMENT), POSTGRES_OWNED) == 0;
     column->fixed = PQgetvalue(rows, row, CATALOG_FIXED)[0] == 't';
     column->defaulted = PQgetvalue(rows, row, CATALOG_DEFAULT)[0] == 't';
     return SOREX_OK;
@@ -277,8 +273,7 @@ enum sorex_status postgres_table_load(struct postgres_session *session, struct p
     return status;
 }
 
-/* ---- what values need
- * --------------------------------------------------------------------------------------------------- */
+/* ---- what values need ---- */
 
 bool postgres_column_fits(const struct postgres_column *column, const struct json_node *node)
 {
@@ -323,120 +318,5 @@ enum sorex_status postgres_table_need(struct postgres_table *table, const struct
             continue;
         TRY(column_need(table, node->key, postgres_type_needed(node), &hint, err));
     }
-    return SOREX_OK;
-}
-
-/* ---- DDL
- * ---------------------------------------------------------------------------------------------------------------- */
-
-static enum sorex_status column_quote(struct postgres_session *session, struct postgres_column *column,
-                                      struct sorex_error *err)
-{
-    if (column->quoted != NULL)
-        return SOREX_OK;
-    return postgres_identifier(session, bytes_of(column->name, column->name_len), &column->quoted, err);
-}
-
-static const char *column_type(const struct postgres_column *column)
-{
-    return column->declared != NULL ? column->declared : postgres_type_name(column->wanted);
-}
-
-static enum sorex_status key_append(const struct postgres_table *table, struct buf *sql, struct sorex_error *err)
-{
-    for (size_t i = 0; i < table->key_count; i++)
-        TRY(buf_printf(sql, err, "%s%s", i == 0 ? "" : ", ", table->columns[table->keys[i]].quoted));
-    return SOREX_OK;
-}
-
-static enum sorex_status table_create(const struct postgres_table *table, struct buf *sql, struct sorex_error *err)
-{
-    TRY(buf_printf(sql, err, "CREATE TABLE %s (", table->quoted));
-    for (size_t i = 0; i < table->column_count; i++) {
-        const struct postgres_column *column = &table->columns[i];
-        if (column->declared == NULL && column->wanted == POSTGRES_NONE)
-            continue;
-        TRY(buf_printf(sql, err, "%s %s, ", column->quoted, column_type(column)));
-    }
-    TRY(buf_append_str(sql, "PRIMARY KEY (", err));
-    TRY(key_append(table, sql, err));
-    TRY(buf_append_str(sql, "));", err));
-    for (size_t i = 0; i < table->column_count; i++) {
-        const struct postgres_column *column = &table->columns[i];
-        if (column->declared == NULL && column->wanted != POSTGRES_NONE)
-            TRY(buf_printf(sql, err, " COMMENT ON COLUMN %s.%s IS '%s';", table->quoted, column->quoted, OWNED));
-    }
-    return SOREX_OK;
-}
-
-static enum sorex_status table_alter(const struct postgres_table *table, struct buf *sql, struct sorex_error *err)
-{
-    for (size_t i = 0; i < table->column_count; i++) {
-        const struct postgres_column *column = &table->columns[i];
-        bool add = !column->exists && (column->declared != NULL || column->wanted != POSTGRES_NONE);
-        if (add)
-            TRY(buf_printf(sql, err, "ALTER TABLE %s ADD COLUMN %s %s;", table->quoted, column->quoted,
-                           column_type(column)));
-        if (add && column->declared == NULL)
-            TRY(buf_printf(sql, err, " COMMENT ON COLUMN %s.%s IS '%s';", table->quoted, column->quoted, OWNED));
-        if (!column->owned || column->wanted == column->type)
-            continue;
-        TRY(buf_printf(sql, err, "ALTER TABLE %s ALTER COLUMN %s TYPE %s USING ", table->quoted, column->quoted,
-                       postgres_type_name(column->wanted)));
-        if (column->wanted == POSTGRES_JSONB)
-            TRY(buf_printf(sql, err, "pg_catalog.to_jsonb(%s);", column->quoted));
-        else
-            TRY(buf_printf(sql, err, "%s::%s;", column->quoted, postgres_type_name(column->wanted)));
-    }
-    return SOREX_OK;
-}
-
-static enum sorex_status keys_check(const struct postgres_table *table, struct sorex_error *err)
-{
-    for (size_t i = 0; i < table->key_count; i++) {
-        const struct postgres_column *key = &table->columns[table->keys[i]];
-        if (!key->exists && key->declared == NULL && key->wanted == POSTGRES_NONE)
-            return sorex_error_set(err, SOREX_INVALID, "no image has a value for the key column \"%s\"", key->name);
-    }
-    return SOREX_OK;
-}
-
-static enum sorex_status refused(const struct postgres_table *table, struct sorex_error *err)
-{
-    if (!table->exists)
-        return sorex_error_set(err, SOREX_INVALID, "table %s does not exist, and create_tables is false",
-                               table->quoted);
-    return sorex_error_set(err, SOREX_INVALID,
-                           "table %s has not all the columns that the changes need, and create_tables is false",
-                           table->quoted);
-}
-
-enum sorex_status postgres_table_fit(struct postgres_session *session, struct postgres_table *table, bool create,
-                                     struct sorex_error *err)
-{
-    TRY(keys_check(table, err));
-    for (size_t i = 0; i < table->column_count; i++)
-        TRY(column_quote(session, &table->columns[i], err));
-    struct buf sql = {0};
-    enum sorex_status status = table->exists ? table_alter(table, &sql, err) : table_create(table, &sql, err);
-    if (status == SOREX_OK && sql.len > 0) {
-        status = buf_append_u8(&sql, 0, err);
-        if (status == SOREX_OK && !create)
-            status = refused(table, err);
-        if (status == SOREX_OK)
-            status = postgres_exec(session, (const char *)sql.data, err);
-        table->staged = 0;
-    }
-    buf_deinit(&sql);
-    if (status != SOREX_OK)
-        return status;
-    for (size_t i = 0; i < table->column_count; i++) {
-        struct postgres_column *column = &table->columns[i];
-        bool added = !column->exists && (column->declared != NULL || column->wanted != POSTGRES_NONE);
-        column->owned = column->owned || (added && column->declared == NULL);
-        column->exists = column->exists || added;
-        column->type = column->wanted;
-    }
-    table->exists = true;
     return SOREX_OK;
 }

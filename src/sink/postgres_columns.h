@@ -9,6 +9,8 @@
 #include "sink/postgres_type.h"
 
 #define POSTGRES_COLUMNS_MAX 1600 /* PostgreSQL's own limit */
+/* Comment on a column that a sink made from values. */
+#define POSTGRES_OWNED "sorex: typed by its values"
 
 struct postgres_column {
     char *name;

@@ -71,8 +71,7 @@ void postgres_session_interrupt(struct postgres_session *session)
     (void)pthread_mutex_unlock(&session->interrupt_lock);
 }
 
-/* ---- failures
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- failures ---- */
 
 static bool transient(const char *sqlstate)
 {
@@ -131,8 +130,7 @@ static enum sorex_status result_failure(struct postgres_session *session, PGresu
     return status;
 }
 
-/* ---- connecting
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- connecting ---- */
 
 static enum sorex_status connect_start(struct postgres_session *session, struct sorex_error *err)
 {
@@ -209,8 +207,7 @@ enum sorex_status postgres_session_open(struct postgres_session *session, struct
     return status;
 }
 
-/* ---- statements
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- statements ---- */
 
 static enum sorex_status closed(struct sorex_error *err)
 {

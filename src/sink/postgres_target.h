@@ -35,9 +35,13 @@ struct postgres_scope {
     size_t from, to;                    /* to: may lie beyond the end */
 };
 
+/* The sink type's cursor(): also makes table and row, and forgets what is known of the other tables. */
+enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
 /* Starts the transaction and locks the cursor row.
  * Errors: SOREX_AGAIN also when the row is not what this sink left there: somebody else writes. */
 enum sorex_status postgres_begin(struct postgres *pg, struct sorex_error *err);
+/* In that transaction. */
+enum sorex_status postgres_cursor_move(struct postgres *pg, const struct sink_cursor *cursor, struct sorex_error *err);
 
 /* Gives each change of the batch to its table; the connection is open. Errors: SOREX_INVALID naming the row. */
 enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);

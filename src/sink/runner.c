@@ -9,7 +9,6 @@
 #include "sink/runner.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "sink/cursor.h"
 #include "sink/prefetch.h"
 
 #define IDLE_WAIT_MS 100
@@ -52,8 +52,7 @@ static const char *const state_names[] = {"starting", "running", "idle", "retryi
 
 const char *sink_state_name(enum sink_state state) { return state_names[state]; }
 
-/* ---- status
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- status ---- */
 
 static void state_set(struct sink_runner *runner, enum sink_state state, const char *why)
 {
@@ -107,8 +106,7 @@ static bool pause_for(struct sink_runner *runner, uint64_t ms)
     return go_on;
 }
 
-/* ---- cursor
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- cursor ---- */
 
 static enum sorex_status cursor_read(struct sink_runner *runner, struct sink_cursor *out, struct sorex_error *err)
 {
@@ -117,73 +115,6 @@ static enum sorex_status cursor_read(struct sink_runner *runner, struct sink_cur
     if (runner->sink->type->holds_cursor)
         return runner->sink->type->cursor(runner->sink, out, err);
     return store_cursor_get(runner->store, runner->name, &out->sequence, out->hash, err);
-}
-
-static enum sorex_status misfit(struct sorex_error *err, const char *what)
-{
-    char text[SOREX_ERROR_TEXT_MAX / 2];
-    (void)snprintf(text, sizeof text, "%s", what);
-    return sorex_error_set(
-        err, SOREX_MISMATCH,
-        "%s. Choices: run with the data directory that this target was written from; give the sink an "
-        "empty target (another file, schema or sink name); or remove the target's rows and its cursor "
-        "and index again from the start",
-        text);
-}
-
-/* The hash of the record at the cursor; SOREX_GONE when that record is trimmed and nothing remembers it. */
-static enum sorex_status hash_at(struct sink_runner *runner, uint64_t sequence, uint8_t out[HASH_BYTES],
-                                 struct sorex_error *err)
-{
-    struct buf bytes = {0};
-    struct outbox_record record;
-    enum sorex_status status = store_outbox_read(runner->store, sequence, &bytes, &record, err);
-    if (status == SOREX_OK)
-        (void)memcpy(out, record.hash, HASH_BYTES);
-    buf_deinit(&bytes);
-    if (status != SOREX_GONE)
-        return status;
-    uint64_t known;
-    status = store_cursor_get(runner->store, runner->name, &known, out, err);
-    if (status == SOREX_OK && known != sequence)
-        return sorex_error_set(err, SOREX_GONE, "trimmed");
-    return status;
-}
-
-static enum sorex_status cursor_check(struct sink_runner *runner, const struct sink_cursor *cursor,
-                                      struct sorex_error *err)
-{
-    char text[256];
-    uint64_t first;
-    uint64_t head;
-    store_outbox_range(runner->store, &first, &head);
-    if (cursor->sequence > 0 && memcmp(cursor->store_id, store_id(runner->store), SINK_STORE_ID_BYTES) != 0)
-        return misfit(err, "the target was written from another store");
-    if (cursor->sequence > head) {
-        (void)snprintf(text, sizeof text,
-                       "the target is at sequence %" PRIu64 ", but the outbox ends at %" PRIu64
-                       ": this data directory is older than the target",
-                       cursor->sequence, head);
-        return misfit(err, text);
-    }
-    if (head > 0 && cursor->sequence + 1 < first) {
-        (void)snprintf(text, sizeof text,
-                       "the target is at sequence %" PRIu64 ", but the outbox holds %" PRIu64 " to %" PRIu64 " only",
-                       cursor->sequence, first, head);
-        return misfit(err, text);
-    }
-    if (cursor->sequence == 0)
-        return SOREX_OK;
-    uint8_t hash[HASH_BYTES];
-    enum sorex_status status = hash_at(runner, cursor->sequence, hash, err);
-    if (status == SOREX_GONE)
-        return SOREX_OK;
-    if (status == SOREX_OK && memcmp(hash, cursor->hash, HASH_BYTES) != 0) {
-        (void)snprintf(text, sizeof text, "at sequence %" PRIu64 " the target saw another entry than this outbox holds",
-                       cursor->sequence);
-        return misfit(err, text);
-    }
-    return status;
 }
 
 /* Reads and checks the cursor and puts the feed there. */
@@ -195,7 +126,7 @@ static enum sorex_status place(struct sink_runner *runner, struct sorex_error *e
         cursor = (struct sink_cursor){0};
     else if (status != SOREX_OK)
         return status;
-    TRY(cursor_check(runner, &cursor, err));
+    TRY(cursor_check(runner->store, runner->name, &cursor, err));
     if (cursor.sequence > 0)
         TRY(store_cursor_set(runner->store, runner->name, cursor.sequence, cursor.hash, err));
     runner->at = cursor;
@@ -210,8 +141,7 @@ static enum sorex_status place(struct sink_runner *runner, struct sorex_error *e
     return SOREX_OK;
 }
 
-/* ---- delivery
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- delivery ---- */
 
 static void recovered(struct sink_runner *runner)
 {
@@ -377,8 +307,7 @@ static void *thread_main(void *user_data)
     return NULL;
 }
 
-/* ---- the other threads' side
- * -------------------------------------------------------------------------------------------- */
+/* ---- the other threads' side ---- */
 
 /* A sink that the store has never seen must hold back trimming before its first batch. */
 static enum sorex_status bound_set(struct store *store, const char *name, struct sorex_error *err)

@@ -47,8 +47,7 @@ static uint64_t now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* ---- finding things
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- finding things ---- */
 
 static bool binary_in(const char *directory, size_t len, const char *name, char out[PATH_MAX])
 {
@@ -103,8 +102,7 @@ static int port_find(void)
     return port;
 }
 
-/* ---- processes
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- processes ---- */
 
 /* In the child: another user, output to the log, and no life after the test's process. */
 static void child_run(const struct postgres_server *server, const char *const *arguments)
@@ -231,8 +229,7 @@ enum sorex_status postgres_server_restart(struct postgres_server *server, struct
     return postgres_server_start(server, err);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- life ---- */
 
 static enum sorex_status directory_make(struct postgres_server *server, struct sorex_error *err)
 {

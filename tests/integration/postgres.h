@@ -1,6 +1,7 @@
-/* A real PostgreSQL for tests: initdb and postgres in a directory of their own, on a unix socket and a free loopback port. Binaries come
- * from PATH or /usr/lib/postgresql/VERSION/bin. Under root it runs as the user `postgres`, or `nobody` where that one is missing.
- * Self-contained: add ../integration/postgres.c to the SOURCES of a test; it needs no libpq.
+/* A real PostgreSQL for tests: initdb and postgres in a directory of their own, on a unix socket and a free loopback
+ * port. Binaries come from PATH or /usr/lib/postgresql/VERSION/bin. Under root it runs as the user `postgres`, or
+ * `nobody` where that one is missing. Self-contained: add ../integration/postgres.c to the SOURCES of a test; it needs
+ * no libpq.
  *
  *     struct postgres_server *server;
  *     if (postgres_server_new(NULL, &server, &err) == SOREX_GONE)
@@ -22,7 +23,8 @@ struct postgres_server;
 /* Makes a cluster and starts it.
  * settings   NULL, or "name=value" strings for postgres -c, ending with NULL. By default fsync is off.
  * Errors:    SOREX_GONE: initdb or postgres is not there; SOREX_IO: with the end of the server's log. */
-enum sorex_status postgres_server_new(const char *const *settings, struct postgres_server **out, struct sorex_error *err);
+enum sorex_status postgres_server_new(const char *const *settings, struct postgres_server **out,
+                                      struct sorex_error *err);
 void postgres_server_free(struct postgres_server *server);
 
 /* Over the unix socket; over 127.0.0.1. Conninfo strings, borrowed from the server. */

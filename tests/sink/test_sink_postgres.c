@@ -70,8 +70,7 @@ static void a_batch_is_netted_out(void **state)
     sink_postgres.close(sink);
 }
 
-/* ---- types
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- types ---- */
 
 struct type_case {
     const char *values[3];
@@ -204,8 +203,7 @@ static void images_that_are_no_objects(void **state)
     sink_postgres.close(sink);
 }
 
-/* ---- what cannot be written
- * --------------------------------------------------------------------------------------------- */
+/* ---- what cannot be written ---- */
 
 static void the_bad_row_among_many_is_named(void **state)
 {
@@ -310,8 +308,7 @@ static void a_table_that_was_dropped_or_changed_is_looked_at_again(void **state)
     sink_postgres.close(sink);
 }
 
-/* ---- through the runner
- * ------------------------------------------------------------------------------------------------- */
+/* ---- through the runner ---- */
 
 static void drain(struct sink_runner *runner)
 {
