@@ -16,7 +16,8 @@
 #define WASM_TABLES_PER_MODULE_MAX 4u
 /* Wasmtime's record of one instance: 8 to 32 bytes for each global, import and function that is taken as a value. */
 #define WASM_INSTANCE_BYTES_MAX ((size_t)4 << 20)
-#define WASM_RESIDENT_BYTES_DEFAULT ((uint64_t)64 << 10)
+#define WASM_RESIDENT_BYTES_PLAIN ((uint64_t)64 << 10)
+#define WASM_RESIDENT_BYTES_SCANNED ((uint64_t)256 << 20)
 #define WASM_SANDBOXES_DEFAULT 16u
 #define WASM_PAGE_BYTES ((uint64_t)65536)
 
@@ -28,6 +29,8 @@ struct sorex_wasmtime_limits {
     bool host_failed;
 };
 void sorex_wasmtime_store_limits(wasmtime_store_t *store, struct sorex_wasmtime_limits *limits);
+void sorex_wasmtime_pool_scan(wasmtime_pooling_allocation_config_t *pool);
+bool sorex_wasmtime_pool_scan_available(void);
 size_t sorex_wasmtime_demangle(const char *name, size_t len, void *out, size_t cap);
 
 /* -- engine.c */

@@ -20,7 +20,9 @@ struct wasm_settings {
     uint64_t memory_bytes_max; /* a pool slot's size, the largest limit a sandbox may have; 0 = SOREX_MEMORY_BYTES_DEFAULT */
     uint64_t stack_bytes_max;  /* 0 = SOREX_STACK_BYTES_DEFAULT. The calling thread needs at least this much native stack on top
                                 * of what it uses itself, twice that where a view runs inside a transform's call. */
-    uint64_t resident_bytes;   /* memory a slot keeps mapped between two sandboxes; 0 = 64 KiB. Changes speed, not results. */
+    uint64_t resident_bytes;   /* memory that a slot keeps mapped for its next sandbox, up to what was written; 0 = 256 MiB where
+                                * Linux can tell which pages were written (6.7), else 64 KiB. Changes speed, not results: 64 KiB
+                                * is best for guests that touch a few pages, more for all others. */
     uint32_t sandboxes_max;    /* alive at one time; 0 = 16 */
 };
 

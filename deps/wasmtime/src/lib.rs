@@ -1,10 +1,10 @@
-//! Wasmtime's C API as one static library, with the two hooks that it lacks: a limiter that tells "above the limit" from
-//! "the host has no memory", and demangled function names.
+//! Wasmtime's C API as one static library, with the hooks that it lacks: a limiter that tells "above the limit" from
+//! "the host has no memory", resetting only the pages that were written, and demangled function names.
 
 use std::ffi::{c_char, c_void};
 use std::fmt::Write;
 
-use wasmtime_c_api::wasmtime::{Error, ResourceLimiter, Result, Store};
+use wasmtime_c_api::wasmtime::{Enabled, Error, PoolingAllocationConfig, ResourceLimiter, Result, Store};
 pub use wasmtime_c_api::*;
 
 /// Limits of one store, in C: `struct sorex_wasmtime_limits`. The C side owns it.
@@ -82,6 +82,28 @@ pub unsafe extern "C" fn sorex_wasmtime_store_limits(store: *mut wasmtime_store_
     let store = unsafe { &mut *store.cast::<Store<WasmtimeStoreData>>() };
     let limits = LimitsPointer(limits);
     store.limiter(move |_| limits.get());
+}
+
+// As above, for the pool's settings.
+const _: () = assert!(
+    std::mem::size_of::<wasmtime_pooling_allocation_config_t>() == std::mem::size_of::<PoolingAllocationConfig>()
+        && std::mem::align_of::<wasmtime_pooling_allocation_config_t>() == std::mem::align_of::<PoolingAllocationConfig>()
+);
+
+/// Lets a freed slot be reset page by page, only where it was written, instead of all that is kept resident.
+///
+/// # Safety
+/// `pool` comes from `wasmtime_pooling_allocation_config_new`.
+#[no_mangle]
+pub unsafe extern "C" fn sorex_wasmtime_pool_scan(pool: *mut wasmtime_pooling_allocation_config_t) {
+    let pool = unsafe { &mut *pool.cast::<PoolingAllocationConfig>() };
+    pool.pagemap_scan(Enabled::Auto);
+}
+
+/// Whether the system can tell which pages were written (Linux 6.7 and later).
+#[no_mangle]
+pub extern "C" fn sorex_wasmtime_pool_scan_available() -> bool {
+    PoolingAllocationConfig::is_pagemap_scan_available()
 }
 
 struct Cut<'a> {
