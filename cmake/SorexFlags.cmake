@@ -3,7 +3,8 @@ add_library(sorex_warnings INTERFACE)
 target_compile_options(sorex_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wcast-qual -Wwrite-strings -Wundef
   -Wformat=2 -Wvla -Wswitch-enum -Wnull-dereference
-  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition>)
+  $<$<COMPILE_LANGUAGE:C>:-Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition>
+  $<$<C_COMPILER_ID:Clang>:-Wno-string-concatenation>) # long texts in tables are split over lines on purpose
 if(SOREX_WERROR)
   target_compile_options(sorex_warnings INTERFACE -Werror)
 endif()

@@ -17,6 +17,7 @@ const char *sorex_status_name(enum sorex_status status)
     return "unknown";
 }
 
+SOREX_PRINTF(4, 0)
 static void error_format(struct sorex_error *err, enum sorex_status status, int native, const char *format, va_list args)
 {
     err->status = status;
