@@ -321,7 +321,7 @@ struct walk {
 
     enum sorex_status value(size_t at, struct sorex_error *err)
     {
-        struct json_node *node;
+        struct json_node *node = nullptr;
         enum sorex_status status = node_add(parser, &node, err);
         if (status != SOREX_OK)
             return status;

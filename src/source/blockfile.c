@@ -220,7 +220,7 @@ static enum sorex_status scan_records(struct window *window, const struct blockf
         if (kind == HEAD_END)
             return SOREX_OK;
         if (kind == HEAD_BAD) {
-            uint64_t next;
+            uint64_t next = 0;
             bool found = false;
             if (scan->searched != window->size)
                 TRY(resync(window, format, scan->offset + 1, &next, &found, err));

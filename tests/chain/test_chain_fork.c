@@ -226,7 +226,7 @@ static void beyond_the_horizon(void **state)
     follower_assert_trace(&f, "undo 90\nentry 91..110\nidle at the tip\n");
     fork_at(&f, 89, 40, 2);
     assert_int_equal(follower_run_to_error(&f), SOREX_GONE);
-    assert_non_null(strstr(f.error.text, "below height 90"));
+    assert_non_null(strstr(f.error.text, "below the horizon, height 90"));
     assert_non_null(strstr(f.error.text, "ours ends at 110"));
     follower_deinit(&f);
 }
