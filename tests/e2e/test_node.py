@@ -115,7 +115,7 @@ def test_servers_restart(root, stack):
 def test_killed_with_postgres(root, stack):
     node, pg, file = setup(root, stack, group_ms=20)
     node.call("generate", 100)
-    for turn in range(60):
+    for turn in range(100):
         with Running(file, log=root / "log") as run:
             if turn % 3 == 0:
                 reorganise(node, random.randrange(1, 8), 2)
