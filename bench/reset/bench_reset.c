@@ -1,5 +1,5 @@
-/* What a fresh sandbox costs over the bare C API of Wasmtime: instance, call and drop of a 17-page module, host calls, calls
- * into the guest. The rival is the shortest loop over the C API, with the settings of src/wasm/engine.c. */
+/* What a fresh sandbox costs over the bare C API of Wasmtime: instance, call and drop of a 17-page module, host calls,
+ * calls into the guest. The rival is the shortest loop over the C API, with the settings of src/wasm/engine.c. */
 #include <stdlib.h>
 
 #include <wasmtime.h>
@@ -16,10 +16,12 @@
 static const char text[] =
     "(module (import \"env\" \"f\" (func $f (param i32) (result i32))) (memory (export \"memory\") 17)"
     " (global $g (mut i32) (i32.const 7)) (data (i32.const 64) \"hello world\")"
-    " (func (export \"touch\") (param $n i32) (local $i i32) (block (loop (br_if 1 (i32.ge_u (local.get $i) (local.get $n)))"
+    " (func (export \"touch\") (param $n i32) (local $i i32) (block (loop (br_if 1 (i32.ge_u (local.get $i) (local.get "
+    "$n)))"
     "  (i32.store (i32.mul (local.get $i) (i32.const 4096)) (i32.const 1))"
     "  (local.set $i (i32.add (local.get $i) (i32.const 1))) (br 0))))"
-    " (func (export \"loop\") (param $n i32) (local $i i32) (block (loop (br_if 1 (i32.ge_u (local.get $i) (local.get $n)))"
+    " (func (export \"loop\") (param $n i32) (local $i i32) (block (loop (br_if 1 (i32.ge_u (local.get $i) (local.get "
+    "$n)))"
     "  (local.set $i (call $f (local.get $i))) (br 0)))))";
 
 /* Linked from deps/wasmtime, so that the rival gets the same. */
@@ -59,8 +61,10 @@ static const struct wasm_import imports[] = {{"env", "f", "(i32) -> i32", next}}
 static void ours_make(struct world *world, struct bytes wasm)
 {
     struct sorex_error err;
-    const struct wasm_program_options options = {
-        .name = "reset", .imports = imports, .imports_count = 1, .settings = {.sandboxes_max = 16, .resident_bytes = world->resident}};
+    const struct wasm_program_options options = {.name = "reset",
+                                                 .imports = imports,
+                                                 .imports_count = 1,
+                                                 .settings = {.sandboxes_max = 16, .resident_bytes = world->resident}};
     if (wasm_program_open(wasm, &options, &world->program, &err) != SOREX_OK ||
         wasm_program_func(world->program, "touch", "(i32) ->", &world->touch, &err) != SOREX_OK ||
         wasm_program_func(world->program, "loop", "(i32) ->", &world->loop, &err) != SOREX_OK)
@@ -270,9 +274,13 @@ static void resets_measure(struct bench *bench, struct world *small, struct worl
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         rows[i].world->pages = rows[i].pages;
         bench_measure(bench,
-                      &(struct bench_row){.target = rows[i].target, .what = rows[i].what, .unit = "us",
-                                          .subject = ours_reset, .rival = bare_reset,
-                                          .rival_name = "bare Wasmtime loop", .goal = rows[i].target ? 1.15 : 0},
+                      &(struct bench_row){.target = rows[i].target,
+                                          .what = rows[i].what,
+                                          .unit = "us",
+                                          .subject = ours_reset,
+                                          .rival = bare_reset,
+                                          .rival_name = "bare Wasmtime loop",
+                                          .goal = rows[i].target ? 1.15 : 0},
                       rows[i].world);
     }
 }
@@ -291,12 +299,18 @@ int main(void)
     bench_start(&bench, "reset");
     resets_measure(&bench, &small, &large);
     bench_measure(&bench,
-                  &(struct bench_row){.what = "host call that does nothing", .unit = "ns", .subject = ours_host_call,
-                                      .rival = bare_host_call, .rival_name = "bare Wasmtime callback"},
+                  &(struct bench_row){.what = "host call that does nothing",
+                                      .unit = "ns",
+                                      .subject = ours_host_call,
+                                      .rival = bare_host_call,
+                                      .rival_name = "bare Wasmtime callback"},
                   &small);
     bench_measure(&bench,
-                  &(struct bench_row){.what = "call into the guest", .unit = "ns", .subject = ours_guest_call,
-                                      .rival = bare_guest_call, .rival_name = "bare unchecked call"},
+                  &(struct bench_row){.what = "call into the guest",
+                                      .unit = "ns",
+                                      .subject = ours_guest_call,
+                                      .rival = bare_guest_call,
+                                      .rival_name = "bare unchecked call"},
                   &small);
     bench_measure(&bench, &(struct bench_row){.what = "watchdog around a call", .unit = "ns", .subject = watched},
                   &small);

@@ -7,9 +7,10 @@
  *  40  32  SHA-256 of the content
  *  72      content, as Wasmtime serializes it
  *
- * The content is machine code that will run in this process, so the file is taken only from a directory and with a mode that
- * nobody else could have written to, and only whole. A file that is not that is compiled around and replaced. Wasmtime checks
- * for itself that version and settings fit. Writing is atomic by rename; without fsync, as a torn file fails its hash. */
+ * The content is machine code that will run in this process, so the file is taken only from a directory and with a mode
+ * that nobody else could have written to, and only whole. A file that is not that is compiled around and replaced.
+ * Wasmtime checks for itself that version and settings fit. Writing is atomic by rename; without fsync, as a torn file
+ * fails its hash. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -59,8 +60,8 @@ static bool dir_trusted(const char *dir)
         return false;
     bool ok = S_ISDIR(info.st_mode) && info.st_uid == geteuid() && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0;
     if (!ok)
-        log_line(LOG_DEBUG, "wasm", "cache %s is not used: it must be a directory of this user that others cannot write",
-                 dir);
+        log_line(LOG_DEBUG, "wasm",
+                 "cache %s is not used: it must be a directory of this user that others cannot write", dir);
     return ok;
 }
 
@@ -110,8 +111,8 @@ bool cache_load(const char *dir, const struct wasm_engine *engine, struct bytes 
     struct buf file = {0};
     bool ok = file_take(path, key, &file);
     if (ok) {
-        wasmtime_error_t *error = wasmtime_module_deserialize(engine->engine, file.data + HEADER_BYTES,
-                                                              file.len - HEADER_BYTES, out);
+        wasmtime_error_t *error =
+            wasmtime_module_deserialize(engine->engine, file.data + HEADER_BYTES, file.len - HEADER_BYTES, out);
         ok = error == NULL;
         if (!ok) {
             struct sorex_error err = {0};

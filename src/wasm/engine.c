@@ -5,11 +5,11 @@
  *   - NaNs are canonical, relaxed SIMD takes its deterministic form;
  *   - no threads, no shared memory, no garbage collector and so no exceptions, one memory, 32-bit addresses;
  *   - memory is always reserved in full, so that growing it never moves it and never fails for want of address space.
- * Pooling with copy-on-write images makes a fresh instance cost microseconds. What a slot keeps resident after its instance is
- * gone saves the next one page faults, for the price of clearing it. Up to WASM_RESIDENT_BYTES_PLAIN it is cleared whole: best
- * for guests that touch a few pages. Above that, the system is asked which pages were written and only those are cleared: one
- * more microsecond for a guest that touches nothing, and many times cheaper for one that touches megabytes. So the latter is
- * the default where the system can do it. */
+ * Pooling with copy-on-write images makes a fresh instance cost microseconds. What a slot keeps resident after its
+ * instance is gone saves the next one page faults, for the price of clearing it. Up to WASM_RESIDENT_BYTES_PLAIN it is
+ * cleared whole: best for guests that touch a few pages. Above that, the system is asked which pages were written and
+ * only those are cleared: one more microsecond for a guest that touches nothing, and many times cheaper for one that
+ * touches megabytes. So the latter is the default where the system can do it. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -197,7 +197,4 @@ enum sorex_status engine_describe(const struct wasm_engine *engine, struct buf *
                       (unsigned long long)engine->settings.stack_bytes_max);
 }
 
-const char *wasm_version(void)
-{
-    return WASMTIME_VERSION;
-}
+const char *wasm_version(void) { return WASMTIME_VERSION; }

@@ -67,16 +67,17 @@ struct wasm_report {
     uint64_t data_bytes;
     uint32_t elem_segments;
     uint64_t code_bytes;
-    bool start;           /* has a start section */
+    bool start; /* has a start section */
     uint32_t start_func;
-    bool names;           /* has a name section: traps will name functions */
-    uint64_t bytes;       /* of the module */
+    bool names;     /* has a name section: traps will name functions */
+    uint64_t bytes; /* of the module */
     uint8_t sha256[32];
     struct wasm_features features;
 };
 
 /* Fills out. Everything in it lives in arena or borrows wasm. Names are the module's bytes: print them with care.
  * Errors: SOREX_INVALID with the offset where it stops to decode; SOREX_NOMEM. Never reads outside wasm. */
-enum sorex_status wasm_inspect(struct bytes wasm, struct arena *arena, struct wasm_report *out, struct sorex_error *err);
+enum sorex_status wasm_inspect(struct bytes wasm, struct arena *arena, struct wasm_report *out,
+                               struct sorex_error *err);
 
 #endif

@@ -1,8 +1,8 @@
-/* The instruction list: WebAssembly 1.0, sign extension, saturating conversions, bulk memory, reference types, SIMD, relaxed
- * SIMD, tail calls and (to report them, not to run them) threads. An instruction is an opcode byte, or a prefix byte and an
- * LEB128 number, followed by immediates; only the shape of those matters here. Exceptions, typed function references and
- * garbage collection are not in it: engines of this program refuse them as well.
- * Source: WebAssembly Core Specification 2.0, 5.4; proposals relaxed-simd, tail-call, threads. */
+/* The instruction list: WebAssembly 1.0, sign extension, saturating conversions, bulk memory, reference types, SIMD,
+ * relaxed SIMD, tail calls and (to report them, not to run them) threads. An instruction is an opcode byte, or a prefix
+ * byte and an LEB128 number, followed by immediates; only the shape of those matters here. Exceptions, typed function
+ * references and garbage collection are not in it: engines of this program refuse them as well. Source: WebAssembly
+ * Core Specification 2.0, 5.4; proposals relaxed-simd, tail-call, threads. */
 #include "wasm/instruction.h"
 
 enum shape {
@@ -133,7 +133,7 @@ static enum shape shape_simd(uint32_t code)
     if (code >= 21 && code <= 34)
         return LANE; /* extract_lane, replace_lane */
     if (code >= 84 && code <= 91)
-        return MEMLANE; /* load_lane, store_lane */
+        return MEMLANE;                    /* load_lane, store_lane */
     return code <= 0x113 ? NONE : UNKNOWN; /* 0x100 and above: relaxed */
 }
 

@@ -11,7 +11,8 @@
 /* The target is named, so that Wasmtime does not look at the machine's CPU: the same code on every machine. */
 #define WASM_TARGET "x86_64-unknown-linux-gnu"
 
-/* Elements of one table in a pool slot: eight bytes of address space each. The largest modules in the field have 20,000. */
+/* Elements of one table in a pool slot: eight bytes of address space each. The largest modules in the field have
+ * 20,000. */
 #define WASM_TABLE_ELEMENTS_MAX 1000000u
 #define WASM_TABLES_PER_MODULE_MAX 4u
 /* Wasmtime's record of one instance: 8 to 32 bytes for each global, import and function that is taken as a value. */
@@ -109,7 +110,7 @@ struct wasm_sandbox {
     struct {
         const struct wasm_export *export;
         wasmtime_func_t func;
-    } funcs[SANDBOX_FUNCS]; /* by export index */
+    } funcs[SANDBOX_FUNCS];   /* by export index */
     struct sorex_error error; /* of the host call that failed */
 };
 
@@ -119,8 +120,10 @@ wasm_trap_t *sandbox_import(void *env, wasmtime_caller_t *caller, wasmtime_val_r
 /* -- trap.c */
 
 /* Turns how a call ended into end, status and text; takes trap and error (one of them is not NULL). */
-enum sorex_status trap_take(struct wasm_sandbox *sandbox, wasm_trap_t *trap, wasmtime_error_t *error, struct sorex_error *err);
+enum sorex_status trap_take(struct wasm_sandbox *sandbox, wasm_trap_t *trap, wasmtime_error_t *error,
+                            struct sorex_error *err);
 /* Sets err from a Wasmtime error that has nothing to do with guest code, and deletes it. */
-enum sorex_status trap_error_take(wasmtime_error_t *error, enum sorex_status status, struct sorex_error *err, const char *what);
+enum sorex_status trap_error_take(wasmtime_error_t *error, enum sorex_status status, struct sorex_error *err,
+                                  const char *what);
 
 #endif

@@ -1,4 +1,5 @@
-/* Programs: a module compiled for an engine, its imports checked and linked once, so that a sandbox is only an instantiation. */
+/* Programs: a module compiled for an engine, its imports checked and linked once, so that a sandbox is only an
+ * instantiation. */
 #include <stdlib.h>
 
 #include "base/limits.h"
@@ -25,7 +26,8 @@ static enum sorex_status module_open(struct wasm_program *program, struct bytes 
                                SOREX_MODULE_BYTES_MAX);
     /* wasmtime_module_new would take the text format as well; a program is a binary. */
     if (wasm.len < 8 || memcmp(wasm.data, "\0asm\1\0\0\0", 8) != 0)
-        return sorex_error_set(err, SOREX_INVALID, "not a WebAssembly module (it does not begin with \\0asm version 1)");
+        return sorex_error_set(err, SOREX_INVALID,
+                               "not a WebAssembly module (it does not begin with \\0asm version 1)");
     if (cache_dir != NULL && cache_load(cache_dir, program->engine, wasm, &program->module)) {
         program->cached = true;
         return SOREX_OK;
@@ -71,9 +73,9 @@ static enum sorex_status import_link(const struct wasm_program_options *options,
     if (type == NULL)
         return sorex_error_set(err, SOREX_INVALID, "import %s.%s: no host function can have the type %s", link->module,
                                link->name, info->type);
-    wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(
-        linker, (const char *)info->module.data, info->module.len, (const char *)info->name.data, info->name.len, type,
-        sandbox_import, link, NULL);
+    wasmtime_error_t *error = wasmtime_linker_define_func_unchecked(linker, (const char *)info->module.data,
+                                                                    info->module.len, (const char *)info->name.data,
+                                                                    info->name.len, type, sandbox_import, link, NULL);
     wasm_functype_delete(type);
     return error == NULL ? SOREX_OK : trap_error_take(error, SOREX_INVALID, err, "import");
 }
@@ -199,15 +201,9 @@ void wasm_program_close(struct wasm_program *program)
     free(program);
 }
 
-const char *wasm_program_name(const struct wasm_program *program)
-{
-    return program->name;
-}
+const char *wasm_program_name(const struct wasm_program *program) { return program->name; }
 
-bool wasm_program_cached(const struct wasm_program *program)
-{
-    return program->cached;
-}
+bool wasm_program_cached(const struct wasm_program *program) { return program->cached; }
 
 const struct wasm_export *wasm_program_exports(const struct wasm_program *program, size_t *out_count)
 {

@@ -1,7 +1,7 @@
-/* The rewriter copies section by section. The export section gets one more entry for each mutable global (0x03 and its index,
- * under WASM_REWRITE_PREFIX and the index in decimal); a module without one gets the section where the order of sections wants
- * it, in front of start, element, data count, code and data. All other bytes stay as they are, so the code keeps its offsets
- * inside of its section and names still fit.
+/* The rewriter copies section by section. The export section gets one more entry for each mutable global (0x03 and its
+ * index, under WASM_REWRITE_PREFIX and the index in decimal); a module without one gets the section where the order of
+ * sections wants it, in front of start, element, data count, code and data. All other bytes stay as they are, so the
+ * code keeps its offsets inside of its section and names still fit.
  *
  * Function bodies are read to make sure that memory and globals are all that changes while the guest runs. */
 #include "wasm/rewrite.h"
@@ -143,8 +143,9 @@ static enum sorex_status body_check(struct rewrite *rw, struct reader *r, uint32
         case INSTRUCTION_CUT:
             return broken(rw, r, SECTION_CODE);
         case INSTRUCTION_UNKNOWN:
-            return sorex_error_set(rw->err, SOREX_INVALID, "memory kept: unknown instruction 0x%02x at offset %zu (function %u)",
-                                   *at, (size_t)(at - rw->wasm.data), (unsigned)func);
+            return sorex_error_set(rw->err, SOREX_INVALID,
+                                   "memory kept: unknown instruction 0x%02x at offset %zu (function %u)", *at,
+                                   (size_t)(at - rw->wasm.data), (unsigned)func);
         }
         const char *name = forbidden(&instruction);
         if (name != NULL)

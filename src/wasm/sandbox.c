@@ -1,4 +1,5 @@
-/* Sandboxes: one fresh instance in a store of its own. wasm_sandbox_open is the only place of sorex that makes instances. */
+/* Sandboxes: one fresh instance in a store of its own. wasm_sandbox_open is the only place of sorex that makes
+ * instances. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -60,11 +61,12 @@ static enum sorex_status store_open(struct wasm_sandbox *sandbox, const struct w
 {
     const struct wasm_program *program = sandbox->program;
     const struct wasm_settings *settings = &program->engine->settings;
-    uint64_t memory = limits == NULL || limits->memory_bytes_max == 0 ? settings->memory_bytes_max
-                                                                      : limits->memory_bytes_max;
+    uint64_t memory =
+        limits == NULL || limits->memory_bytes_max == 0 ? settings->memory_bytes_max : limits->memory_bytes_max;
     if (program->memory_bytes_min > memory)
         return sorex_error_set(err, SOREX_LIMIT, "program %s: starts with %llu bytes of memory, the limit is %llu",
-                               program->name, (unsigned long long)program->memory_bytes_min, (unsigned long long)memory);
+                               program->name, (unsigned long long)program->memory_bytes_min,
+                               (unsigned long long)memory);
     sandbox->store = wasmtime_store_new(program->engine->engine, sandbox, NULL);
     sandbox->context = wasmtime_store_context(sandbox->store);
     sandbox->limits.memory_bytes = memory;
@@ -279,25 +281,13 @@ enum sorex_status wasm_sandbox_global_set(struct wasm_sandbox *sandbox, const st
 
 /* -- the rest */
 
-void *wasm_sandbox_user_data(const struct wasm_sandbox *sandbox)
-{
-    return sandbox->user_data;
-}
+void *wasm_sandbox_user_data(const struct wasm_sandbox *sandbox) { return sandbox->user_data; }
 
-struct wasm_program *wasm_sandbox_program(const struct wasm_sandbox *sandbox)
-{
-    return sandbox->program;
-}
+struct wasm_program *wasm_sandbox_program(const struct wasm_sandbox *sandbox) { return sandbox->program; }
 
-enum wasm_end wasm_sandbox_end(const struct wasm_sandbox *sandbox)
-{
-    return sandbox->end;
-}
+enum wasm_end wasm_sandbox_end(const struct wasm_sandbox *sandbox) { return sandbox->end; }
 
-bool wasm_sandbox_end_deterministic(const struct wasm_sandbox *sandbox)
-{
-    return sandbox->end_deterministic;
-}
+bool wasm_sandbox_end_deterministic(const struct wasm_sandbox *sandbox) { return sandbox->end_deterministic; }
 
 static uint64_t fuel_used_now(const struct wasm_sandbox *sandbox)
 {

@@ -6,15 +6,16 @@
 
 const char *section_name(uint32_t id)
 {
-    static const char *const names[] = {"custom", "type",    "import", "function", "table", "memory",     "global",
-                                        "export", "start",   "element", "code",    "data",  "data count", "tag"};
+    static const char *const names[] = {"custom", "type",  "import",  "function", "table", "memory",     "global",
+                                        "export", "start", "element", "code",     "data",  "data count", "tag"};
     return id < sizeof names / sizeof *names ? names[id] : "unknown";
 }
 
 bool section_header_take(struct reader *r)
 {
     struct bytes header;
-    return reader_take(r, SECTION_HEADER_BYTES, &header) && memcmp(header.data, "\0asm\1\0\0\0", SECTION_HEADER_BYTES) == 0;
+    return reader_take(r, SECTION_HEADER_BYTES, &header) &&
+           memcmp(header.data, "\0asm\1\0\0\0", SECTION_HEADER_BYTES) == 0;
 }
 
 bool section_take(struct reader *r, uint8_t *out_id, struct bytes *out_body)
@@ -32,10 +33,7 @@ bool section_bytes(struct reader *r, struct bytes *out)
     return leb_u32(r, &len) && reader_take(r, len, out);
 }
 
-bool section_count(struct reader *r, uint32_t *out)
-{
-    return leb_u32(r, out) && *out <= reader_left(r);
-}
+bool section_count(struct reader *r, uint32_t *out) { return leb_u32(r, out) && *out <= reader_left(r); }
 
 bool section_value_type(struct reader *r, uint8_t *out)
 {

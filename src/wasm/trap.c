@@ -98,8 +98,8 @@ static enum sorex_status code_end(struct wasm_sandbox *sandbox, wasmtime_trap_co
     }
 }
 
-/* An error that is no trap: an import's, the epoch callback's, the limiter's or Wasmtime's own. The first two set the end
- * before they unwound. */
+/* An error that is no trap: an import's, the epoch callback's, the limiter's or Wasmtime's own. The first two set the
+ * end before they unwound. */
 static enum sorex_status error_end(struct wasm_sandbox *sandbox, const wasmtime_error_t *error, const char *place,
                                    struct sorex_error *err)
 {
@@ -115,7 +115,8 @@ static enum sorex_status error_end(struct wasm_sandbox *sandbox, const wasmtime_
         return end_set(sandbox, WASM_END_INTERRUPTED, false, SOREX_STOPPED);
     }
     if (sandbox->limits.host_failed) {
-        (void)sorex_error_set(err, SOREX_NOMEM, "memory: the host cannot supply what is within the limit of %llu bytes%s",
+        (void)sorex_error_set(err, SOREX_NOMEM,
+                              "memory: the host cannot supply what is within the limit of %llu bytes%s",
                               (unsigned long long)sandbox->limits.memory_bytes, place);
         return end_set(sandbox, WASM_END_MEMORY_HOST, false, SOREX_NOMEM);
     }

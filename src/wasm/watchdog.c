@@ -1,9 +1,10 @@
-/* Running calls hang in one list; one thread looks at it ten times a second. Calls are often microseconds long, so beginning one
- * does not wake the thread unless it went idle (ten seconds without a call) or would look too late for the call's timeout.
+/* Running calls hang in one list; one thread looks at it ten times a second. Calls are often microseconds long, so
+ * beginning one does not wake the thread unless it went idle (ten seconds without a call) or would look too late for
+ * the call's timeout.
  *
- * Everything about a call is read and written under the mutex, the stop functions included: so watchdog_end, which takes it,
- * returns only when nothing of the watchdog touches the call any more. A stop function must therefore not take a lock that is
- * held around watchdog_begin or watchdog_end.
+ * Everything about a call is read and written under the mutex, the stop functions included: so watchdog_end, which
+ * takes it, returns only when nothing of the watchdog touches the call any more. A stop function must therefore not
+ * take a lock that is held around watchdog_begin or watchdog_end.
  *
  * The thread is detached and blocks all signals. It is not joined at exit: it holds no resource but its stack. */
 #include "wasm/watchdog.h"

@@ -1,6 +1,7 @@
-/* cmocka puts its own handlers for SIGSEGV, SIGILL, SIGFPE and SIGBUS around every test, with signal(3). Wasmtime turns those
- * signals into traps, and installs its handlers once per process, when the first engine is made: from the second test on, a
- * trapping guest would be a crashed test. So in test programs that run guests, signal(3) leaves these four alone. */
+/* cmocka puts its own handlers for SIGSEGV, SIGILL, SIGFPE and SIGBUS around every test, with signal(3). Wasmtime turns
+ * those signals into traps, and installs its handlers once per process, when the first engine is made: from the second
+ * test on, a trapping guest would be a crashed test. So in test programs that run guests, signal(3) leaves these four
+ * alone. */
 #include <signal.h>
 #include <stddef.h>
 

@@ -11,11 +11,11 @@
 
 #include "wasm/wasm.h"
 
-#define assert_ok(call)                                                                                                \
-    do {                                                                                                               \
-        enum sorex_status assert_status_ = (call);                                                                     \
-        if (assert_status_ != SOREX_OK)                                                                                \
-            fail_msg("%s: %s: %s", #call, sorex_status_name(assert_status_), err.text);                                \
+#define assert_ok(call)                                                                 \
+    do {                                                                                \
+        enum sorex_status assert_status_ = (call);                                      \
+        if (assert_status_ != SOREX_OK)                                                 \
+            fail_msg("%s: %s: %s", #call, sorex_status_name(assert_status_), err.text); \
     } while (0)
 
 static inline struct buf binary_of(const char *text)

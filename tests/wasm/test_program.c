@@ -73,9 +73,11 @@ static void test_exports(void **state)
     struct sorex_error err = {0};
     struct wasm_program *program = program_of(
         "(module (import \"env\" \"get\" (func $g (param i32 i32) (result i32)))"
-        " (import \"env\" \"get\" (func (param i32 i32) (result i32))) (import \"env\" \"put\" (func (param i64 f32 f64)))"
+        " (import \"env\" \"get\" (func (param i32 i32) (result i32))) (import \"env\" \"put\" (func (param i64 f32 "
+        "f64)))"
         " (memory (export \"mem\") 1) (global (export \"g\") (mut i64) (i64.const 1)) (table (export \"t\") 1 funcref)"
-        " (func (export \"two\") (param f64) (result i32 v128) (i32.const 1) (v128.const i64x2 0 0)) (func (export \"_start\"))"
+        " (func (export \"two\") (param f64) (result i32 v128) (i32.const 1) (v128.const i64x2 0 0)) (func (export "
+        "\"_start\"))"
         " (func (export \"na\\00me\")))",
         &(struct wasm_program_options){.name = "p", .imports = imports, .imports_count = 2});
     size_t count = 0;
@@ -165,8 +167,8 @@ static const char answer[] =
 static bool answers(struct cache *cache, bool metered)
 {
     struct sorex_error err = {0};
-    struct wasm_program *program = program_of(
-        answer, &(struct wasm_program_options){.cache_dir = cache->sub, .settings = {.metered = metered}});
+    struct wasm_program *program =
+        program_of(answer, &(struct wasm_program_options){.cache_dir = cache->sub, .settings = {.metered = metered}});
     struct wasm_sandbox *sandbox = sandbox_of(program, NULL);
     int32_t value = 0;
     assert_ok(call(sandbox, "answer", &value, &err));

@@ -12,8 +12,8 @@ static struct wasm_program *rewritten(const char *text)
     struct buf out = {0};
     assert_ok(wasm_rewrite(buf_view(&binary), &out, &err));
     struct wasm_program *program = NULL;
-    assert_ok(wasm_program_open(buf_view(&out), &(struct wasm_program_options){.unknown_functions_trap = true}, &program,
-                                &err));
+    assert_ok(wasm_program_open(buf_view(&out), &(struct wasm_program_options){.unknown_functions_trap = true},
+                                &program, &err));
     buf_deinit(&binary);
     buf_deinit(&out);
     return program;
@@ -85,9 +85,11 @@ static void test_refused(void **state)
         const char *module;
         const char *text;
     } cases[] = {
-        {"(module (table 1 funcref) (func) (func (table.set (i32.const 0) (ref.null func))))", "function 1 uses table.set"},
+        {"(module (table 1 funcref) (func) (func (table.set (i32.const 0) (ref.null func))))",
+         "function 1 uses table.set"},
         {"(module (table 1 funcref) (func (drop (table.grow (ref.null func) (i32.const 1)))))", "uses table.grow"},
-        {"(module (table 1 funcref) (func (table.fill (i32.const 0) (ref.null func) (i32.const 1))))", "uses table.fill"},
+        {"(module (table 1 funcref) (func (table.fill (i32.const 0) (ref.null func) (i32.const 1))))",
+         "uses table.fill"},
         {"(module (table 1 funcref) (func (table.copy (i32.const 0) (i32.const 0) (i32.const 1))))", "uses table.copy"},
         {"(module (table 1 funcref) (elem $e func) (func (table.init $e (i32.const 0) (i32.const 0) (i32.const 0))))",
          "uses table.init"},
@@ -127,7 +129,8 @@ static const char every_shape[] =
     " (i64.store offset=4000000000 align=4 (i32.const 0) (i64.const -9223372036854775808))"
     " (drop (i64.load32_s (i32.const 0))) (drop (f32.const 1.5)) (drop (f64.const -2.5))"
     " (drop (i32.extend8_s (i32.const 200))) (drop (i32.trunc_sat_f32_s (f32.const 9)))"
-    " (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1)) (memory.copy (i32.const 0) (i32.const 1) (i32.const 2))"
+    " (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1)) (memory.copy (i32.const 0) (i32.const 1) (i32.const "
+    "2))"
     " (memory.fill (i32.const 0) (i32.const 1) (i32.const 2)) (drop (memory.grow (memory.size)))"
     " (local.set 1 (v128.const i64x2 1 2)) (drop (v128.load (i32.const 0))) (v128.store (i32.const 0) (local.get 1))"
     " (drop (i8x16.shuffle 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (local.get 1) (local.get 1)))"

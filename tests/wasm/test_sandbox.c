@@ -126,10 +126,10 @@ static void test_fuel(void **state)
 {
     (void)state;
     struct sorex_error err = {0};
-    struct wasm_program *program =
-        program_of("(module (func $spin (export \"spin\") (param i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0)"
-                   " (i32.const 1)))))))",
-                   &(struct wasm_program_options){.settings = {.metered = true}});
+    struct wasm_program *program = program_of(
+        "(module (func $spin (export \"spin\") (param i32) (loop (br_if 0 (local.tee 0 (i32.sub (local.get 0)"
+        " (i32.const 1)))))))",
+        &(struct wasm_program_options){.settings = {.metered = true}});
     struct wasm_sandbox *sandbox = sandbox_of(program, &(struct wasm_limits){.fuel = 10000});
     int32_t value = 10;
     assert_ok(call(sandbox, "spin", &value, &err));
@@ -350,11 +350,11 @@ static void test_start_section(void **state)
     (void)state;
     struct sorex_error err = {0};
     const struct wasm_program_options options = {.name = "starts", .imports = imports, .imports_count = 3};
-    struct wasm_program *program =
-        program_of("(module (import \"env\" \"read\" (func $read (param i32) (result i32))) (memory (export \"memory\") 1)"
-                   " (data (i32.const 5) \"q\") (func $go (i32.store8 (i32.const 6) (call $read (i32.const 5))))"
-                   " (start $go))",
-                   &options);
+    struct wasm_program *program = program_of(
+        "(module (import \"env\" \"read\" (func $read (param i32) (result i32))) (memory (export \"memory\") 1)"
+        " (data (i32.const 5) \"q\") (func $go (i32.store8 (i32.const 6) (call $read (i32.const 5))))"
+        " (start $go))",
+        &options);
     struct seen seen = {0};
     struct wasm_sandbox *sandbox = NULL;
     assert_ok(wasm_sandbox_open(program, NULL, &seen, &sandbox, &err));
@@ -510,13 +510,20 @@ static void test_canonical_nan(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fresh_each_time), cmocka_unit_test(test_fresh_after_trap),
-        cmocka_unit_test(test_trap_texts),      cmocka_unit_test(test_trap_without_names),
-        cmocka_unit_test(test_fuel),            cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_stack_limit),     cmocka_unit_test(test_imports),
-        cmocka_unit_test(test_start_section),   cmocka_unit_test(test_no_instance),
-        cmocka_unit_test(test_stop),            cmocka_unit_test(test_globals),
-        cmocka_unit_test(test_canonical_nan),   cmocka_unit_test(test_memory_host),
+        cmocka_unit_test(test_fresh_each_time),
+        cmocka_unit_test(test_fresh_after_trap),
+        cmocka_unit_test(test_trap_texts),
+        cmocka_unit_test(test_trap_without_names),
+        cmocka_unit_test(test_fuel),
+        cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test(test_stack_limit),
+        cmocka_unit_test(test_imports),
+        cmocka_unit_test(test_start_section),
+        cmocka_unit_test(test_no_instance),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_globals),
+        cmocka_unit_test(test_canonical_nan),
+        cmocka_unit_test(test_memory_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,10 +36,7 @@ static void test_timeout(void **state)
     wasm_program_close(program);
 }
 
-static bool stop_at_third(void *asked)
-{
-    return atomic_fetch_add((atomic_int *)asked, 1) == 2;
-}
+static bool stop_at_third(void *asked) { return atomic_fetch_add((atomic_int *)asked, 1) == 2; }
 
 static void test_stop_function(void **state)
 {
@@ -48,7 +45,8 @@ static void test_stop_function(void **state)
     struct wasm_program *program = interruptible();
     struct wasm_sandbox *sandbox = sandbox_of(program, NULL);
     atomic_int asked = 0;
-    struct watchdog_call watched = {.sandbox = sandbox, .what = "test", .stop = stop_at_third, .stop_user_data = &asked};
+    struct watchdog_call watched = {
+        .sandbox = sandbox, .what = "test", .stop = stop_at_third, .stop_user_data = &asked};
     watchdog_begin(&watched);
     int32_t value = 0;
     assert_int_equal(call(sandbox, "forever", &value, &err), SOREX_STOPPED);
@@ -81,7 +79,8 @@ static void test_warns(void **state)
 {
     (void)state;
     atomic_bool seen = false;
-    struct watchdog_call watched = {.what = "program p at height 7", .warn_ms = 20, .stop = never, .stop_user_data = &seen};
+    struct watchdog_call watched = {
+        .what = "program p at height 7", .warn_ms = 20, .stop = never, .stop_user_data = &seen};
     log_sink_set(count_warning, NULL);
     watchdog_begin(&watched);
     uint64_t deadline = clock_ms() + 20000;
