@@ -234,9 +234,9 @@ static void damaged_cursors_are_refused(void **state)
     struct sink_cursor cursor;
     assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_GONE);
     sink_file.close(sink);
-    static const char *const texts[] = {"", "{}", "[]", "{\"format\":1}",
-                                        "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a\","
-                                        "\"sequence\":1,\"entry\":\"00\",\"offset\":0}"};
+    static const char short_ids[] = "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a\",\"sequence\":1,"
+                                    "\"entry\":\"00\",\"offset\":0}";
+    static const char *const texts[] = {"", "{}", "[]", "{\"format\":1}", short_ids};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         text_write(cursor_path, texts[i], O_TRUNC);
         sink = sink_make(true, true);
