@@ -65,12 +65,19 @@ static bool dir_trusted(const char *dir)
     return ok;
 }
 
+static void errno_log(const char *path, int code, const char *what)
+{
+    struct sorex_error err;
+    (void)sorex_error_set_errno(&err, SOREX_IO, code, "cache %s: %s", path, what);
+    log_line(LOG_DEBUG, "wasm", "%s", err.text);
+}
+
 static bool file_take(const char *path, const uint8_t key[SHA256_BYTES], struct buf *out)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         if (errno != ENOENT)
-            log_line(LOG_DEBUG, "wasm", "cache %s: open: %s", path, strerror(errno));
+            errno_log(path, errno, "open");
         return false;
     }
     struct stat info;
@@ -173,6 +180,6 @@ void cache_save(const char *dir, const struct wasm_engine *engine, struct bytes 
     }
     sha256_once(bytes_of(content.data, content.size), head + 8 + SHA256_BYTES);
     if (!file_put(path, head, bytes_of(content.data, content.size)))
-        log_line(LOG_DEBUG, "wasm", "cache %s: write: %s", path, strerror(errno));
+        errno_log(path, errno, "write");
     wasm_byte_vec_delete(&content);
 }

@@ -11,7 +11,6 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -117,8 +116,11 @@ static void thread_start(void)
     (void)pthread_attr_destroy(&detached);
     started = code == 0;
     failed = code != 0;
-    if (failed)
-        log_line(LOG_WARN, "watchdog", "no thread for it (%s): long calls will not be reported", strerror(code));
+    if (failed) {
+        struct sorex_error err;
+        (void)sorex_error_set_errno(&err, SOREX_IO, code, "no thread, long calls will not be reported");
+        log_line(LOG_WARN, "watchdog", "%s", err.text);
+    }
 }
 
 void watchdog_begin(struct watchdog_call *call)
