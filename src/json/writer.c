@@ -2,10 +2,10 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/check.h"
 #include "base/hex.h"
+#include "json/double.h"
 #include "json/utf8.h"
 
 /* Bits of an open level. */
@@ -193,13 +193,9 @@ void json_int(struct json_writer *w, int64_t value)
 
 void json_double(struct json_writer *w, double value)
 {
-    char text[40] = "null"; /* JSON has no infinities and no NaN */
+    char text[DOUBLE_TEXT_SIZE] = "null"; /* JSON has no infinities and no NaN */
     if (isfinite(value))
-        for (int precision = 1; precision <= 17; precision++) {
-            (void)snprintf(text, sizeof text, "%.*g", precision, value);
-            if (!(strtod(text, NULL) < value) && !(strtod(text, NULL) > value))
-                break;
-        }
+        double_write(value, text);
     json_raw(w, bytes_str(text));
 }
 

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "json/double.h"
 
 #define REPORT_ROWS_MAX 100000u
 
@@ -149,12 +150,8 @@ static enum sorex_status rank_of(struct report_rows *rows, struct bytes image, d
     name[rows->by.len] = '\0';
     TRY(json_parse(rows->parser, image, &doc, err));
     const struct json_node *member = json_member(&doc, &doc.nodes[0], name);
-    char number[64];
-    if (member == NULL || (member->kind != JSON_NUMBER && member->kind != JSON_STRING) || member->text.len >= sizeof number)
+    if (member == NULL || (member->kind != JSON_NUMBER && member->kind != JSON_STRING) || !double_read(member->text, out))
         return SOREX_OK;
-    memcpy(number, member->text.data, member->text.len);
-    number[member->text.len] = '\0';
-    *out = strtod(number, NULL);
     *out_text = member->text;
     return SOREX_OK;
 }
