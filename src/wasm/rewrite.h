@@ -8,12 +8,14 @@
 /* Exported under this name with the global's index in decimal appended: "sorex:global:0". */
 #define WASM_REWRITE_PREFIX "sorex:global:"
 
-/* Appends to out the module with every mutable global of its own exported under WASM_REWRITE_PREFIX. The module must be
- * valid (wasm_program_open accepts it); a broken one is refused, never read past its end.
+/* Appends to out the module with every mutable global of its own exported under WASM_REWRITE_PREFIX. The module must
+ * be valid (wasm_program_open accepts it); a broken one is refused, never read past its end.
  *
- * Errors: SOREX_INVALID  it writes tables or drops segments (table.set/grow/fill/copy/init, elem.drop, data.drop, the
- * text names the instruction and the function), has a mutable global of type v128 or a reference, imports a mutable
- * global, uses an instruction outside the list in instruction.c, or does not decode; SOREX_NOMEM. */
+ * Errors: SOREX_INVALID  it writes tables or drops segments (table.set/grow/fill/copy/init, elem.drop, data.drop,
+ *                        the text names the instruction and the function), has a mutable global of type v128 or a
+ *                        reference, imports a mutable global, uses an instruction outside the list in instruction.c,
+ *                        or does not decode;
+ *         SOREX_NOMEM. */
 enum sorex_status wasm_rewrite(struct bytes wasm, struct buf *out, struct sorex_error *err);
 
 #endif

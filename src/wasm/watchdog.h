@@ -1,15 +1,15 @@
 /* Watches calls into guests: says when one runs long, and stops it when asked to and able to.
  *
- * One thread per process, started with the first watch. Without epochs (indexers by default) a guest that never returns
- * cannot be stopped: the watchdog reports it, and because nothing is committed before a guest returns, the process may
- * end at any moment. */
+ * One thread per process, started with the first watch. Without epochs (indexers by default) a guest that never
+ * returns cannot be stopped: the watchdog reports it, and because nothing is committed before a guest returns, the
+ * process may end at any moment. */
 #ifndef SOREX_WASM_WATCHDOG_H
 #define SOREX_WASM_WATCHDOG_H
 
 #include "wasm/wasm.h"
 
-/* Asked about ten times a second while a call runs; true = stop it. Must not block, nor take a lock that is held around
- * watchdog_begin or watchdog_end. Thread: the watchdog's. */
+/* Asked about ten times a second while a call runs; true = stop it. Must not block, nor take a lock that is held
+ * around watchdog_begin or watchdog_end. Thread: the watchdog's. */
 typedef bool watchdog_stop_fn(void *user_data);
 
 /* A running call. The caller keeps it (on its stack) from watchdog_begin to watchdog_end; fields are the watchdog's
@@ -33,7 +33,8 @@ struct watchdog_call {
 
 /* Begin just before the call (or the opening) into the guest and end just after it, on the same thread. After
  * watchdog_end returns, neither stop nor wasm_sandbox_stop is running for this call. begin costs a mutex; failing to
- * start the thread is logged once and the call runs unwatched. sandbox may be NULL (a start section: only reported). */
+ * start the thread is logged once and the call runs unwatched. sandbox may be NULL (a start section: only
+ * reported). */
 void watchdog_begin(struct watchdog_call *call);
 void watchdog_end(struct watchdog_call *call);
 

@@ -17,11 +17,11 @@ static const char counter[] =
     "   (memory.init $d (i32.const 0) (i32.const 0) (i32.const 4)) (data.drop $d)"
     "   (i32.add (ref.is_null (table.get (i32.const 1))) (memory.grow (i32.const 1)))))";
 
-static void test_fresh_each_time(void **state)
+static void fresh_each_time(uint64_t resident_bytes)
 {
-    (void)state;
     struct sorex_error err = {0};
-    struct wasm_program *program = program_of(counter, &(struct wasm_program_options){.name = "counter"});
+    struct wasm_program *program =
+        program_of(counter, &(struct wasm_program_options){.settings = {.resident_bytes = resident_bytes}});
     for (int round = 0; round < 50; round++) {
         struct wasm_sandbox *sandbox = sandbox_of(program, NULL);
         int32_t value = 0;
@@ -39,6 +39,16 @@ static void test_fresh_each_time(void **state)
         wasm_sandbox_close(sandbox);
     }
     wasm_program_close(program);
+}
+
+/* Whichever way a slot is cleared: by its size's default, all at once, hardly. */
+static void test_fresh_each_time(void **state)
+{
+    (void)state;
+    fresh_each_time(0);
+    fresh_each_time(65536);
+    fresh_each_time(4096);
+    fresh_each_time((uint64_t)1 << 30);
 }
 
 static void test_fresh_after_trap(void **state)
