@@ -84,7 +84,7 @@ static rocksdb_options_t *common_options(const struct db_options *options)
     rocksdb_options_set_max_open_files(o, 512);
     rocksdb_options_set_bytes_per_sync(o, 1 << 20);
     rocksdb_options_set_keep_log_file_num(o, 2);
-    rocksdb_options_set_info_log_level(o, 2 /* warnings */);
+    rocksdb_options_set_info_log_level(o, 4 /* fatal */); /* on a full disk its log file is an assertion that fails */
     rocksdb_options_set_stats_dump_period_sec(o, 0);
     return o;
 }

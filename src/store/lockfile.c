@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -22,6 +23,22 @@ static enum sorex_status held_by_another(int fd, const char *path, struct sorex_
                            digits != 0 ? ", pid " : "", pid, path);
 }
 
+/* The process id, for held_by_another. A write may come short. */
+static bool pid_write(int fd)
+{
+    char pid[32];
+    int digits = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (digits < 0 || ftruncate(fd, 0) != 0)
+        return false;
+    for (size_t done = 0; done < (size_t)digits;) {
+        ssize_t n = pwrite(fd, pid + done, (size_t)digits - done, (off_t)done);
+        if (n < 0 && errno != EINTR)
+            return false;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return true;
+}
+
 enum sorex_status lockfile_take(struct lockfile *lock, const char *dir, struct sorex_error *err)
 {
     lock->fd = -1;
@@ -40,9 +57,7 @@ enum sorex_status lockfile_take(struct lockfile *lock, const char *dir, struct s
         close(fd);
         return status;
     }
-    char pid[32];
-    int digits = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)digits, 0) != digits) {
+    if (!pid_write(fd)) {
         enum sorex_status status = sorex_error_set_errno(err, SOREX_IO, errno, "write %s", path);
         close(fd);
         return status;
