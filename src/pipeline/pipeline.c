@@ -165,13 +165,16 @@ enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t
 enum sorex_status pipeline_rollback(struct pipeline *p, uint32_t height, uint64_t *out_undone, struct sorex_error *err)
 {
     pthread_mutex_lock(&p->lock);
-    if (!p->running) {
+    if (p->phase == PIPELINE_ALONE) { /* a run that starts now waits for the lock */
+        enum sorex_status status = pipeline_undo_to(p, height, out_undone, err);
         pthread_mutex_unlock(&p->lock);
-        return pipeline_undo_to(p, height, out_undone, err);
+        return status;
     }
-    if (p->request != NULL) {
+    if (p->phase == PIPELINE_ENDING || p->request != NULL) {
+        bool ending = p->phase == PIPELINE_ENDING;
         pthread_mutex_unlock(&p->lock);
-        return sorex_error_set(err, SOREX_BUSY, "another rollback is under way");
+        return ending ? sorex_error_set(err, SOREX_STOPPED, "the pipeline is ending: roll back when it has ended")
+                      : sorex_error_set(err, SOREX_BUSY, "another rollback is under way");
     }
     struct pipeline_request request = {.height = height};
     p->request = &request;

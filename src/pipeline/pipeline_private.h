@@ -23,6 +23,9 @@ struct pipeline_request {
     struct sorex_error err;
 };
 
+/* Who may use the store's writer: anybody under the lock, the loop, nobody any more. */
+enum pipeline_phase { PIPELINE_ALONE, PIPELINE_RUNNING, PIPELINE_ENDING };
+
 struct pipeline {
     const struct pipeline_settings *settings;
     struct store *store;
@@ -39,7 +42,7 @@ struct pipeline {
     _Atomic bool stopping;
     pthread_mutex_t lock;                /* guards everything below, and `chain` against replacement */
     pthread_cond_t changed;
-    bool running;
+    enum pipeline_phase phase;
     struct pipeline_request *request;
     const char *state;                   /* "starting", "indexing", "waiting", "undoing", "draining", "stopped", "failed" */
     char waiting_for[SOREX_ERROR_TEXT_MAX];

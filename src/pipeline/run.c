@@ -271,11 +271,11 @@ static void runners_stop(struct pipeline *p)
     }
 }
 
-static void running_set(struct pipeline *p, bool running)
+static void phase_set(struct pipeline *p, enum pipeline_phase phase)
 {
     pthread_mutex_lock(&p->lock);
-    p->running = running;
-    if (!running && p->request != NULL) {
+    p->phase = phase;
+    if (phase != PIPELINE_RUNNING && p->request != NULL) {
         p->request->status = sorex_error_set(&p->request->err, SOREX_STOPPED, "the pipeline ended before the rollback");
         p->request->done = true;
         p->request = NULL;
@@ -299,8 +299,9 @@ static void start_log(const struct pipeline *p, uint32_t until)
 enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeline_summary *out, struct sorex_error *err)
 {
     struct store_heights heights;
-    store_heights(p->store, &heights);
     uint64_t start = clock_ns();
+    phase_set(p, PIPELINE_RUNNING);
+    store_heights(p->store, &heights);
     p->summary = (struct pipeline_summary){.from = heights.tip, .tip = heights.tip};
     start_log(p, until);
     progress_start(&p->progress);
@@ -308,10 +309,9 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
     enum sorex_status status = runners_start(p, err);
     if (status == SOREX_OK)
         status = chain_start(p, err);
-    running_set(p, true);
     while (status == SOREX_OK && !done && !atomic_load(&p->stopping))
         status = turn(p, until, &done, err);
-    running_set(p, false);
+    phase_set(p, PIPELINE_ENDING);
     chain_replace(p, NULL);
     progress_end();
     struct sorex_error flush_err = {0};
@@ -330,5 +330,6 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
     p->summary.tip = heights.tip;
     p->summary.run_ns = clock_ns() - start;
     *out = p->summary;
+    phase_set(p, PIPELINE_ALONE);
     return status;
 }
