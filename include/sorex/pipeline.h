@@ -48,7 +48,7 @@ SOREX_API void sorex_pipeline_close(struct sorex_pipeline *pipeline);
  *            Whatever it is, what was committed stays and the next run continues. */
 SOREX_API enum sorex_status sorex_pipeline_run(struct sorex_pipeline *pipeline, uint32_t until, struct sorex_error *err);
 
-/* Asks a run to end after the entry in hand. Thread: any. */
+/* Asks a run to end after the entry in hand. The pipeline stays stopped: open it again to go on. Thread: any. */
 SOREX_API void sorex_pipeline_stop(struct sorex_pipeline *pipeline);
 
 /* Calls a view of the indexer in a fresh instance on durable state.
