@@ -1,4 +1,5 @@
-/* Identity of a program: SHA-256 over the text below, one "name=value" a line, of everything that changes results:
+/* Identity of a program (docs/formats/data-directory.md): SHA-256 over the text below, one "name=value" a line, of everything that
+ * changes results:
  *
  *     contract, module (hex of its SHA-256), memory, before, inverse, fuel, memory_max, stack_max, start_height
  *

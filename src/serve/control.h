@@ -1,4 +1,4 @@
-/* The socket in the data directory: while `run` is alive, other verbs ask it.
+/* The socket in the data directory (docs/formats/data-directory.md): while `run` is alive, other verbs ask it.
  *
  * DATA/control.sock, Unix stream. The client sends one frame, the server answers with frames and closes. A frame is
  * u8 type, u32le length, payload: 'Q' request (JSON), 'D' text for standard output, 'E' error (u8 status, text), 'Z' the end. */
