@@ -36,6 +36,7 @@ struct pipeline {
     struct chain *chain;                 /* run's own; replaced under lock (pipeline_stop wakes it) */
     struct pipeline_sink sinks[PIPELINE_SINKS_MAX];
     size_t sink_count;
+    bool network_kept;                   /* the store knows the source's network */
     struct progress progress;
     struct pipeline_summary summary;
 

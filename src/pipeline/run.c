@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hex.h"
 #include "base/log.h"
 
 #define LOOP_WAIT_MS 200u
@@ -39,6 +40,31 @@ static void chain_replace(struct pipeline *p, struct chain *chain)
         chain_free(old);
 }
 
+/* The hash at height 0 that the store was written with; *out_known is false until a source has told it. */
+static enum sorex_status network_known(struct pipeline *p, uint8_t out_hash[HASH_BYTES], bool *out_known, struct sorex_error *err)
+{
+    struct buf text = {0};
+    enum sorex_status status = store_network(p->store, &text, err);
+    *out_known = status == SOREX_OK && text.len != 0;
+    if (*out_known)
+        status = hash_parse_display(buf_view(&text), out_hash, err);
+    buf_deinit(&text);
+    return status;
+}
+
+/* Before the first entry of a new store, or of one that was written before this was kept. */
+static enum sorex_status network_keep(struct pipeline *p, struct sorex_error *err)
+{
+    uint8_t network[HASH_BYTES];
+    char text[HASH_HEX_SIZE];
+    if (p->network_kept || !chain_network(p->chain, network))
+        return SOREX_OK;
+    hash_display(network, text);
+    TRY(store_network_set(p->store, text, err));
+    p->network_kept = true;
+    return SOREX_OK;
+}
+
 /* Follows the source from the store's tip on. */
 static enum sorex_status chain_start(struct pipeline *p, struct sorex_error *err)
 {
@@ -55,6 +81,9 @@ static enum sorex_status chain_start(struct pipeline *p, struct sorex_error *err
     store_heights(p->store, &heights);
     if (heights.tip != SOREX_HEIGHT_NONE)
         TRY(store_entry(p->store, heights.tip, &tip, err));
+    uint8_t network[HASH_BYTES];
+    TRY(network_known(p, network, &p->network_kept, err));
+    options.network = p->network_kept ? network : NULL;
     struct chain *chain = NULL;
     chain_replace(p, NULL);
     TRY(chain_new(p->source, &options, heights.tip, tip.hash, &chain, err));
@@ -201,6 +230,7 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     pthread_mutex_unlock(&p->lock);
     switch (event.kind) {
     case CHAIN_ENTRY:
+        TRY(network_keep(p, err));
         return entry_serve(p, &event, until, err);
     case CHAIN_UNDO:
         return undo_serve(p, &event, err);

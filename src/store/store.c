@@ -95,6 +95,17 @@ static enum sorex_status store_create(struct store *store, const struct store_op
     return db_write(store->db, store->batch, store->sync, err);
 }
 
+static enum sorex_status network_put(struct store *store, const char *network, struct sorex_error *err)
+{
+    struct db_batch *batch = db_batch_new(store->db); /* the store's own may be in use by a group on its way */
+    if (batch == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "network of the store");
+    db_batch_put(batch, DB_META, bytes_str(META_NETWORK), bytes_str(network));
+    enum sorex_status status = db_write(store->db, batch, store->sync, err);
+    db_batch_free(batch);
+    return status;
+}
+
 static enum sorex_status network_check(struct store *store, const struct store_options *options,
                                        struct sorex_error *err)
 {
@@ -106,16 +117,29 @@ static enum sorex_status network_check(struct store *store, const struct store_o
     if (value.found && !bytes_is(value.bytes, options->network)) {
         status = sorex_error_set(
             err, SOREX_MISMATCH,
-            "the store in %s belongs to network %.*s, the pipeline's source to %s; correct the source, or "
+            "the store%s%s belongs to network %.*s, the pipeline's source to %s; correct the source, or "
             "use a new data directory",
-            options->dir, BYTES_FMT(value.bytes), options->network);
+            options->dir[0] != '\0' ? " in " : "", options->dir, BYTES_FMT(value.bytes), options->network);
     } else if (!value.found && !options->read_only) {
-        db_batch_clear(store->batch);
-        meta_put(store, META_NETWORK, bytes_str(options->network));
-        status = db_write(store->db, store->batch, store->sync, err);
+        status = network_put(store, options->network, err);
     }
     db_value_release(&value);
     return status;
+}
+
+enum sorex_status store_network(const struct store *store, struct buf *out, struct sorex_error *err)
+{
+    struct db_value value = {0};
+    buf_reset(out);
+    TRY(db_get(store->db, NULL, DB_META, bytes_str(META_NETWORK), &value, err));
+    enum sorex_status status = value.found ? buf_append(out, value.bytes, err) : SOREX_OK;
+    db_value_release(&value);
+    return status;
+}
+
+enum sorex_status store_network_set(struct store *store, const char *network, struct sorex_error *err)
+{
+    return network_check(store, &(struct store_options){.dir = "", .network = network}, err);
 }
 
 static enum sorex_status format_check(const struct db_value *format, const struct store_options *options,

@@ -43,6 +43,12 @@ void store_close(struct store *store);
 /* Random when the store was made; names it in cursors. */
 const uint8_t *store_id(const struct store *store);
 
+/* The network that the store belongs to, as store_options.network; *out is empty when none was named yet. */
+enum sorex_status store_network(const struct store *store, struct buf *out, struct sorex_error *err);
+/* Names it, once: for a network that only the source tells. Errors: SOREX_MISMATCH when the store belongs to another.
+ * Thread: the writer's. */
+enum sorex_status store_network_set(struct store *store, const char *network, struct sorex_error *err);
+
 /* ---- programs
  * ------------------------------------------------------------------------------------------------------------ */
 

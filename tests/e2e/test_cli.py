@@ -203,7 +203,11 @@ def test_other_network(root, _):
         node.call("generate", 60)
         other = small(root, source=node.source())
         err = sorex("run", other, "--until", 55, ok=False)
-        check(err.returncode in (4, 6) and "network" in err.stderr, err.stderr)
+        check(err.returncode == 4 and "another network" in err.stderr, err.stderr)
+        pruned = small(root, data=str(root / "pruned"), history="10", sinks=[])
+        sorex("run", pruned, "--until", 50)
+        err = sorex("run", small(root, data=str(root / "pruned"), history="10", sinks=[], source=node.source()), "--until", 55, ok=False)
+        check(err.returncode == 4 and "another network" in err.stderr, err.stderr)
 
 
 if __name__ == "__main__":

@@ -408,6 +408,15 @@ static void other_stores_are_refused(void **state)
     assert_non_null(strstr(err.text, "bitcoin:mainnet"));
     world.options.network = NULL;
 
+    struct buf network = {0};
+    world_open(&world);
+    OK(store_network(world.store, &network, &err));
+    assert_true(bytes_is(buf_view(&network), "bitcoin:mainnet"));
+    OK(store_network_set(world.store, "bitcoin:mainnet", &err));
+    assert_int_equal(store_network_set(world.store, "bitcoin:regtest", &err), SOREX_MISMATCH);
+    buf_deinit(&network);
+    store_close(world.store);
+
     world_open(&world);
     uint8_t format[4];
     u32le_put(format, STORE_FORMAT + 1);
