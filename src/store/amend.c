@@ -29,77 +29,80 @@ static enum sorex_status state_read(struct store *store, const struct node *node
     return SOREX_OK;
 }
 
-/* A key that the tip has not touched so far: buries its version, and says what undo needs. */
+/* A key that the tip has not touched so far: buries its version, and says what undo needs; the item is borrowed until
+ * the next read. */
 static enum sorex_status key_join(struct store *store, const struct node *node, struct undo_item *out,
                                   struct sorex_error *err)
 {
     struct version_record before;
     bool found = false;
     TRY(state_read(store, node, &before, &found, err));
-    *out = (struct undo_item){.key = node_key(node),
-                              .had_previous = found,
-                              .previous = found ? before.height : 0,
-                              .deleted = version_deleted(node->pending)};
+    *out = (struct undo_item){.key = node_key(node), .had_previous = found, .deleted = version_deleted(node->pending)};
     if (!found)
         return SOREX_OK;
+    uint8_t record[VARINT_BYTES_MAX];
+    out->previous = before.height;
+    out->buried = bytes_of(store->value.bytes.data + 4, store->value.bytes.len - 4);
     TRY(history_key(&store->history_key, node_key(node), before.height, err));
-    struct bytes record = store->value.bytes;
-    db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key), bytes_of(record.data + 4, record.len - 4));
+    db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key),
+                 history_encode(record, before.height, store->head.tip));
     return SOREX_OK;
 }
 
-/* Merges the tip's undo record with the staged nodes, both in ascending order, into store->scratch. */
-static enum sorex_status undo_merge(struct store *store, struct bytes record, struct sorex_error *err)
+/* Merges the tip's undo items with the staged nodes, both in ascending order, into items. */
+static enum sorex_status undo_merge(struct store *store, struct undo_walk *walk, struct buf *items, uint64_t *out_count,
+                                    struct sorex_error *err)
 {
-    struct undo_reader undo;
-    struct undo_item item = {0};
-    bool ok = undo_open(&undo, record);
-    if (!ok)
-        return store_corrupt(err, "undo record of height", store->head.tip);
-    struct buf items = {0};
-    uint64_t count = 0;
+    struct undo_item item;
     size_t next = 0;
-    enum sorex_status status = SOREX_OK;
-    bool have = undo_next(&undo, &item, &ok);
-    while (ok && status == SOREX_OK && (have || next < store->staging.nodes.count)) {
+    bool more = true;
+    TRY(undo_walk_next(walk, &item, &more, err));
+    for (; more || next < store->staging.nodes.count; ++*out_count) {
         const struct node *node = next < store->staging.nodes.count ? store->staging.nodes.items[next] : NULL;
-        int order = node == NULL ? -1 : !have ? 1 : bytes_compare(item.key, node_key(node));
+        int order = node == NULL ? -1 : !more ? 1 : bytes_compare(item.key, node_key(node));
         struct undo_item out = item;
         if (order > 0)
-            status = key_join(store, node, &out, err);
+            TRY(key_join(store, node, &out, err));
         else if (order == 0)
             out.deleted = version_deleted(node->pending);
-        if (status == SOREX_OK)
-            status = undo_append(&items, &out, err);
-        count++;
+        TRY(undo_append(items, &out, err));
         next += order >= 0 ? 1 : 0;
         if (order <= 0)
-            have = undo_next(&undo, &item, &ok);
+            TRY(undo_walk_next(walk, &item, &more, err));
     }
-    if (status == SOREX_OK && !ok)
-        status = store_corrupt(err, "undo record of height", store->head.tip);
-    if (status == SOREX_OK)
-        status = undo_begin(&store->scratch, count, err);
-    if (status == SOREX_OK)
-        status = buf_append(&store->scratch, buf_view(&items), err);
-    buf_deinit(&items);
-    return status;
+    return SOREX_OK;
+}
+
+static enum sorex_status undo_rewrite(struct store *store, struct bytes items, uint64_t count, struct sorex_error *err)
+{
+    struct undo_reader undo = {.reader = reader_of(items), .total = count};
+    struct undo_item item;
+    bool ok = true;
+    TRY(undo_writer_start(&store->undo, store->batch, store->head.tip, count, err));
+    while (undo_next(&undo, &item, &ok))
+        TRY(undo_writer_add(&store->undo, &item, err));
+    CHECK(ok);
+    undo_writer_end(&store->undo);
+    return SOREX_OK;
 }
 
 static enum sorex_status amend_undo(struct store *store, struct sorex_error *err)
 {
     if (store->head.tip <= store->head.pruned)
         return SOREX_OK;
-    uint8_t key[4];
-    u32be_put(key, store->head.tip);
-    struct db_value record = {0};
-    TRY(db_get(store->db, NULL, DB_UNDO, bytes_of(key, 4), &record, err));
-    enum sorex_status status = record.found ? undo_merge(store, record.bytes, err)
-                                            : store_corrupt(err, "undo record (missing) of height", store->head.tip);
-    db_value_release(&record);
-    TRY(status);
-    db_batch_put(store->batch, DB_UNDO, bytes_of(key, 4), buf_view(&store->scratch));
-    return SOREX_OK;
+    struct undo_walk walk;
+    struct buf items = {0};
+    uint64_t count = 0;
+    bool found = false;
+    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, store->head.tip, &found, err);
+    if (status == SOREX_OK)
+        status = found ? undo_merge(store, &walk, &items, &count, err)
+                       : store_corrupt(err, "undo record (missing) of height", store->head.tip);
+    undo_walk_close(&walk); /* its deletions come before what is put now */
+    if (status == SOREX_OK)
+        status = undo_rewrite(store, buf_view(&items), count, err);
+    buf_deinit(&items);
+    return status;
 }
 
 static enum sorex_status amend_outbox(struct store *store, struct head *head, struct sorex_error *err)

@@ -95,8 +95,9 @@ static enum sorex_status node_write(struct store *store, const struct node *node
         if (version_height(above) <= elide)
             break; /* and all below it were buried lower still */
         TRY(history_key(&store->history_key, key, version_height(buried), err));
+        uint8_t record[VARINT_BYTES_MAX];
         db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key),
-                     bytes_of(buried->record + 4, buried->len - 4));
+                     history_encode(record, version_height(buried), version_height(above)));
     }
     return SOREX_OK;
 }
@@ -109,17 +110,19 @@ static struct bytes height_key(uint8_t out[4], uint32_t height)
 
 static enum sorex_status undo_write(struct store *store, const struct group_entry *entry, struct sorex_error *err)
 {
-    TRY(undo_begin(&store->scratch, entry->touched_count, err));
+    TRY(undo_writer_start(&store->undo, store->batch, entry->entry.height, entry->touched_count, err));
     for (size_t i = 0; i < entry->touched_count; i++) {
         const struct version *version = entry->touched[i].version, *previous = version->prev;
         struct undo_item item = {.key = node_key(entry->touched[i].node),
                                  .had_previous = previous->len != 0,
                                  .deleted = version_deleted(version)};
-        item.previous = item.had_previous ? version_height(previous) : 0;
-        TRY(undo_append(&store->scratch, &item, err));
+        if (item.had_previous) {
+            item.previous = version_height(previous);
+            item.buried = bytes_of(previous->record + 4, previous->len - 4);
+        }
+        TRY(undo_writer_add(&store->undo, &item, err));
     }
-    uint8_t key[4];
-    db_batch_put(store->batch, DB_UNDO, height_key(key, entry->entry.height), buf_view(&store->scratch));
+    undo_writer_end(&store->undo);
     return SOREX_OK;
 }
 

@@ -16,6 +16,7 @@
 #include "store/record.h"
 #include "store/staging.h"
 #include "store/store.h"
+#include "store/undolog.h"
 
 struct program {
     struct store_program *identities; /* oldest first, at least one */
@@ -72,6 +73,7 @@ struct store {
     struct db_batch *batch;
     struct buf scratch;     /* one record in the making */
     struct buf history_key; /* one history key in the making */
+    struct undo_writer undo;
     struct undone *undone;  /* ascending, of the kept outbox */
     size_t undone_count, undone_cap;
     struct background background;

@@ -25,45 +25,43 @@ static enum sorex_status tombstone_drop(struct store *store, struct bytes key, u
     return status;
 }
 
-/* Adds what height leaves behind to the batch; *out_keys counts. */
-static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height,
-                                      struct bytes record, uint64_t *out_keys, struct sorex_error *err)
+/* Adds what an entry leaves behind to the batch; *out_keys counts. */
+static enum sorex_status items_prune(struct store *store, struct undo_walk *walk, uint64_t *out_keys,
+                                     struct sorex_error *err)
 {
-    struct undo_reader undo;
     struct undo_item item;
-    bool ok = undo_open(&undo, record);
-    while (ok && undo_next(&undo, &item, &ok)) {
+    bool more = true;
+    while (true) {
+        TRY(undo_walk_next(walk, &item, &more, err));
+        if (!more)
+            return SOREX_OK;
         ++*out_keys;
         if (item.had_previous) {
             TRY(history_key(&store->history_key, item.key, item.previous, err));
             db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
         }
         if (item.deleted)
-            TRY(tombstone_drop(store, item.key, height, err));
+            TRY(tombstone_drop(store, item.key, walk->height, err));
     }
-    if (!ok)
-        return store_corrupt(err, "undo record of height", height);
-    uint8_t key[4];
-    u32be_put(key, height);
-    db_batch_delete(store->batch, DB_UNDO, bytes_of(key, 4));
-    if (height - 1 != head->first) {
+}
+
+static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height, uint64_t *out_keys,
+                                      struct sorex_error *err)
+{
+    struct undo_walk walk;
+    bool found = false;
+    *out_keys = 1;
+    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, height, &found, err);
+    if (status == SOREX_OK && found)
+        status = items_prune(store, &walk, out_keys, err);
+    undo_walk_close(&walk);
+    TRY(status);
+    if (found && height - 1 != head->first) {
+        uint8_t key[4];
         u32be_put(key, height - 1);
         db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
     }
     return SOREX_OK;
-}
-
-static enum sorex_status record_prune(struct store *store, const struct head *head, uint32_t height, uint64_t *out_keys,
-                                      struct sorex_error *err)
-{
-    struct db_value record = {0};
-    uint8_t key[4];
-    u32be_put(key, height);
-    TRY(db_get(store->db, NULL, DB_UNDO, bytes_of(key, 4), &record, err));
-    *out_keys = 1;
-    enum sorex_status status = record.found ? height_prune(store, head, height, record.bytes, out_keys, err) : SOREX_OK;
-    db_value_release(&record);
-    return status;
 }
 
 enum sorex_status prune_history(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
@@ -74,7 +72,7 @@ enum sorex_status prune_history(struct store *store, struct head *head, uint32_t
         if (spent >= budget)
             return SOREX_OK;
         uint64_t keys = 0;
-        TRY(record_prune(store, head, head->pruned + 1, &keys, err));
+        TRY(height_prune(store, head, head->pruned + 1, &keys, err));
         spent += keys;
         head->pruned++;
     }

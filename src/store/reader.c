@@ -1,7 +1,8 @@
 /* Readers: a view of the database at one moment, asked about one height.
  *
  * The head comes out of the view itself, so heights and records always fit. A key whose state record is at or below the
- * height is answered by it; one that was written later, by the greatest history height <= H. Every key that exists at a
+ * height is answered by it; one that was written later, by the greatest history height <= H: that names the
+ * entry which buried the version, whose undo records hold it. Every key that exists at a
  * height still to be asked for has a state record (deleted ones keep a tombstone), so a scan walks state and looks
  * aside into history. */
 #include <stdlib.h>
@@ -14,9 +15,9 @@ struct store_reader {
     struct db_view *view;
     uint32_t height; /* SOREX_HEIGHT_NONE: the store is empty */
     struct buf key;
-    struct buf history_key;
+    struct buf history_key, undo_key;
     struct db_value value;
-    struct db_iter *history; /* made when first needed */
+    struct db_iter *history, *undo; /* made when first needed */
 };
 
 static enum sorex_status reader_place(struct store_reader *reader, uint32_t height, struct sorex_error *err)
@@ -57,9 +58,11 @@ void store_reader_close(struct store_reader *reader)
         return;
     db_value_release(&reader->value);
     db_iter_free(reader->history);
+    db_iter_free(reader->undo);
     db_view_free(reader->view);
     buf_deinit(&reader->key);
     buf_deinit(&reader->history_key);
+    buf_deinit(&reader->undo_key);
     free(reader);
 }
 
@@ -72,7 +75,9 @@ static enum sorex_status history_find(struct store_reader *reader, struct bytes 
     *out_found = false;
     if (reader->history == NULL)
         reader->history = db_iter_new(reader->store->db, reader->view, DB_HISTORY);
-    if (reader->history == NULL)
+    if (reader->undo == NULL)
+        reader->undo = db_iter_new(reader->store->db, reader->view, DB_UNDO);
+    if (reader->history == NULL || reader->undo == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "reader");
     TRY(history_key(&reader->history_key, key, reader->height, err));
     struct bytes wanted = buf_view(&reader->history_key), at, record;
@@ -81,9 +86,14 @@ static enum sorex_status history_find(struct store_reader *reader, struct bytes 
         return db_iter_status(reader->history, err);
     if (at.len != wanted.len || memcmp(at.data, wanted.data, wanted.len - 4) != 0)
         return SOREX_OK;
+    uint32_t height = history_key_height(at), buried_by = 0;
+    if (!history_decode(record, height, &buried_by) || buried_by <= reader->height)
+        return store_corrupt(err, "history record of height", height);
+    struct undo_item item;
     struct version_record version;
-    if (!history_decode(record, &version))
-        return store_corrupt(err, "history record of height", history_key_height(at));
+    TRY(undo_find(reader->undo, &reader->undo_key, buried_by, key, &item, err));
+    if (item.previous != height || !buried_decode(item.buried, &version))
+        return store_corrupt(err, "undo record of height", buried_by);
     *out_found = version.kind == VERSION_VALUE;
     *out_value = version.value;
     return SOREX_OK;

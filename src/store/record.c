@@ -10,15 +10,15 @@ void space_put(uint8_t out[SPACE_BYTES], struct store_space space)
     out[2] = space.kind;
 }
 
-bool history_decode(struct bytes record, struct version_record *out)
+bool buried_decode(struct bytes buried, struct version_record *out)
 {
-    if (record.len < 1)
+    if (buried.len < 1)
         return false;
-    uint8_t kind = record.data[0];
-    if (kind != VERSION_VALUE && !(kind == VERSION_DELETED && record.len == 1))
+    uint8_t kind = buried.data[0];
+    if (kind != VERSION_VALUE && !(kind == VERSION_DELETED && buried.len == 1))
         return false;
     out->kind = (enum version_kind)kind;
-    out->value = bytes_of(record.data + 1, record.len - 1);
+    out->value = bytes_of(buried.data + 1, buried.len - 1);
     return true;
 }
 
@@ -27,7 +27,7 @@ bool state_decode(struct bytes record, struct version_record *out)
     if (record.len < STATE_HEAD_BYTES)
         return false;
     out->height = u32le_get(record.data);
-    return out->height != SOREX_HEIGHT_NONE && history_decode(bytes_of(record.data + 4, record.len - 4), out);
+    return out->height != SOREX_HEIGHT_NONE && buried_decode(bytes_of(record.data + 4, record.len - 4), out);
 }
 
 enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err)
@@ -50,23 +50,42 @@ enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t 
     return SOREX_OK;
 }
 
+bool history_decode(struct bytes record, uint32_t height, uint32_t *out_buried_by)
+{
+    struct reader r = reader_of(record);
+    uint64_t distance = 0;
+    if (!reader_varint(&r, &distance) || reader_left(&r) != 0 || distance == 0 ||
+        distance >= (uint64_t)SOREX_HEIGHT_NONE - height)
+        return false;
+    *out_buried_by = height + (uint32_t)distance;
+    return true;
+}
+
 /* ---- undo ---- */
 
-enum sorex_status undo_begin(struct buf *out, uint64_t count, struct sorex_error *err)
+enum sorex_status undo_begin(struct buf *out, uint64_t at, uint64_t total, struct sorex_error *err)
 {
     buf_reset(out);
     TRY(buf_append_u8(out, RECORD_VERSION, err));
-    return buf_append_varint(out, count, err);
+    TRY(buf_append_varint(out, at, err));
+    return buf_append_varint(out, total, err);
 }
 
 enum sorex_status undo_append(struct buf *out, const struct undo_item *item, struct sorex_error *err)
 {
-    TRY(buf_reserve(out, item->key.len + 2 * VARINT_BYTES_MAX, err));
-    out->len += varint_put(out->data + out->len, item->key.len);
-    memcpy(out->data + out->len, item->key.data, item->key.len);
-    out->len += item->key.len;
+    TRY(buf_reserve(out, item->key.len + item->buried.len + 3 * VARINT_BYTES_MAX, err));
+    uint8_t *to = out->data + out->len;
+    to += varint_put(to, item->key.len);
+    memcpy(to, item->key.data, item->key.len);
+    to += item->key.len;
     uint64_t previous = item->had_previous ? (uint64_t)item->previous + 1 : 0;
-    out->len += varint_put(out->data + out->len, previous << 1 | (item->deleted ? 1 : 0));
+    to += varint_put(to, previous << 1 | (item->deleted ? 1 : 0));
+    if (item->had_previous) {
+        to += varint_put(to, item->buried.len);
+        memcpy(to, item->buried.data, item->buried.len);
+        to += item->buried.len;
+    }
+    out->len = (size_t)(to - out->data);
     return SOREX_OK;
 }
 
@@ -74,23 +93,27 @@ bool undo_open(struct undo_reader *undo, struct bytes record)
 {
     uint8_t version = 0;
     undo->reader = reader_of(record);
-    return reader_u8(&undo->reader, &version) && version == RECORD_VERSION && reader_varint(&undo->reader, &undo->left);
+    return reader_u8(&undo->reader, &version) && version == RECORD_VERSION && reader_varint(&undo->reader, &undo->at) &&
+           reader_varint(&undo->reader, &undo->total) && undo->at <= undo->total;
 }
 
 bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok)
 {
-    if (undo->left == 0) {
-        *out_ok = reader_left(&undo->reader) == 0;
+    *out_ok = true;
+    if (reader_left(&undo->reader) == 0)
         return false;
-    }
     uint64_t word = 0;
-    *out_ok = reader_bytes(&undo->reader, &out->key) && out->key.len >= SPACE_BYTES &&
+    struct version_record version;
+    *out_ok = undo->at < undo->total && reader_bytes(&undo->reader, &out->key) && out->key.len >= SPACE_BYTES &&
               reader_varint(&undo->reader, &word) && (word >> 1) <= SOREX_HEIGHT_NONE;
+    out->had_previous = *out_ok && (word >> 1) != 0;
+    out->buried = (struct bytes){0};
+    if (out->had_previous)
+        *out_ok = reader_bytes(&undo->reader, &out->buried) && buried_decode(out->buried, &version);
     if (!*out_ok)
         return false;
-    undo->left--;
+    undo->at++;
     out->deleted = (word & 1) != 0;
-    out->had_previous = (word >> 1) != 0;
     out->previous = out->had_previous ? (uint32_t)((word >> 1) - 1) : 0;
     return true;
 }

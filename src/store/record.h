@@ -18,7 +18,7 @@ void space_put(uint8_t out[SPACE_BYTES], struct store_space space);
 /* ---- versions: state and history records ---- */
 
 enum version_kind { VERSION_DELETED = 1, VERSION_VALUE = 2 };
-#define STATE_HEAD_BYTES 5 /* height, kind; a history record is the state record without the height */
+#define STATE_HEAD_BYTES 5 /* height, kind */
 
 struct version_record {
     uint32_t height;
@@ -27,28 +27,38 @@ struct version_record {
 };
 
 bool state_decode(struct bytes record, struct version_record *out);
-bool history_decode(struct bytes record, struct version_record *out); /* leaves height alone */
+/* A version as undo keeps it: the state record without its height, which is left alone. */
+bool buried_decode(struct bytes buried, struct version_record *out);
 
 /* Replaces out by the history key of a state key at a height. */
 enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err);
 /* The height at the end of a history key whose beginning is known to be right. */
 static inline uint32_t history_key_height(struct bytes key) { return u32be_get(key.data + key.len - 4); }
 
+/* A history record says which entry buried the version: its undo records hold the bytes. */
+static inline struct bytes history_encode(uint8_t out[VARINT_BYTES_MAX], uint32_t height, uint32_t buried_by)
+{
+    return bytes_of(out, varint_put(out, buried_by - height));
+}
+bool history_decode(struct bytes record, uint32_t height, uint32_t *out_buried_by);
+
 /* ---- undo ---- */
 
 struct undo_item {
     struct bytes key; /* a state key */
     bool had_previous;
-    uint32_t previous; /* height of the previous version */
-    bool deleted;      /* the entry deleted the key */
+    bool deleted;        /* the entry deleted the key */
+    uint32_t previous;   /* height of the previous version */
+    struct bytes buried; /* the previous version: its state record without the height */
 };
 
-enum sorex_status undo_begin(struct buf *out, uint64_t count, struct sorex_error *err);
+/* Starts a record whose first item is number `at` of the entry's `total`. */
+enum sorex_status undo_begin(struct buf *out, uint64_t at, uint64_t total, struct sorex_error *err);
 enum sorex_status undo_append(struct buf *out, const struct undo_item *item, struct sorex_error *err);
 
 struct undo_reader {
     struct reader reader;
-    uint64_t left;
+    uint64_t at, total; /* number of the next item, items of the entry */
 };
 bool undo_open(struct undo_reader *undo, struct bytes record);
 /* True with an item; false at the end, or when it does not decode: then *out_ok is false. */
@@ -84,7 +94,7 @@ bool outbox_decode(struct bytes bytes, uint64_t sequence, struct outbox_record *
 
 /* ---- meta ---- */
 
-#define STORE_FORMAT 1u
+#define STORE_FORMAT 2u
 
 struct head {
     uint32_t first, tip, horizon, pruned;

@@ -264,6 +264,7 @@ static void store_free(struct store *store)
     buf_deinit(&store->key);
     buf_deinit(&store->scratch);
     buf_deinit(&store->history_key);
+    undo_writer_deinit(&store->undo);
     programs_free(store);
     cursors_free(store);
     free(store->undone);

@@ -126,6 +126,13 @@ enum sorex_status store_flush(struct store *store, struct sorex_error *err);
  * until more is pruned, so it cannot be undone. */
 enum sorex_status store_undo(struct store *store, struct entry *out_entry, struct sorex_error *err);
 
+/* Undoes every entry above `height`, tip first, many to one synced write; each write leaves the store at the end of an
+ * entry. `each` (may be NULL) is called for every undone entry once it is durable. Cheaper than store_undo in a loop.
+ * Errors: as store_undo; what was undone before stays undone. */
+typedef void store_undone_fn(void *user_data, const struct entry *entry);
+enum sorex_status store_undo_to(struct store *store, uint32_t height, store_undone_fn *each, void *user_data,
+                                struct sorex_error *err);
+
 /* For `inverse: guest`: after store_undo, writes staged with store_put/store_delete become further writes of the (new)
  * tip entry, and changes staged with store_emit are appended to the outbox as a record of its own. Pair with
  * store_abort on failure. */

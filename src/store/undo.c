@@ -1,11 +1,25 @@
-/* Undo of the tip, by its undo record: exact gets and deletes, no search.
+/* Undo of entries at the tip, by their undo records: exact puts and deletes, no search.
  *
- * The group is written first, so everything is in the database. Then one synced batch: every key gets its previous
- * version back from history, or goes; the undo record, the entry and its commitments go; for each outbox record of the
- * entry, last first, the outbox gets one that takes it back. The cache of hot keys is forgotten: reorganisations are
- * rare. */
+ * The group is written first, so everything is in the database. Entries go in pieces of a bounded size, each one synced
+ * batch: the undo records, history records, headers and commitments of its entries go; each key gets back what it was
+ * before the lowest of them; for each outbox record of an entry, last first, the outbox gets one that takes it back. So
+ * the database is always at the end of some entry.
+ *
+ * What the keys become is parked in the cache's nodes, as if it were staged, and shown when the batch is written: the
+ * entries of the other branch find it there. */
 #include "base/check.h"
 #include "store/internal.h"
+
+/* Bounds of a piece; one entry always fits. */
+#define PIECE_BYTES_MAX ((size_t)16 << 20)
+#define PIECE_ENTRIES_MAX 128u
+
+struct piece {
+    struct head head;                        /* after what is in the batch */
+    struct entry entries[PIECE_ENTRIES_MAX]; /* undone, tip first */
+    size_t entry_count;
+    size_t undone_count; /* new pairs, behind store->undone_count */
+};
 
 static enum sorex_status undo_allowed(const struct store *store, struct sorex_error *err)
 {
@@ -27,77 +41,58 @@ static enum sorex_status undo_allowed(const struct store *store, struct sorex_er
         store->head.horizon);
 }
 
-/* Puts the previous versions of up to DB_GET_MANY_MAX keys back. */
-static enum sorex_status versions_restore(struct store *store, const struct undo_item *items, size_t count,
-                                          struct sorex_error *err)
+/* Parks what the key becomes; a lower entry of the piece overwrites what a higher one parked. */
+static enum sorex_status key_restore(struct store *store, const struct undo_item *item, struct sorex_error *err)
 {
-    struct buf bytes = {0}; /* history keys, one after the other */
-    size_t ends[DB_GET_MANY_MAX];
-    struct bytes keys[DB_GET_MANY_MAX] = {0};
-    struct db_value values[DB_GET_MANY_MAX] = {0};
-    enum sorex_status status = SOREX_OK;
-    for (size_t i = 0; i < count && status == SOREX_OK; i++) {
-        status = history_key(&store->history_key, items[i].key, items[i].previous, err);
-        if (status == SOREX_OK)
-            status = buf_append(&bytes, buf_view(&store->history_key), err);
-        ends[i] = bytes.len;
+    struct generation *generation = &store->current.generation;
+    struct node_list *keys = &store->staging.nodes;
+    struct version_record version;
+    struct node *node = generation_node(generation, item->key, key_hash(item->key));
+    struct version *parked = &version_absent;
+    if (item->had_previous) {
+        CHECK(buried_decode(item->buried, &version)); /* undo_next has */
+        parked = version_new(&generation->arena, item->previous, version.kind, version.value);
+        TRY(history_key(&store->history_key, item->key, item->previous, err));
+        db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
     }
-    if (status != SOREX_OK)
-        goto done;
-    for (size_t i = 0; i < count; i++) {
-        size_t start = i == 0 ? 0 : ends[i - 1];
-        keys[i] = bytes_of(bytes.data + start, ends[i] - start);
+    if (node == NULL || parked == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "undo");
+    if (node->pending == NULL) {
+        TRY(node_list_reserve(keys, 1, err));
+        keys->items[keys->count++] = node;
     }
-    status = db_get_many(store->db, DB_HISTORY, count, keys, values, err);
-    for (size_t i = 0; i < count && status == SOREX_OK; i++) {
-        struct version_record version;
-        if (!values[i].found || !history_decode(values[i].bytes, &version)) {
-            status = store_corrupt(err, "history record of height", items[i].previous);
-            break;
-        }
-        buf_reset(&store->scratch);
-        status = buf_append_u32le(&store->scratch, items[i].previous, err);
-        if (status == SOREX_OK)
-            status = buf_append(&store->scratch, values[i].bytes, err);
-        if (status != SOREX_OK)
-            break;
-        db_batch_put(store->batch, DB_STATE, items[i].key, buf_view(&store->scratch));
-        db_batch_delete(store->batch, DB_HISTORY, keys[i]);
+    node->pending = parked;
+    return SOREX_OK;
+}
+
+static enum sorex_status items_undo(struct store *store, struct undo_walk *walk, struct sorex_error *err)
+{
+    struct undo_item item;
+    bool more = true;
+    while (true) {
+        TRY(undo_walk_next(walk, &item, &more, err));
+        if (!more)
+            return SOREX_OK;
+        TRY(key_restore(store, &item, err));
     }
-done:
-    for (size_t i = 0; i < count; i++)
-        db_value_release(&values[i]);
-    buf_deinit(&bytes);
+}
+
+static enum sorex_status state_undo(struct store *store, uint32_t height, struct sorex_error *err)
+{
+    struct undo_walk walk;
+    bool found = false;
+    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, height, &found, err);
+    if (status == SOREX_OK)
+        status = found ? items_undo(store, &walk, err) : store_corrupt(err, "undo record (missing) of height", height);
+    undo_walk_close(&walk);
     return status;
 }
 
-static enum sorex_status state_undo(struct store *store, struct bytes record, struct sorex_error *err)
-{
-    struct undo_reader undo;
-    struct undo_item items[DB_GET_MANY_MAX], item;
-    size_t count = 0;
-    bool ok = undo_open(&undo, record);
-    while (ok && undo_next(&undo, &item, &ok)) {
-        if (!item.had_previous) {
-            db_batch_delete(store->batch, DB_STATE, item.key);
-            continue;
-        }
-        items[count++] = item;
-        if (count == DB_GET_MANY_MAX) {
-            TRY(versions_restore(store, items, count, err));
-            count = 0;
-        }
-    }
-    if (!ok)
-        return store_corrupt(err, "undo record of height", store->head.tip);
-    return count != 0 ? versions_restore(store, items, count, err) : SOREX_OK;
-}
-
 /* Appends one undo record per apply record of the entry, last first. */
-static enum sorex_status outbox_undo(struct store *store, struct head *head, const struct entry_record *entry,
+static enum sorex_status outbox_undo(struct store *store, struct piece *piece, const struct entry_record *entry,
                                      struct sorex_error *err)
 {
-    TRY(undone_reserve(store, (size_t)entry->sequence_count, err));
+    TRY(undone_reserve(store, piece->undone_count + (size_t)entry->sequence_count, err));
     for (uint64_t left = entry->sequence_count; left > 0; left--) {
         struct reader r = reader_of(entry->sequences);
         uint64_t sequence = 0;
@@ -106,61 +101,114 @@ static enum sorex_status outbox_undo(struct store *store, struct head *head, con
         struct outbox_record record = {
             .kind = OUTBOX_UNDO, .undone = sequence, .height = entry->entry.height, .time_ms = entry->entry.time_ms};
         memcpy(record.hash, entry->entry.hash, HASH_BYTES);
-        TRY(outbox_append(store, head, &record, err));
+        TRY(outbox_append(store, &piece->head, &record, err));
+        store->undone[store->undone_count + piece->undone_count++] = (struct undone){piece->head.outbox_head, sequence};
     }
     return SOREX_OK;
 }
 
-static enum sorex_status undo_batch(struct store *store, struct head *head, const struct entry_record *tip,
-                                    struct sorex_error *err)
+static enum sorex_status entry_undo(struct store *store, struct piece *piece, struct sorex_error *err)
 {
     uint8_t key[4];
-    u32be_put(key, head->tip);
-    struct db_value record = {0};
-    db_batch_clear(store->batch);
-    TRY(db_get(store->db, NULL, DB_UNDO, bytes_of(key, 4), &record, err));
-    enum sorex_status status = record.found ? state_undo(store, record.bytes, err)
-                                            : store_corrupt(err, "undo record (missing) of height", head->tip);
-    db_value_release(&record);
-    TRY(status);
-    db_batch_delete(store->batch, DB_UNDO, bytes_of(key, 4));
+    uint32_t height = piece->head.tip;
+    struct db_value value = {0};
+    struct entry_record record;
+    u32be_put(key, height);
+    TRY(entry_read(store, NULL, height, &value, &record, err));
+    enum sorex_status status = state_undo(store, height, err);
+    if (status == SOREX_OK)
+        status = outbox_undo(store, piece, &record, err);
+    piece->entries[piece->entry_count++] = record.entry;
+    db_value_release(&value);
+    if (status != SOREX_OK)
+        return sorex_error_prefix(err, "undo height %u", height);
     db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
-    TRY(outbox_undo(store, head, tip, err));
-    head->tip--;
-    batch_head(store, head);
+    piece->head.tip--;
     return SOREX_OK;
 }
 
-static void undone_remember(struct store *store, uint64_t head_before, const struct entry_record *tip)
+static enum sorex_status piece_fill(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
 {
-    uint64_t sequence = head_before + tip->sequence_count;
-    struct reader r = reader_of(tip->sequences);
-    for (uint64_t i = 0, undone = 0; i < tip->sequence_count; i++, sequence--) {
-        CHECK(reader_varint(&r, &undone));
-        store->undone[store->undone_count + tip->sequence_count - 1 - i] = (struct undone){sequence, undone};
-    }
-    store->undone_count += (size_t)tip->sequence_count;
-}
-
-static enum sorex_status undo_write(struct store *store, struct entry_record *tip, const struct entry_record *below,
-                                    struct sorex_error *err)
-{
-    struct head head = store->head;
-    TRY(undo_batch(store, &head, tip, err));
-    enum sorex_status status = db_write(store->db, store->batch, store->sync, err);
     db_batch_clear(store->batch);
-    if (status != SOREX_OK) {
-        store->broken = true;
-        return status;
+    while (piece->head.tip > goal && piece->entry_count < PIECE_ENTRIES_MAX &&
+           (piece->entry_count == 0 || db_batch_bytes(store->batch) < PIECE_BYTES_MAX / 2))
+        TRY(entry_undo(store, piece, err));
+
+    struct node_list *keys = &store->staging.nodes;
+    TRY(node_list_sort(keys, err));
+    for (size_t i = 0; i < keys->count; i++) {
+        const struct version *version = keys->items[i]->pending;
+        if (version->len == 0)
+            db_batch_delete(store->batch, DB_STATE, node_key(keys->items[i]));
+        else
+            db_batch_put(store->batch, DB_STATE, node_key(keys->items[i]), bytes_of(version->record, version->len));
     }
-    undone_remember(store, store->head.outbox_head, tip);
-    group_reset(&store->current);
-    group_reset(&store->old);
-    store->head = head;
-    store->tip = below->entry;
-    programs_commitments(store, below);
-    store_publish(store, &head, true);
+    batch_head(store, &piece->head);
     return SOREX_OK;
+}
+
+/* Shows what the batch has made durable. */
+static void piece_settle(struct store *store, const struct piece *piece, const struct entry_record *tip)
+{
+    struct node_list *keys = &store->staging.nodes;
+    for (size_t i = 0; i < keys->count; i++) {
+        struct node *node = keys->items[i];
+        node->newest = node->pending;
+        node->pending = NULL;
+        node->based = true;
+    }
+    keys->count = 0;
+    if (store->current.generation.arena.total > store->generation_bytes_max) {
+        group_reset(&store->current);
+        group_reset(&store->old);
+    }
+    store->undone_count += piece->undone_count;
+    store->head = piece->head;
+    store->tip = tip->entry;
+    programs_commitments(store, tip);
+    store_publish(store, &piece->head, true);
+}
+
+static enum sorex_status piece_undo(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
+{
+    struct db_value value = {0};
+    struct entry_record tip;
+    *piece = (struct piece){.head = store->head};
+    enum sorex_status status = piece_fill(store, piece, goal, err);
+    if (status == SOREX_OK)
+        status = entry_read(store, NULL, piece->head.tip, &value, &tip, err);
+    if (status == SOREX_OK && (status = db_write(store->db, store->batch, store->sync, err)) != SOREX_OK)
+        store->broken = true;
+    db_batch_clear(store->batch);
+    if (status == SOREX_OK)
+        piece_settle(store, piece, &tip);
+    else
+        staging_drop(&store->staging);
+    db_value_release(&value);
+    return status;
+}
+
+enum sorex_status store_undo_to(struct store *store, uint32_t height, store_undone_fn *each, void *user_data,
+                                struct sorex_error *err)
+{
+    CHECK(!store->staging.active);
+    TRY(store_writable(store, err));
+    TRY(store_flush(store, err));
+    struct piece piece;
+    while (!head_is_empty(&store->head) && store->head.tip > height) {
+        TRY(undo_allowed(store, err));
+        TRY(piece_undo(store, &piece, height > store->head.horizon ? height : store->head.horizon, err));
+        for (size_t i = 0; i < piece.entry_count; i++)
+            if (each != NULL)
+                each(user_data, &piece.entries[i]);
+    }
+    return SOREX_OK;
+}
+
+static void entry_take(void *user_data, const struct entry *entry)
+{
+    if (user_data != NULL)
+        *(struct entry *)user_data = *entry;
 }
 
 enum sorex_status store_undo(struct store *store, struct entry *out_entry, struct sorex_error *err)
@@ -169,18 +217,5 @@ enum sorex_status store_undo(struct store *store, struct entry *out_entry, struc
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));
     TRY(undo_allowed(store, err));
-
-    struct db_value tip_value = {0}, below_value = {0};
-    struct entry_record tip, below;
-    uint32_t height = store->head.tip;
-    enum sorex_status status = entry_read(store, NULL, height, &tip_value, &tip, err);
-    if (status == SOREX_OK)
-        status = entry_read(store, NULL, height - 1, &below_value, &below, err);
-    if (status == SOREX_OK)
-        status = undo_write(store, &tip, &below, err);
-    if (status == SOREX_OK && out_entry != NULL)
-        *out_entry = tip.entry;
-    db_value_release(&tip_value);
-    db_value_release(&below_value);
-    return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "undo height %u", height);
+    return store_undo_to(store, store->head.tip - 1, entry_take, out_entry, err);
 }

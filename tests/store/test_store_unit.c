@@ -230,6 +230,56 @@ static void undo_leaves_the_same_bytes(void **state)
     world_end(&world);
 }
 
+static void count_undone(void *user_data, const struct entry *entry)
+{
+    uint32_t *next = user_data;
+    assert_int_equal(entry->height, *next);
+    --*next;
+}
+
+/* Many entries in one go leave what they leave one by one. The large entries make pieces and undo records of several.
+ */
+static void undo_to_leaves_the_same_bytes(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct buf before = {0}, after = {0};
+    static uint8_t value[40000];
+    world_start(&world, STORE_HISTORY_FULL);
+    commit(&world, 1, "hot", "1", true);
+    commit(&world, 2, "once", "1", true);
+    dump(world.store, &before);
+    for (uint32_t round = 0; round < 2; round++) {
+        for (uint32_t height = 3; height < 303; height++) {
+            struct entry entry = entry_make(height, round, height == 3 ? 0 : round);
+            OK(store_begin(world.store, &entry, &err));
+            put(&world, height % 2 == 0 ? "hot" : "new", "x");
+            if (height % 7 == 0)
+                OK(store_delete(world.store, keys, bytes_str("once"), &err));
+            for (uint8_t i = 0; i < 4; i++)
+                OK(store_put(world.store, keys, bytes_of(&i, 1), bytes_of(value, sizeof value), &err));
+            OK(store_emit(world.store, 0, bytes_str("{}"), bytes_str("{}"), &err));
+            OK(store_commit(world.store, false, &err));
+        }
+        uint32_t next = 302;
+        OK(store_undo_to(world.store, round == 0 ? 2 : 5, count_undone, &next, &err));
+        for (uint32_t height = round == 0 ? 2 : 5; height > 2; height--)
+            OK(store_undo(world.store, NULL, &err));
+        assert_int_equal(next, round == 0 ? 2 : 5);
+        dump(world.store, &after);
+        assert_true(bytes_equal(buf_view(&before), buf_view(&after)));
+        expect_get(&world, "hot", "1");
+        uint64_t first = 0, head = 0;
+        store_outbox_range(world.store, &first, &head);
+        assert_int_equal(head, (round + 1) * 600); /* 300 applied, each taken back */
+    }
+    assert_int_equal(store_undo_to(world.store, 0, NULL, NULL, &err), SOREX_GONE);
+    buf_deinit(&before);
+    buf_deinit(&after);
+    world_end(&world);
+}
+
 static void bounded_history_keeps_nothing_below(void **state)
 {
     (void)state;
@@ -596,13 +646,17 @@ static void records_refuse_what_does_not_fit(void **state)
     assert_false(state_decode(bytes_of("\1\0\0\0\1x", 6), &version));
     assert_false(state_decode(bytes_of("\xff\xff\xff\xff\2", 5), &version));
     assert_true(state_decode(bytes_of("\1\0\0\0\2", 5), &version));
-    assert_false(undo_open(&undo, bytes_of("\2\0", 2)));
-    assert_true(undo_open(&undo, bytes_of("\1\0x", 3)));
-    assert_false(undo_next(&undo, &item, &ok));
-    assert_false(ok);
-    assert_true(undo_open(&undo, bytes_of("\1\1\3abc", 6)));
-    assert_false(undo_next(&undo, &item, &ok));
-    assert_false(ok);
+    assert_false(undo_open(&undo, bytes_of("\2\0\0", 3)));
+    assert_false(undo_open(&undo, bytes_of("\1\2\1", 3)));                      /* item 2 of 1 */
+    static const struct bytes undos[] = {{(const uint8_t *)"\1\0\0x", 4},       /* more than there should be */
+                                         {(const uint8_t *)"\1\0\1\3abc", 7},   /* ends before the word */
+                                         {(const uint8_t *)"\1\0\1\3abc\2", 8}, /* ends before the buried version */
+                                         {(const uint8_t *)"\1\0\1\3abc\2\1\3", 10}}; /* of no kind */
+    for (size_t i = 0; i < sizeof undos / sizeof undos[0]; i++) {
+        assert_true(undo_open(&undo, undos[i]));
+        assert_false(undo_next(&undo, &item, &ok));
+        assert_false(ok);
+    }
     uint8_t bytes[HEAD_BYTES];
     struct head wrong = {.first = 5, .tip = 4, .horizon = 5, .pruned = 5, .outbox_first = 1};
     head_encode(bytes, &wrong);
@@ -640,6 +694,7 @@ int main(void)
         cmocka_unit_test(readers_see_durable_only),
         cmocka_unit_test(a_commit_may_be_lost_only_with_its_group),
         cmocka_unit_test(undo_leaves_the_same_bytes),
+        cmocka_unit_test(undo_to_leaves_the_same_bytes),
         cmocka_unit_test(bounded_history_keeps_nothing_below),
         cmocka_unit_test(a_pruned_tombstone_is_absent_in_the_cache_too),
         cmocka_unit_test(first_entry_cannot_be_undone),
