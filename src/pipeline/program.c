@@ -68,6 +68,12 @@ enum sorex_status program_load(struct program *program, enum program_contract co
     enum sorex_status status = file_read(settings->wasm, SOREX_MODULE_BYTES_MAX, &program->wasm, err);
     if (status == SOREX_OK) {
         sha256_once(buf_view(&program->wasm), program->module_hash);
+        if (context->module_hash != NULL && memcmp(context->module_hash, program->module_hash, HASH_BYTES) != 0)
+            status = sorex_error_set(err, SOREX_CORRUPT,
+                                     "%s is damaged: its name is not its SHA-256; `sorex run` with the module writes it again",
+                                     settings->wasm);
+    }
+    if (status == SOREX_OK) {
         status = identity_make(program, context->start_height, err);
     }
     if (status == SOREX_OK) {
@@ -100,12 +106,23 @@ static enum sorex_status module_path(const char *data_dir, const uint8_t hash[HA
     return SOREX_OK;
 }
 
+/* Is the module's copy there, and whole? */
+static bool copy_intact(const struct program *program, const char *path)
+{
+    struct buf copy = {0};
+    struct sorex_error err;
+    bool intact = access(path, R_OK) == 0 && file_read(path, SOREX_MODULE_BYTES_MAX, &copy, &err) == SOREX_OK &&
+                  bytes_equal(buf_view(&copy), buf_view(&program->wasm));
+    buf_deinit(&copy);
+    return intact;
+}
+
 enum sorex_status program_register(struct program *program, struct store *store, const char *data_dir, bool adopt,
                                    struct sorex_error *err)
 {
     char path[PATH_MAX], dir[PATH_MAX];
     TRY(module_path(data_dir, program->module_hash, path, err));
-    if (access(path, R_OK) != 0) {
+    if (!copy_intact(program, path)) {
         (void)snprintf(dir, sizeof dir, "%.*s", (int)(strrchr(path, '/') - path), path);
         TRY(file_mkdirs(dir, err));
         TRY(file_replace(path, buf_view(&program->wasm), err));
@@ -122,8 +139,10 @@ enum sorex_status program_load_stored(struct program *program, const struct stor
 {
     char path[PATH_MAX];
     TRY(module_path(data_dir, stored->module_hash, path, err));
-    *settings = (struct program_settings){.name = program->stored.name, .wasm = path};
-    struct program_context context = {.data_dir = data_dir};
+    char name[sizeof stored->name]; /* for errors of loading */
+    memcpy(name, stored->name, sizeof name);
+    *settings = (struct program_settings){.name = name, .wasm = path};
+    struct program_context context = {.data_dir = data_dir, .module_hash = stored->module_hash};
     enum sorex_status status = program_load(program, PROGRAM_INDEXER, settings, &context, err);
     program->stored = *stored;
     settings->name = program->stored.name;

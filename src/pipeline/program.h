@@ -28,6 +28,7 @@ struct program_context {
     uint32_t start_height;     /* part of the identity */
     guest_stop_fn *stop;
     void *stop_user_data;
+    const uint8_t *module_hash; /* of the only module that will do; NULL = any */
 };
 
 /* Reads and compiles the module. Errors name program and file. Pair with program_unload, also after a failure. */
