@@ -19,13 +19,14 @@ struct arguments {
     const char *by;
     const char *height;
     const char *until;
-    const char *to;
+    const char *from, *to;
     const char *limit;
     const char *blocks[ARGUMENTS_LIST_MAX];
     size_t block_count;
     const char *views[ARGUMENTS_LIST_MAX];
     size_t view_count;
     const char *fuel, *memory_max;
+    const char *pipeline, *seed, *runs, *steps;
     bool json, text, help;
     struct pipeline_override overrides[ARGUMENTS_OVERRIDES_MAX];
     size_t override_count;

@@ -11,7 +11,7 @@ LAYERS = [
     ["guest", "change", "pg"],
     ["source", "chain", "sink", "derive"],
     ["pipeline"],
-    ["serve"],
+    ["serve", "sim"],
     ["cli"],
 ]
 
