@@ -16,9 +16,11 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/sha256.h"
 #include "json/writer.h"
 #include "sink/console.h"
 
+#define CHECK_BYTES 8
 #define CURSOR_FORMAT 1
 #define CURSOR_BYTES_MAX 4096
 #define CHUNK_BYTES ((size_t)1 << 20)
@@ -117,6 +119,10 @@ static enum sorex_status cursor_encode(const struct file *file, const struct sin
     json_hash_display(&w, cursor->hash);
     json_name(&w, "offset");
     json_uint(&w, offset);
+    uint8_t check[SHA256_BYTES];
+    sha256_once(buf_view(out), check); /* of the text so far */
+    json_name(&w, "check");
+    json_hex(&w, bytes_of(check, CHECK_BYTES));
     json_object_end(&w);
     TRY(json_writer_finish(&w));
     return buf_append_u8(out, '\n', err);
@@ -181,6 +187,19 @@ static bool take_hex(const struct json_doc *doc, const char *name, uint8_t *out,
     return ok;
 }
 
+/* A changed digit would cut the file at a wrong place. */
+static bool check_fits(const struct json_doc *doc, struct bytes text)
+{
+    static const char mark[] = ",\"check\":";
+    const uint8_t *at = memmem(text.data, text.len, mark, sizeof mark - 1);
+    uint8_t stored[CHECK_BYTES];
+    uint8_t check[SHA256_BYTES];
+    if (at == NULL || !take_hex(doc, "check", stored, CHECK_BYTES))
+        return false;
+    sha256_once(bytes_of(text.data, (size_t)(at - text.data)), check);
+    return memcmp(stored, check, CHECK_BYTES) == 0;
+}
+
 static enum sorex_status cursor_decode(struct file *file, struct bytes text, struct sink_cursor *out,
                                        uint64_t *out_offset, struct sorex_error *err)
 {
@@ -203,6 +222,8 @@ static enum sorex_status cursor_decode(struct file *file, struct bytes text, str
         entry->kind != JSON_STRING || !json_u64(sequence, &out->sequence) || !json_u64(offset, out_offset) ||
         !take_hex(&doc, "store", out->store_id, SINK_STORE_ID_BYTES) ||
         hash_parse_display(entry->text, out->hash, NULL) != SOREX_OK)
+        return damaged(file, err);
+    if (!check_fits(&doc, text))
         return damaged(file, err);
     if (!bytes_is(pipeline->text, file->pipeline))
         return sorex_error_set(

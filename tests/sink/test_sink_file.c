@@ -127,7 +127,8 @@ static void lines_and_cursor(void **state)
     assert_int_equal(buf_append_u8(&text, 0, &err), SOREX_OK);
     assert_string_equal(
         text.data, "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a000000000000000000000000000000\",\"sequence\":2,"
-                   "\"entry\":\"0000000000000000000000000000000000000000000000000000000000000002\",\"offset\":144}\n");
+                   "\"entry\":\"0000000000000000000000000000000000000000000000000000000000000002\",\"offset\":144,"
+                   "\"check\":\"b1552b83d4dc364d\"}\n");
     buf_deinit(&text);
     sink = sink_make(true, true);
     assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_OK);
@@ -243,6 +244,14 @@ static void damaged_cursors_are_refused(void **state)
         assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_CORRUPT);
         sink_file.close(sink);
     }
+    static const char changed[] =
+        "{\"format\":1,\"pipeline\":\"test\",\"store\":\"2a000000000000000000000000000000\",\"sequence\":2,"
+        "\"entry\":\"0000000000000000000000000000000000000000000000000000000000000002\","
+        "\"offset\":134,\"check\":\"b1552b83d4dc364d\"}\n";
+    text_write(cursor_path, changed, O_TRUNC); /* 144 was written */
+    sink = sink_make(true, true);
+    assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_CORRUPT);
+    sink_file.close(sink);
     text_write(cursor_path, "{\"format\":2}", O_TRUNC);
     sink = sink_make(true, true);
     assert_int_equal(sink_file.cursor(sink, &cursor, &err), SOREX_MISMATCH);
