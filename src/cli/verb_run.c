@@ -55,19 +55,29 @@ static void stopper_end(struct stopper *stopper)
     (void)pthread_join(stopper->thread, NULL);
 }
 
+/* Where the summary goes: standard output, unless a console sink has it for the changes. */
+static FILE *summary_file(const struct pipeline_settings *settings)
+{
+    for (size_t i = 0; i < settings->sink_count; i++)
+        if (strcmp(settings->sinks[i].type->name, "console") == 0)
+            return stderr;
+    return stdout;
+}
+
 static void summary_print(const struct pipeline_summary *s, const struct pipeline_settings *settings)
 {
     double seconds = (double)s->run_ns / 1e9;
+    FILE *out = summary_file(settings);
     if (s->tip == SOREX_HEIGHT_NONE) {
-        printf("%s: nothing indexed yet\n", settings->top.name);
+        fprintf(out, "%s: nothing indexed yet\n", settings->top.name);
         return;
     }
     if (s->from != SOREX_HEIGHT_NONE)
-        printf("%s: continued after height %u\n", settings->top.name, s->from);
+        fprintf(out, "%s: continued after height %u\n", settings->top.name, s->from);
     if (s->entries == 0 && s->undone == 0)
-        printf("%s: nothing new, the tip is height %u\n", settings->top.name, s->tip);
+        fprintf(out, "%s: nothing new, the tip is height %u\n", settings->top.name, s->tip);
     else
-        printf("%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is height %u\n",
+        fprintf(out, "%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is height %u\n",
                settings->top.name, (unsigned long long)s->entries, (unsigned long long)s->undone, (unsigned long long)s->pairs,
                (unsigned long long)s->changes, seconds, seconds > 0 ? (double)s->entries / seconds : 0, s->tip);
 }

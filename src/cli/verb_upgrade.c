@@ -4,9 +4,30 @@
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "json/writer.h"
 #include "pipeline/pipeline.h"
 
-static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, struct sorex_error *err)
+static enum sorex_status adopted_json(const struct store_program *stored, struct sorex_error *err)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    json_writer_init(&w, &out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "program");
+    json_string_z(&w, stored->name);
+    json_name(&w, "module");
+    json_hex(&w, bytes_of(stored->module_hash, sizeof stored->module_hash));
+    json_name(&w, "from_height");
+    json_uint(&w, stored->from_height);
+    json_object_end(&w);
+    enum sorex_status status = json_writer_finish(&w);
+    if (status == SOREX_OK)
+        printf("%.*s\n", BYTES_FMT(buf_view(&out)));
+    buf_deinit(&out);
+    return status;
+}
+
+static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
 {
     struct pipeline *pipeline;
     struct pipeline_options options = {.upgrade = program, .no_network = true};
@@ -16,7 +37,9 @@ static enum sorex_status upgrade(const struct pipeline_settings *settings, const
     struct store_program stored;
     status = store_program_find(pipeline_store(pipeline), program, &stored, err);
     char hash[HASH_HEX_SIZE];
-    if (status == SOREX_OK) {
+    if (status == SOREX_OK && json) {
+        status = adopted_json(&stored, err);
+    } else if (status == SOREX_OK) {
         hash_hex(stored.module_hash, hash);
         printf("program %s: module %s from height %u on\n", program, hash, stored.from_height);
     }
@@ -37,7 +60,7 @@ static int upgrade_run(const struct arguments *arguments)
     else {
         status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
         if (status == SOREX_OK)
-            status = upgrade(&settings, arguments->program, &err);
+            status = upgrade(&settings, arguments->program, arguments->json, &err);
         pipeline_settings_deinit(&settings);
     }
     return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
@@ -46,8 +69,8 @@ static int upgrade_run(const struct arguments *arguments)
 const struct verb verb_upgrade = {
     .name = "upgrade",
     .summary = "adopt a changed module from the next entry on",
-    .usage = "PIPELINE --program NAME",
-    .flags = "program set",
+    .usage = "PIPELINE --program NAME [--json]",
+    .flags = "program json set",
     .words_min = 1,
     .words_max = 1,
     .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"

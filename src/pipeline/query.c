@@ -16,11 +16,25 @@ static enum sorex_status reader_get(void *user_data, struct bytes key, struct by
     return store_reader_get(state->reader, state->space, key, out_value, out_found, err);
 }
 
+/* A height that is not there yet is refused: its answer would change. */
+static enum sorex_status reader_open(struct store *store, uint32_t height, struct store_reader **out, struct sorex_error *err)
+{
+    TRY(store_reader_open(store, height, out, err));
+    uint32_t opened = store_reader_height(*out);
+    if (height == SOREX_HEIGHT_NONE || opened == height)
+        return SOREX_OK;
+    store_reader_close(*out);
+    *out = NULL;
+    if (opened == SOREX_HEIGHT_NONE)
+        return sorex_error_set(err, SOREX_GONE, "height %u: the store is empty", height);
+    return sorex_error_set(err, SOREX_GONE, "height %u is above the newest durable one, %u", height, opened);
+}
+
 enum sorex_status query_view(struct store *store, struct program *indexer, struct bytes name, struct bytes input,
                              uint32_t height, struct buf *out, uint32_t *out_height, struct sorex_error *err)
 {
     struct reader_state state = {.space = program_space(indexer, STORE_KEYS)};
-    TRY(store_reader_open(store, height, &state.reader, err));
+    TRY(reader_open(store, height, &state.reader, err));
     *out_height = store_reader_height(state.reader);
     struct state_reader reader = {.get = reader_get, .user_data = &state};
     enum sorex_status status =
@@ -34,7 +48,7 @@ enum sorex_status query_preview(struct store *store, struct program *indexer, st
                                 struct sorex_error *err)
 {
     struct reader_state state = {.space = program_space(indexer, STORE_KEYS)};
-    TRY(store_reader_open(store, height, &state.reader, err));
+    TRY(reader_open(store, height, &state.reader, err));
     *out_height = store_reader_height(state.reader) + 1;
     struct state_reader below = {.get = reader_get, .user_data = &state};
     struct memory_state overlay;
@@ -54,7 +68,7 @@ static enum sorex_status scan_open(struct store *store, const char *program, uin
                                    struct store_reader **out, uint32_t *out_height, struct sorex_error *err)
 {
     TRY(store_program_find(store, program, out_program, err));
-    TRY(store_reader_open(store, height, out, err));
+    TRY(reader_open(store, height, out, err));
     *out_height = store_reader_height(*out);
     return SOREX_OK;
 }

@@ -47,6 +47,38 @@ void status_store(struct store *store, uint32_t source_tip, struct json_writer *
     json_uint(w, figures.disk_bytes);
 }
 
+struct cursors {
+    struct json_writer *w;
+    uint64_t head;
+};
+
+static void cursor_member(void *user_data, const char *sink, uint64_t sequence)
+{
+    const struct cursors *cursors = user_data;
+    struct json_writer *w = cursors->w;
+    json_object_begin(w);
+    json_name(w, "name");
+    json_string_z(w, sink);
+    json_name(w, "state");
+    json_string_z(w, sink_state_name(SINK_STOPPED));
+    json_name(w, "sequence");
+    json_uint(w, sequence);
+    json_name(w, "behind");
+    json_uint(w, cursors->head > sequence ? cursors->head - sequence : 0);
+    json_object_end(w);
+}
+
+void status_cursors(struct store *store, struct json_writer *w)
+{
+    struct cursors cursors = {.w = w};
+    uint64_t first;
+    store_outbox_range(store, &first, &cursors.head);
+    json_name(w, "sinks");
+    json_array_begin(w);
+    store_cursors(store, cursor_member, &cursors);
+    json_array_end(w);
+}
+
 static void sink_member(const struct sink_settings *settings, const struct sink_status *status, struct json_writer *w)
 {
     json_object_begin(w);

@@ -8,4 +8,7 @@
 /* Writes the members heights, outbox and disk_bytes into an open object. source_tip: SOREX_HEIGHT_NONE when unknown. Thread: any. */
 void status_store(struct store *store, uint32_t source_tip, struct json_writer *w);
 
+/* Writes the member sinks from the cursors that the store keeps, when nothing runs. A target may be further. Thread: any. */
+void status_cursors(struct store *store, struct json_writer *w);
+
 #endif

@@ -65,9 +65,15 @@ static enum sorex_status status_sinks(const struct json_doc *doc, const struct j
         struct bytes name = member_raw(doc, sink, "name"), type = member_raw(doc, sink, "type"),
                      state = member_raw(doc, sink, "state"), height = member_raw(doc, sink, "height"),
                      behind = member_raw(doc, sink, "behind"), why = member_raw(doc, sink, "why");
-        TRY(buf_printf(out, err, "sink      %.*s (%.*s): %.*s, height %.*s, %.*s records behind%s%.*s\n", BYTES_FMT(name),
-                       BYTES_FMT(type), BYTES_FMT(state), BYTES_FMT(height), BYTES_FMT(behind), why.len != 0 ? ": " : "",
-                       BYTES_FMT(why)));
+        TRY(buf_printf(out, err, "sink      %.*s", BYTES_FMT(name)));
+        if (!bytes_is(type, "-")) /* known while it runs */
+            TRY(buf_printf(out, err, " (%.*s)", BYTES_FMT(type)));
+        TRY(buf_printf(out, err, ": %.*s", BYTES_FMT(state)));
+        if (!bytes_is(height, "-"))
+            TRY(buf_printf(out, err, ", height %.*s", BYTES_FMT(height)));
+        bool told = why.len != 0 && !bytes_is(why, "-");
+        TRY(buf_printf(out, err, ", %.*s records behind%s%.*s\n", BYTES_FMT(behind), told ? ": " : "", told ? (int)why.len : 0,
+                       (const char *)why.data));
     }
     return SOREX_OK;
 }

@@ -172,6 +172,31 @@ static enum sorex_status dump_line(void *user_data, struct bytes line, struct so
     return call->output(call->user_data, line, err);
 }
 
+/* A line of the dump as an object, one a line: {"key":"62...","value":"00"}. */
+static enum sorex_status dump_line_json(void *user_data, struct bytes line, struct sorex_error *err)
+{
+    const struct call *call = user_data;
+    const uint8_t *colon = memchr(line.data, ':', line.len);
+    CHECK(colon != NULL && line.data[line.len - 1] == '\n');
+    size_t key_len = (size_t)(colon - line.data);
+    struct buf out = {0};
+    struct json_writer w;
+    json_writer_init(&w, &out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "key");
+    json_string(&w, bytes_of(line.data, key_len));
+    json_name(&w, "value");
+    json_string(&w, bytes_of(colon + 1, line.len - key_len - 2));
+    json_object_end(&w);
+    enum sorex_status status = json_writer_finish(&w);
+    if (status == SOREX_OK)
+        status = buf_append_u8(&out, '\n', err);
+    if (status == SOREX_OK)
+        status = call->output(call->user_data, buf_view(&out), err);
+    buf_deinit(&out);
+    return status;
+}
+
 static enum sorex_status verb_dump(const struct call *call, struct sorex_error *err)
 {
     char program[64];
@@ -181,7 +206,8 @@ static enum sorex_status verb_dump(const struct call *call, struct sorex_error *
     enum sorex_status status = hex_member(call, "prefix", &prefix, err);
     struct call copy = *call;
     if (status == SOREX_OK)
-        status = query_dump(call->service->store, program, call->height, buf_view(&prefix), dump_line, &copy, &height, err);
+        status = query_dump(call->service->store, program, call->height, buf_view(&prefix),
+                            call->json ? dump_line_json : dump_line, &copy, &height, err);
     buf_deinit(&prefix);
     return status;
 }
@@ -242,6 +268,7 @@ static enum sorex_status verb_status(const struct call *call, struct sorex_error
         json_name(&w, "waiting_for");
         json_string_z(&w, "`sorex run`");
         status_store(service->store, SOREX_HEIGHT_NONE, &w);
+        status_cursors(service->store, &w);
         json_object_end(&w);
         status = json_writer_finish(&w);
     }

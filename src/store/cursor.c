@@ -113,6 +113,15 @@ enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64
     return cursor != NULL ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "no cursor of a sink '%s' in this store", sink);
 }
 
+void store_cursors(const struct store *store, void (*each)(void *user_data, const char *sink, uint64_t sequence),
+                   void *user_data)
+{
+    pthread_mutex_lock(store->lock);
+    for (size_t i = 0; i < store->cursor_count; i++)
+        each(user_data, store->cursors[i].name, store->cursors[i].sequence);
+    pthread_mutex_unlock(store->lock);
+}
+
 uint64_t cursor_lowest(struct store *store)
 {
     uint64_t lowest = UINT64_MAX;

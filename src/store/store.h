@@ -219,6 +219,10 @@ enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64
 /* SOREX_GONE when there is none. */
 enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64_t *out_sequence,
                                    uint8_t out_hash[HASH_BYTES], struct sorex_error *err);
+/* Calls back for every cursor that was ever set, with the store's lock held: the callback calls nothing of the store.
+ * Thread: any. */
+void store_cursors(const struct store *store, void (*each)(void *user_data, const char *sink, uint64_t sequence),
+                   void *user_data);
 /* Bytes of outbox records above the lowest cursor, roughly: what the bound on the outbox is checked against. Thread:
  * any. */
 uint64_t store_outbox_bytes(const struct store *store);

@@ -179,8 +179,8 @@ def test_sink_that_fails_for_good(root, stack):
 def test_console(root, _):
     file = small(root, sinks=[{"type": "console"}])
     out = sorex("run", file, "--until", 10).stdout
-    changes = "\n".join(line for line in out.splitlines() if line.startswith("{"))
-    equal(fold_changes(changes), engine_rows([file]), "rows from the console")
+    check(all(line.startswith("{") for line in out.splitlines()), "something else than changes on standard output")
+    equal(fold_changes(out), engine_rows([file]), "rows from the console")
 
 
 def test_guest_inverse(root, _):
@@ -194,6 +194,25 @@ def test_guest_inverse(root, _):
     equal([(p["operation"], p["table"], p["key"]) for p in lines[7:]], [("create", "undone", "2")], "what followed the undo")
 
 
+def test_json_and_heights(root, _):
+    file = small(root)
+    checked = [json.loads(line) for line in sorex("check", file, "--json").stdout.splitlines()]
+    equal([(c["state"], c["what"]) for c in checked],
+          [("ok", "pipeline"), ("ok", "indexer"), ("ok", "transform"), ("ok", "source"), ("ok", "sink")], "check --json")
+    sorex("run", file, "--until", 30)
+    plain = sorex("state", "dump", file, "--program", "utxo", "--height", 20).stdout.splitlines()
+    pairs = [json.loads(line) for line in sorex("state", "dump", file, "--program", "utxo", "--height", 20, "--json").stdout.splitlines()]
+    equal([p["key"] + ":" + p["value"] for p in pairs], plain, "state dump --json")
+    check(len(plain) > 20, "dump is short")
+    stopped = status(file)
+    equal([(s["name"], s["state"], s["sequence"]) for s in stopped["sinks"]], [("file", "stopped", stopped["outbox"]["head"])], "sinks")
+    adopted = json.loads(sorex("upgrade", file, "--program", "utxo", "--json").stdout)
+    equal(adopted["program"], "utxo", "upgrade --json")
+    for words in (("state", "hash", file, "--program", "utxo"), ("view", file, "supply"), ("rows", file, "--program", "balances")):
+        err = sorex(*words, "--height", 31, code=6).stderr
+        check("31" in err and "30" in err, err)
+
+
 def test_other_network(root, _):
     file = small(root)
     sorex("run", file, "--until", 50)
@@ -205,12 +224,14 @@ def test_other_network(root, _):
         err = sorex("run", other, "--until", 55, ok=False)
         check(err.returncode == 4 and "another network" in err.stderr, err.stderr)
         pruned = small(root, data=str(root / "pruned"), history="10", sinks=[])
-        sorex("run", pruned, "--until", 50)
-        err = sorex("run", small(root, data=str(root / "pruned"), history="10", sinks=[], source=node.source()), "--until", 55, ok=False)
+        sorex("run", pruned, "--until", 50, "--start-height", 10)
+        err = sorex("run", small(root, data=str(root / "pruned"), history="10", sinks=[], source=node.source()), "--until", 55,
+                    "--start-height", 10, ok=False)
         check(err.returncode == 4 and "another network" in err.stderr, err.stderr)
 
 
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
-         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_guest_inverse, test_other_network)
+         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_guest_inverse,
+         test_json_and_heights, test_other_network)
