@@ -192,6 +192,7 @@ static enum sorex_status source_grow(struct history *h, uint32_t count, uint32_t
     if (h->source_count == 0)
         branch %= GUESTS_BRANCH_TRAP; /* the first block names the network: guests take it */
     h->source_count += count;
+    h->wrong_idles = 0;
     return memory_extend(h->source, count, branch, err);
 }
 
@@ -205,6 +206,9 @@ static enum sorex_status source_fork(struct history *h, uint32_t drop, uint32_t 
     if (keep + count > SOURCE_BLOCKS_MAX)
         count = SOURCE_BLOCKS_MAX - keep;
     h->source_count = keep + count;
+    h->wrong_idles = 0;
+    if (keep <= h->spoilt)
+        h->spoilt = SOREX_HEIGHT_NONE;
     return memory_fork(h->source, keep - 1, count, branch, err);
 }
 
@@ -212,14 +216,18 @@ static enum sorex_status source_lie(struct history *h, uint32_t damage, struct s
 {
     if (h->source_count < 2)
         return SOREX_OK;
+    h->wrong_idles = 0;
     uint32_t next = h->model.count < h->source_count ? h->model.count : h->source_count - 1;
-    if (damage == MEMORY_WRONG_PARENT)
-        h->spoilt = next = h->source_count - 1;
+    if (damage == MEMORY_WRONG_PARENT) {
+        next = h->source_count - 1;
+        h->spoilt = next < h->spoilt ? next : h->spoilt;
+    }
     return memory_spoil(h->source, next, (enum memory_damage)damage, err);
 }
 
 static enum sorex_status source_truth(struct history *h, struct sorex_error *err)
 {
+    h->wrong_idles = 0;
     for (int call = 0; call < MEMORY_CALLS; call++)
         memory_fail(h->source, (enum memory_call)call, 0, 0, SOREX_OK, "");
     if (h->source_count == 0)
@@ -262,6 +270,7 @@ static enum sorex_status source_ours(struct history *h, struct sorex_error *err)
     for (uint32_t i = 0; i < h->model.count; i++)
         TRY(memory_push(h->source, h->model.heights[i].entry.payload, err));
     h->source_count = h->model.count;
+    h->wrong_idles = 0;
     return chain_open(h, h->source, err);
 }
 
@@ -273,11 +282,12 @@ static enum sorex_status outcome_check(struct history *h, enum model_outcome wan
 {
     static const enum sorex_status statuses[] = {
         [MODEL_DONE] = SOREX_OK, [MODEL_GUEST] = SOREX_GUEST, [MODEL_GONE] = SOREX_GONE, [MODEL_CRASHED] = SOREX_IO};
-    char text[SOREX_ERROR_TEXT_MAX];
+    char text[SOREX_ERROR_TEXT_MAX] = "";
     trace_number(h, got);
     if (got == statuses[wanted])
         return SOREX_OK;
-    (void)memcpy(text, got == SOREX_OK ? "" : err->text, sizeof text);
+    if (got != SOREX_OK)
+        (void)memcpy(text, err->text, sizeof text);
     return WRONG(err, "%s returned %s, the model says %s: %.600s", what, sorex_status_name(got),
                  sorex_status_name(statuses[wanted]), text);
 }
@@ -352,7 +362,9 @@ static enum sorex_status idle_check(struct history *h, const struct chain_event 
     bool at_tip = strcmp(event->waiting, "at the tip") == 0;
     bool behind = strncmp(event->waiting, "source is behind", 16) == 0 && strstr(event->waiting, "too old") == NULL;
     uint32_t common = common_count(h);
-    bool right = at_tip ? common == h->model.count && common == h->source_count : !behind || common == h->source_count;
+    bool forgotten = h->model.durable_count != 0 && h->source_count <= h->model.horizon; /* nothing to compare with */
+    bool right = at_tip ? common == h->model.count && common == h->source_count
+                        : !behind || forgotten || common == h->source_count;
     if (!right && ++h->wrong_idles > 1)
         return WRONG(err, "the chain says \"%.100s\", but the source has %u blocks, we %u, %u in common",
                      event->waiting, h->source_count, h->model.count, common);
@@ -642,6 +654,7 @@ static enum sorex_status source_heal(struct history *h, struct sorex_error *err)
     TRY(status);
     uint32_t longer = (h->source_count > h->model.count ? h->source_count : h->model.count) + 2;
     h->source_count = longer;
+    h->wrong_idles = 0;
     return memory_fork(h->source, sound == 0 ? SOREX_HEIGHT_NONE : sound - 1, longer - sound, 0, err);
 }
 

@@ -22,9 +22,9 @@ static uint32_t branch_draw(uint64_t *random)
 
 /* Kinds by weight. */
 static const uint8_t weights[STEP_KINDS] = {
-    [STEP_GROW] = 16,   [STEP_FORK] = 16,   [STEP_LIE] = 4,      [STEP_TRUTH] = 3,    [STEP_AWAY] = 4,
-    [STEP_NETWORK] = 1, [STEP_FOLLOW] = 26, [STEP_CRASH_AT] = 8, [STEP_ROLLBACK] = 3, [STEP_FLUSH] = 2,
-    [STEP_KILL] = 4,    [STEP_RESTART] = 2, [STEP_DELIVER] = 20, [STEP_PREVIEW] = 2,
+    [STEP_GROW] = 18,   [STEP_FORK] = 24,   [STEP_LIE] = 4,      [STEP_TRUTH] = 3,    [STEP_AWAY] = 4,
+    [STEP_NETWORK] = 1, [STEP_FOLLOW] = 30, [STEP_CRASH_AT] = 6, [STEP_ROLLBACK] = 3, [STEP_FLUSH] = 2,
+    [STEP_KILL] = 2,    [STEP_RESTART] = 2, [STEP_DELIVER] = 20, [STEP_PREVIEW] = 2,
 };
 
 static enum step_kind kind_draw(uint64_t *random)
