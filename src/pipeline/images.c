@@ -38,7 +38,7 @@ enum sorex_status images_apply(struct images *images, const struct change *chang
     TRY(image_key(change->table, change->key, &images->key, err));
     struct bytes key = buf_view(&images->key), image;
     bool found = false;
-    TRY(store_get_staged(images->store, images->space, key, &image, &found, err));
+    TRY(images->state.get(images->state.user_data, key, &image, &found, err));
     if (change->operation == CHANGE_CREATE && found)
         return sorex_error_set(err, SOREX_INVALID, "create of %.*s/%.*s, which exists", BYTES_FMT(change->table),
                                BYTES_FMT(change->key));
@@ -51,8 +51,8 @@ enum sorex_status images_apply(struct images *images, const struct change *chang
             TRY(before_check(images, change, buf_view(out_before), err));
     }
     if (change->operation == CHANGE_DELETE)
-        return store_delete(images->store, images->space, key, err);
-    return store_put(images->store, images->space, key, change->after, err);
+        return images->writes.del(images->writes.user_data, key, err);
+    return images->writes.put(images->writes.user_data, key, change->after, err);
 }
 
 void images_deinit(struct images *images)

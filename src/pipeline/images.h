@@ -1,14 +1,14 @@
 /* `before: engine`: the last image of every table/key that a transform emitted, kept in the store's STORE_IMAGES space of the
- * program, so that undo, history and restarts restore it like any key. Format: docs/formats/store.md, "Images". */
+ * program, so that undo, history and restarts restore it like any key. Format: docs/formats/data-directory.md, "Images". */
 #ifndef SOREX_PIPELINE_IMAGES_H
 #define SOREX_PIPELINE_IMAGES_H
 
 #include "change/change.h"
-#include "store/store.h"
+#include "guest/host.h"
 
 struct images {
-    struct store *store;
-    struct store_space space;
+    struct state_reader state;      /* the program's STORE_IMAGES space, this entry's writes included */
+    struct state_writer writes;
     struct json_parser *parsers[2]; /* borrowed; for comparing two images */
     struct buf key;
 };

@@ -108,8 +108,8 @@ static int pair_order(const void *a, const void *b)
     return bytes_compare((*left)->key, (*right)->key);
 }
 
-enum sorex_status memory_state_scan(const struct memory_state *state, memory_state_fn *each, void *user_data,
-                                    struct sorex_error *err)
+enum sorex_status memory_state_writes(const struct memory_state *state, memory_state_write_fn *each, void *user_data,
+                                      struct sorex_error *err)
 {
     if (state->used == 0)
         return SOREX_OK;
@@ -118,12 +118,30 @@ enum sorex_status memory_state_scan(const struct memory_state *state, memory_sta
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for sorting %zu keys", state->used);
     size_t n = 0;
     for (size_t i = 0; i < state->capacity; i++)
-        if (state->pairs[i].key.data != NULL && !state->pairs[i].deleted)
+        if (state->pairs[i].key.data != NULL)
             order[n++] = &state->pairs[i];
     qsort(order, n, sizeof(*order), pair_order);
     enum sorex_status status = SOREX_OK;
     for (size_t i = 0; i < n && status == SOREX_OK; i++)
-        status = each(user_data, order[i]->key, order[i]->value, err);
+        status = each(user_data, order[i]->key, order[i]->deleted ? NULL : &order[i]->value, err);
     free(order);
     return status;
+}
+
+struct present {
+    memory_state_fn *each;
+    void *user_data;
+};
+
+static enum sorex_status present_only(void *user_data, struct bytes key, const struct bytes *value, struct sorex_error *err)
+{
+    const struct present *present = user_data;
+    return value != NULL ? present->each(present->user_data, key, *value, err) : SOREX_OK;
+}
+
+enum sorex_status memory_state_scan(const struct memory_state *state, memory_state_fn *each, void *user_data,
+                                    struct sorex_error *err)
+{
+    struct present present = {.each = each, .user_data = user_data};
+    return memory_state_writes(state, present_only, &present, err);
 }

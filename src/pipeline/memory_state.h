@@ -36,4 +36,10 @@ typedef enum sorex_status memory_state_fn(void *user_data, struct bytes key, str
 enum sorex_status memory_state_scan(const struct memory_state *state, memory_state_fn *each, void *user_data,
                                     struct sorex_error *err);
 
+/* Calls back for every write made here, deletions included (value NULL), in key order. */
+typedef enum sorex_status memory_state_write_fn(void *user_data, struct bytes key, const struct bytes *value,
+                                                struct sorex_error *err);
+enum sorex_status memory_state_writes(const struct memory_state *state, memory_state_write_fn *each, void *user_data,
+                                      struct sorex_error *err);
+
 #endif

@@ -7,9 +7,9 @@
 #include "pipeline/images.h"
 #include "pipeline/memory_state.h"
 
-/* A space of the store as a guest's tables: committed (an indexer reads the height before) or staged (a transform its own writes). */
+/* A space of the ledger as a guest's tables. */
 struct space_state {
-    struct store *store;
+    const struct ledger *ledger;
     struct store_space space;
 };
 
@@ -18,7 +18,7 @@ struct step_transform {
     struct step *step;
     struct program *program;
     const struct entry *entry;
-    struct space_state keys, pages;
+    struct space_state keys, pages, rows;
     struct space_state indexer_keys;
     struct images images;
     bool rollback; /* in a rollback export: the images are those before the entry already */
@@ -30,26 +30,26 @@ static enum sorex_status committed_get(void *user_data, struct bytes key, struct
                                        struct sorex_error *err)
 {
     struct space_state *state = user_data;
-    return store_get(state->store, state->space, key, out_value, out_found, err);
+    return state->ledger->get(state->ledger->user_data, state->space, false, key, out_value, out_found, err);
 }
 
 static enum sorex_status staged_get(void *user_data, struct bytes key, struct bytes *out_value, bool *out_found,
                                     struct sorex_error *err)
 {
     struct space_state *state = user_data;
-    return store_get_staged(state->store, state->space, key, out_value, out_found, err);
+    return state->ledger->get(state->ledger->user_data, state->space, true, key, out_value, out_found, err);
 }
 
 static enum sorex_status staged_put(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
 {
     struct space_state *state = user_data;
-    return store_put(state->store, state->space, key, value, err);
+    return state->ledger->write(state->ledger->user_data, state->space, key, &value, err);
 }
 
 static enum sorex_status staged_del(void *user_data, struct bytes key, struct sorex_error *err)
 {
     struct space_state *state = user_data;
-    return store_delete(state->store, state->space, key, err);
+    return state->ledger->write(state->ledger->user_data, state->space, key, NULL, err);
 }
 
 static struct state_writer staged_writer(struct space_state *state)
@@ -57,13 +57,43 @@ static struct state_writer staged_writer(struct space_state *state)
     return (struct state_writer){.put = staged_put, .del = staged_del, .user_data = state};
 }
 
-enum sorex_status step_init(struct step *step, struct store *store, struct program *indexer, struct program *transforms,
-                            size_t transform_count, struct sorex_error *err)
+static enum sorex_status store_ledger_get(void *store, struct store_space space, bool staged, struct bytes key,
+                                          struct bytes *out_value, bool *out_found, struct sorex_error *err)
 {
-    *step = (struct step){.store = store, .indexer = indexer, .transforms = transforms, .transform_count = transform_count};
+    return staged ? store_get_staged(store, space, key, out_value, out_found, err)
+                  : store_get(store, space, key, out_value, out_found, err);
+}
+
+static enum sorex_status store_ledger_write(void *store, struct store_space space, struct bytes key, const struct bytes *value,
+                                            struct sorex_error *err)
+{
+    return value != NULL ? store_put(store, space, key, *value, err) : store_delete(store, space, key, err);
+}
+
+static enum sorex_status store_ledger_emit(void *store, uint16_t program, struct bytes emitted, struct bytes stored,
+                                           struct sorex_error *err)
+{
+    return store_emit(store, program, emitted, stored, err);
+}
+
+enum sorex_status step_init_ledger(struct step *step, const struct ledger *ledger, struct program *indexer,
+                                   struct program *transforms, size_t transform_count, struct sorex_error *err)
+{
+    *step = (struct step){
+        .ledger = *ledger, .indexer = indexer, .transforms = transforms, .transform_count = transform_count};
     arena_init(&step->arena, 2 * SOREX_CHANGE_BYTES_MAX);
     TRY(json_parser_new(&step->parsers[0], err));
     return json_parser_new(&step->parsers[1], err);
+}
+
+enum sorex_status step_init(struct step *step, struct store *store, struct program *indexer, struct program *transforms,
+                            size_t transform_count, struct sorex_error *err)
+{
+    struct ledger ledger = {
+        .get = store_ledger_get, .write = store_ledger_write, .emit = store_ledger_emit, .user_data = store};
+    enum sorex_status status = step_init_ledger(step, &ledger, indexer, transforms, transform_count, err);
+    step->store = store;
+    return status;
 }
 
 void step_deinit(struct step *step)
@@ -80,7 +110,7 @@ void step_deinit(struct step *step)
 static enum sorex_status indexer_step(struct step *step, const struct entry *entry, struct step_result *out,
                                       struct sorex_error *err)
 {
-    struct space_state keys = {.store = step->store, .space = program_space(step->indexer, STORE_KEYS)};
+    struct space_state keys = {.ledger = &step->ledger, .space = program_space(step->indexer, STORE_KEYS)};
     struct state_reader reader = {.get = committed_get, .user_data = &keys};
     struct state_writer writer = staged_writer(&keys);
     struct indexer_result result = {0};
@@ -135,24 +165,26 @@ static enum sorex_status transform_change(void *user_data, struct bytes json, st
             stored = buf_view(&step->completed);
         }
     }
-    return store_emit(step->store, t->program->stored.id, json, stored, err);
+    return step->ledger.emit(step->ledger.user_data, t->program->stored.id, json, stored, err);
 }
 
 static struct step_transform transform_prepare(struct step *step, struct program *program, const struct entry *entry)
 {
     struct step_transform t = {.step = step, .program = program, .entry = entry};
-    t.keys = (struct space_state){step->store, program_space(program, STORE_KEYS)};
-    t.pages = (struct space_state){step->store, program_space(program, STORE_PAGES)};
+    t.keys = (struct space_state){&step->ledger, program_space(program, STORE_KEYS)};
+    t.pages = (struct space_state){&step->ledger, program_space(program, STORE_PAGES)};
     if (step->indexer != NULL)
-        t.indexer_keys = (struct space_state){step->store, program_space(step->indexer, STORE_KEYS)};
-    t.images = (struct images){.store = step->store,
-                               .space = program_space(program, STORE_IMAGES),
-                               .parsers = {step->parsers[0], step->parsers[1]}};
+        t.indexer_keys = (struct space_state){&step->ledger, program_space(step->indexer, STORE_KEYS)};
+    t.rows = (struct space_state){&step->ledger, program_space(program, STORE_IMAGES)};
+    t.images = (struct images){.parsers = {step->parsers[0], step->parsers[1]}};
     return t;
 }
 
+/* Ties what points into t together: t stays where it is from here on. */
 static struct transform_host transform_host_of(struct step_transform *t)
 {
+    t->images.state = (struct state_reader){.get = staged_get, .user_data = &t->rows};
+    t->images.writes = staged_writer(&t->rows);
     return (struct transform_host){
         .state = {.get = staged_get, .user_data = &t->keys},
         .writes = staged_writer(&t->keys),
@@ -178,16 +210,22 @@ static enum sorex_status transform_step(struct step *step, struct program *progr
     return status;
 }
 
+enum sorex_status step_execute(struct step *step, const struct entry *entry, struct step_result *out, struct sorex_error *err)
+{
+    *out = (struct step_result){0};
+    if (step->indexer != NULL)
+        TRY(indexer_step(step, entry, out, err));
+    for (size_t i = 0; i < step->transform_count; i++)
+        TRY(transform_step(step, &step->transforms[i], entry, out, err));
+    return SOREX_OK;
+}
+
 enum sorex_status step_apply(struct step *step, const struct entry *entry, bool durable, struct step_result *out,
                              struct sorex_error *err)
 {
     *out = (struct step_result){0};
     TRY(store_begin(step->store, entry, err));
-    enum sorex_status status = SOREX_OK;
-    if (step->indexer != NULL)
-        status = indexer_step(step, entry, out, err);
-    for (size_t i = 0; i < step->transform_count && status == SOREX_OK; i++)
-        status = transform_step(step, &step->transforms[i], entry, out, err);
+    enum sorex_status status = step_execute(step, entry, out, err);
     if (status != SOREX_OK) {
         store_abort(step->store);
         return status;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "store/commitment.h"
 
 #define STAGING_KEEP_BYTES ((size_t)8 << 20)
 
@@ -67,6 +68,55 @@ enum sorex_status staging_emit(struct staging *staging, uint16_t program, struct
     TRY(buf_append_varint(&staging->stored, stored.len, err));
     TRY(buf_append(&staging->stored, stored, err));
     staging->change_count++;
+    return SOREX_OK;
+}
+
+/* Takes the next change off the emitted ones. */
+static bool emitted_next(struct reader *reader, uint16_t *out_program, struct bytes *out)
+{
+    struct bytes id;
+    uint32_t len = 0;
+    if (!reader_take(reader, 2, &id) || !reader_u32le(reader, &len) || !reader_take(reader, len, out))
+        return false;
+    *out_program = u16le_get(id.data);
+    return true;
+}
+
+static enum sorex_status changes_commit(const struct staging *staging, struct commitment *commitment, uint16_t program,
+                                        struct sorex_error *err)
+{
+    uint32_t count = 0;
+    uint16_t of = 0;
+    struct bytes change;
+    for (struct reader r = reader_of(buf_view(&staging->emitted)); emitted_next(&r, &of, &change);)
+        count += of == program;
+    TRY(commitment_changes(commitment, count, err));
+    for (struct reader r = reader_of(buf_view(&staging->emitted)); emitted_next(&r, &of, &change);)
+        if (of == program)
+            TRY(commitment_change(commitment, change, err));
+    return SOREX_OK;
+}
+
+enum sorex_status staging_commitment(const struct staging *staging, struct sha256 *hash, struct buf *scratch, size_t *first,
+                                     uint16_t program, const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES],
+                                     struct sorex_error *err)
+{
+    struct node *const *nodes = staging->nodes.items;
+    struct commitment commitment = {.hash = hash, .scratch = scratch};
+    size_t end = *first;
+    while (end < staging->nodes.count && u16be_get(nodes[end]->key) == program)
+        end++;
+    TRY(commitment_start(&commitment, before, &staging->entry, (uint32_t)(end - *first), err));
+    for (size_t i = *first; i < end; i++) {
+        const struct node *node = nodes[i];
+        bool present = !version_deleted(node->pending);
+        struct bytes key = bytes_of(node->key + SPACE_BYTES, node->key_len - SPACE_BYTES);
+        struct bytes value = present ? version_value(node->pending) : (struct bytes){0};
+        TRY(commitment_write(&commitment, node->key[SPACE_BYTES - 1], key, present ? &value : NULL, err));
+    }
+    TRY(changes_commit(staging, &commitment, program, err));
+    commitment_finish(&commitment, out);
+    *first = end;
     return SOREX_OK;
 }
 

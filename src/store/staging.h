@@ -2,6 +2,7 @@
 #ifndef SOREX_STORE_STAGING_H
 #define SOREX_STORE_STAGING_H
 
+#include "base/sha256.h"
 #include "store/group.h"
 
 struct staging {
@@ -23,6 +24,11 @@ enum sorex_status staging_write(struct staging *staging, struct generation *gene
                                 enum version_kind kind, struct bytes value, struct sorex_error *err);
 enum sorex_status staging_emit(struct staging *staging, uint16_t program, struct bytes emitted, struct bytes stored,
                                struct sorex_error *err);
+/* The next link of a program's commitment chain; the nodes must be sorted.
+ * hash, scratch: working memory. first: index of the program's first node; moved to the next program's. */
+enum sorex_status staging_commitment(const struct staging *staging, struct sha256 *hash, struct buf *scratch, size_t *first,
+                                     uint16_t program, const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES],
+                                     struct sorex_error *err);
 /* Takes the parked versions off their nodes and ends. */
 void staging_drop(struct staging *staging);
 /* Ends after a commit moved the versions. */

@@ -5,7 +5,6 @@
  * is written, for the undo and history records, and is then fetched for all keys at once, in key order. */
 #include "base/check.h"
 #include "base/clock.h"
-#include "store/commitment.h"
 #include "store/internal.h"
 
 /* ---- staging ---- */
@@ -187,8 +186,8 @@ static enum sorex_status commitments_compute(struct store *store, struct group_e
         return sorex_error_set(err, SOREX_NOMEM, "commitments");
     for (size_t i = 0; i < count; i++) {
         u16le_put(out + i * COMMITMENT_BYTES, (uint16_t)i);
-        TRY(commitment_next(&store->hash, &store->preimage, &store->staging, &first, (uint16_t)i,
-                            store->programs[i].commitment, out + i * COMMITMENT_BYTES + 2, err));
+        TRY(staging_commitment(&store->staging, &store->hash, &store->preimage, &first, (uint16_t)i,
+                               store->programs[i].commitment, out + i * COMMITMENT_BYTES + 2, err));
     }
     CHECK(first == store->staging.nodes.count);
     entry->commitments = bytes_of(out, count * COMMITMENT_BYTES);

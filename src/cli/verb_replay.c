@@ -1,0 +1,123 @@
+/* sorex replay: executes retained entries again and compares commitments. */
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "cli/exit_code.h"
+#include "cli/verbs.h"
+#include "json/writer.h"
+#include "pipeline/replay.h"
+
+static void difference_print(const struct replay_difference *d)
+{
+    char stored[HASH_HEX_SIZE], computed[HASH_HEX_SIZE];
+    hash_hex(d->stored, stored);
+    hash_hex(d->computed, computed);
+    printf("height %u, program %s differs: stored commitment %s, computed %s%s\n", d->height, d->program, stored, computed,
+           d->other_identity ? "; the module or its settings are not those that this entry was indexed with" : "");
+}
+
+static void report_print(const struct replay_report *r)
+{
+    if (r->differs) {
+        difference_print(&r->difference);
+        return;
+    }
+    printf("heights %u to %u: all %llu commitments are the stored ones (%llu pairs, %llu changes", r->from, r->to,
+           (unsigned long long)r->commitments, (unsigned long long)r->pairs, (unsigned long long)r->changes);
+    if (r->fuel != 0)
+        printf(", %llu fuel", (unsigned long long)r->fuel);
+    printf(")\n");
+}
+
+static void figure(struct json_writer *w, const char *name, uint64_t value)
+{
+    json_name(w, name);
+    json_uint(w, value);
+}
+
+static void difference_json(struct json_writer *w, const struct replay_difference *d)
+{
+    json_object_begin(w);
+    figure(w, "height", d->height);
+    json_name(w, "program");
+    json_string_z(w, d->program);
+    json_name(w, "stored");
+    json_hex(w, bytes_of(d->stored, HASH_BYTES));
+    json_name(w, "computed");
+    json_hex(w, bytes_of(d->computed, HASH_BYTES));
+    json_name(w, "other_identity");
+    json_bool(w, d->other_identity);
+    json_object_end(w);
+}
+
+static enum sorex_status report_json(const struct replay_report *r, struct sorex_error *err)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    json_writer_init(&w, &out, true, err);
+    json_object_begin(&w);
+    json_name(&w, "same");
+    json_bool(&w, !r->differs);
+    figure(&w, "from", r->from);
+    figure(&w, "to", r->to);
+    figure(&w, "commitments", r->commitments);
+    figure(&w, "pairs", r->pairs);
+    figure(&w, "changes", r->changes);
+    figure(&w, "fuel", r->fuel);
+    if (r->differs) {
+        json_name(&w, "difference");
+        difference_json(&w, &r->difference);
+    }
+    json_object_end(&w);
+    enum sorex_status status = json_writer_finish(&w);
+    if (status == SOREX_OK)
+        printf("%.*s\n", (int)out.len, (const char *)out.data);
+    buf_deinit(&out);
+    return status;
+}
+
+static enum sorex_status replay_ask(const struct arguments *arguments, struct pipeline_settings *settings,
+                                    struct replay_report *report, struct sorex_error *err)
+{
+    static struct arguments copy; /* reading settings marks the overrides that were used */
+    uint32_t from, to;
+    copy = *arguments;
+    TRY(height_parse("from", arguments->from, &from, err));
+    TRY(height_parse("to", arguments->to, &to, err));
+    TRY(pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, settings, err));
+    TRY(replay(settings, from, to, report, err));
+    if (arguments->json)
+        return report_json(report, err);
+    report_print(report);
+    return SOREX_OK;
+}
+
+static int run(const struct arguments *arguments)
+{
+    static struct pipeline_settings settings;
+    struct replay_report report = {0};
+    struct sorex_error err = {0};
+    if (!log_enabled(LOG_DEBUG))
+        log_level_set(LOG_WARN);
+    enum sorex_status status = replay_ask(arguments, &settings, &report, &err);
+    pipeline_settings_deinit(&settings);
+    if (status != SOREX_OK)
+        return cli_fail(&err);
+    return report.differs ? EXIT_STORE_CODE : EXIT_OK_CODE;
+}
+
+const struct verb verb_replay = {
+    .name = "replay",
+    .summary = "execute retained entries again and compare their commitments",
+    .usage = "PIPELINE [--from H] [--to H] [--json]",
+    .flags = "from to json set",
+    .words_min = 1,
+    .words_max = 1,
+    .about = "Every entry runs from the stored state before it, with its block fetched again by hash; writes stay in memory. The first\n"
+             "height and program whose commitment is not the stored one is named, and the exit code is 4. Without --from and --to: all\n"
+             "that is retained. The store is opened for reading; stop a running pipeline first. With another module in the pipeline file\n"
+             "it answers where that module's results part from the stored ones.",
+    .example = "sorex replay pipeline.yaml --from 840000 --to 840100",
+    .run = run,
+};
