@@ -136,6 +136,25 @@ void pipeline_stop(struct pipeline *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Logs and counts an undone entry. */
+static void entry_undone(void *user_data, const struct entry *entry)
+{
+    char hash[HASH_HEX_SIZE];
+    uint64_t *undone = user_data;
+    hash_display(entry->hash, hash);
+    log_line(LOG_DEBUG, "pipeline", "height %u undone: block %s", entry->height, hash);
+    ++*undone;
+}
+
+/* With rollback exports each undo is followed by calls; without, the store may undo many entries to one write. */
+static bool undo_calls_guests(const struct pipeline *p)
+{
+    for (size_t i = 0; i < p->step.transform_count; i++)
+        if (transform_has_rollback(p->step.transforms[i].transform))
+            return true;
+    return false;
+}
+
 enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t *out_undone, struct sorex_error *err)
 {
     struct store_heights heights;
@@ -152,11 +171,10 @@ enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t
                                height, heights.horizon);
     while (heights.tip != SOREX_HEIGHT_NONE && (empty_goal || heights.tip > height)) {
         struct entry undone;
-        char hash[HASH_HEX_SIZE];
+        if (!empty_goal && !undo_calls_guests(p))
+            return store_undo_to(p->store, height, entry_undone, out_undone, err);
         TRY(step_undo(&p->step, &undone, err));
-        hash_display(undone.hash, hash);
-        log_line(LOG_DEBUG, "pipeline", "height %u undone: block %s", undone.height, hash);
-        ++*out_undone;
+        entry_undone(out_undone, &undone);
         store_heights(p->store, &heights);
     }
     return SOREX_OK;

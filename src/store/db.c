@@ -1,8 +1,8 @@
 /* RocksDB through its C API.
  *
  * Tuning, by family. state: point lookups, many of them of absent keys, so ribbon filters (whole key), a hash index
- * inside data blocks, a filter over the memtable, LZ4. history and undo: written once, read at reorganisations and by
- * views of old heights, so the bottom level is ZSTD. Memtables are small: a group is one batch and one sorted run, and
+ * inside data blocks, a filter over the memtable, LZ4. history and undo: written once, sought and walked, never got, by
+ * reorganisations and views of old heights, so no filters, and the bottom level is ZSTD. Memtables are small: a group is one batch and one sorted run, and
  * inserting it into a fresh memtable costs a fraction of threading it through a large one. Two background jobs: the
  * machines are small and the guest wants the other core. One writer at a time, so concurrent memtable inserts are off:
  * the skip list then keeps its place between sorted inserts. */
@@ -98,15 +98,16 @@ static rocksdb_options_t *family_options(struct db *db, enum db_family family)
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
     if (family == DB_HISTORY || family == DB_UNDO || family == DB_OUTBOX)
         rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
-    if (family == DB_STATE || family == DB_HISTORY) {
+    if (family == DB_STATE) {
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
-        rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     }
+    if (big)
+        rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, db->cache);
     rocksdb_block_based_options_set_format_version(table, 5);
-    if (big)
+    if (family == DB_STATE || family == DB_ENTRIES)
         rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_ribbon_hybrid(10, 1));
     if (family == DB_STATE)
         rocksdb_block_based_options_set_data_block_index_type(

@@ -41,19 +41,19 @@ static enum sorex_status undo_allowed(const struct store *store, struct sorex_er
         store->head.horizon);
 }
 
-/* Parks what the key becomes; a lower entry of the piece overwrites what a higher one parked. */
+/* Parks what the key becomes, on top of what higher entries of the piece parked. */
 static enum sorex_status key_restore(struct store *store, const struct undo_item *item, struct sorex_error *err)
 {
     struct generation *generation = &store->current.generation;
     struct node_list *keys = &store->staging.nodes;
     struct version_record version;
     struct node *node = generation_node(generation, item->key, key_hash(item->key));
-    struct version *parked = &version_absent;
+    struct version *parked = NULL;
     if (item->had_previous) {
         CHECK(buried_decode(item->buried, &version)); /* undo_next has */
         parked = version_new(&generation->arena, item->previous, version.kind, version.value);
-        TRY(history_key(&store->history_key, item->key, item->previous, err));
-        db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
+    } else {
+        parked = version_copy(&generation->arena, bytes_of("", 0));
     }
     if (node == NULL || parked == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "undo");
@@ -61,7 +61,9 @@ static enum sorex_status key_restore(struct store *store, const struct undo_item
         TRY(node_list_reserve(keys, 1, err));
         keys->items[keys->count++] = node;
     }
+    parked->prev = node->pending;
     node->pending = parked;
+    store->staging.bytes += 2 * item->key.len + item->buried.len;
     return SOREX_OK;
 }
 
@@ -127,22 +129,36 @@ static enum sorex_status entry_undo(struct store *store, struct piece *piece, st
     return SOREX_OK;
 }
 
+/* The versions that the piece dug out are not superseded any more. */
+static enum sorex_status history_undo(struct store *store, const struct node *node, struct sorex_error *err)
+{
+    for (const struct version *version = node->pending; version != NULL; version = version->prev) {
+        if (version->len == 0)
+            continue;
+        TRY(history_key(&store->history_key, node_key(node), version_height(version), err));
+        db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
+    }
+    return SOREX_OK;
+}
+
 static enum sorex_status piece_fill(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
 {
     db_batch_clear(store->batch);
     while (piece->head.tip > goal && piece->entry_count < PIECE_ENTRIES_MAX &&
-           (piece->entry_count == 0 || db_batch_bytes(store->batch) < PIECE_BYTES_MAX / 2))
+           (piece->entry_count == 0 || store->staging.bytes < PIECE_BYTES_MAX))
         TRY(entry_undo(store, piece, err));
 
     struct node_list *keys = &store->staging.nodes;
     TRY(node_list_sort(keys, err));
     for (size_t i = 0; i < keys->count; i++) {
-        const struct version *version = keys->items[i]->pending;
-        if (version->len == 0)
-            db_batch_delete(store->batch, DB_STATE, node_key(keys->items[i]));
+        const struct node *node = keys->items[i];
+        if (node->pending->len == 0)
+            db_batch_delete(store->batch, DB_STATE, node_key(node));
         else
-            db_batch_put(store->batch, DB_STATE, node_key(keys->items[i]), bytes_of(version->record, version->len));
+            db_batch_put(store->batch, DB_STATE, node_key(node), bytes_of(node->pending->record, node->pending->len));
     }
+    for (size_t i = 0; i < keys->count; i++)
+        TRY(history_undo(store, keys->items[i], err));
     batch_head(store, &piece->head);
     return SOREX_OK;
 }
@@ -155,9 +171,10 @@ static void piece_settle(struct store *store, const struct piece *piece, const s
         struct node *node = keys->items[i];
         node->newest = node->pending;
         node->pending = NULL;
+        node->newest->prev = NULL;
         node->based = true;
     }
-    keys->count = 0;
+    staging_end(&store->staging);
     if (store->current.generation.arena.total > store->generation_bytes_max) {
         group_reset(&store->current);
         group_reset(&store->old);
