@@ -1,6 +1,6 @@
 """What the tests of this folder share, over tests/e2e/harness.py: the preloaded shim, a run's result as one value, a quick place to work.
 FAULT_LONG=1 (make torture) walks everything where `make check` takes samples."""
-import hashlib, json, os, pathlib, random, signal, subprocess, tempfile, time
+import contextlib, hashlib, json, os, pathlib, random, signal, subprocess, tempfile, time
 import harness
 from harness import *
 

@@ -1,14 +1,13 @@
-/* Preloaded into the program by test_*.py: system calls on files below one directory that fail, come short or tell the wrong
- * time. Asked for by environment variables:
+/* Preloaded into the program by test_*.py: system calls on files below one directory that fail, come short or tell the
+ * wrong time. Asked for by environment variables:
  *
  *   FAULT_DIR     watched directory (absolute); nothing elsewhere is touched
- *   FAULT_CALLS   letters: w write, s sync, r read, o open for writing, n rename, t truncate and allocate, l link and mkdir
- *   FAULT_NTH     the nth such call fails (from 1); 0 = none, calls are only counted
- *   FAULT_LASTING 1: and every one after it, as on a full disk
- *   FAULT_ERRNO   with this number
- *   FAULT_SHORT   1: every read and write below the directory moves at most half of what was asked for (and at least a byte)
- *   FAULT_REPORT  a file that gets one line: calls seen, and the one that failed
- *   FAULT_CLOCK   seconds by which the time of day jumps, there and back, at every 16th question
+ *   FAULT_CALLS   letters: w write, s sync, r read, o open for writing, n rename, t truncate and allocate, l link and
+ * mkdir FAULT_NTH     the nth such call fails (from 1); 0 = none, calls are only counted FAULT_LASTING 1: and every one
+ * after it, as on a full disk FAULT_ERRNO   with this number; 0 = the process is killed there, as by kill -9
+ *   FAULT_SHORT   1: every read and write below the directory moves at most half of what was asked for (and at least a
+ * byte) FAULT_REPORT  a file that gets one line: calls seen, and the one that failed FAULT_CLOCK   seconds by which the
+ * time of day jumps, there and back, at every 16th question
  *
  * The report is written at once when a call fails and again at exit, so that an aborted process leaves one too. */
 #define _GNU_SOURCE
@@ -16,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -94,7 +94,10 @@ static bool path_watched(const char *path)
     return len > 0 && path != NULL && strncmp(path, plan.dir, len) == 0;
 }
 
-static bool fd_watched(int fd) { return fd >= 0 && fd < FDS && atomic_load_explicit(&watched[fd], memory_order_relaxed); }
+static bool fd_watched(int fd)
+{
+    return fd >= 0 && fd < FDS && atomic_load_explicit(&watched[fd], memory_order_relaxed);
+}
 
 /* Counts a call; true when it is to fail, with errno set. */
 static bool fails(char letter, const char *call, int fd, const char *path)
@@ -113,18 +116,20 @@ static bool fails(char letter, const char *call, int fd, const char *path)
         (void)snprintf(failed_call, sizeof failed_call, "%s %s", call, path != NULL ? path : "?");
         report_write();
     }
+    if (plan.number == 0)
+        (void)kill(getpid(), SIGKILL);
     errno = plan.number;
     return true;
 }
 
 static size_t part_of(int fd, size_t len) { return plan.shortened && len > 1 && fd_watched(fd) ? len / 2 : len; }
 
-#define REAL(type, name)                                    \
-    static _Atomic(type) real;                              \
-    type next = atomic_load(&real);                         \
-    if (next == NULL) {                                     \
+#define REAL(type, name)                                                                \
+    static _Atomic(type) real;                                                          \
+    type next = atomic_load(&real);                                                     \
+    if (next == NULL) {                                                                 \
         *(void **)&next = dlsym(RTLD_NEXT, name); /* POSIX allows it, ISO C does not */ \
-        atomic_store(&real, next);                          \
+        atomic_store(&real, next);                                                      \
     }
 
 /* ---- reads and writes */
@@ -257,7 +262,10 @@ static int opened(int fd, const char *path)
     return fd;
 }
 
-static mode_t mode_of(int flags, va_list list) { return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0; }
+static mode_t mode_of(int flags, va_list list)
+{
+    return (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
+}
 
 int open(const char *path, int flags, ...)
 {

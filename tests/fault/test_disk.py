@@ -64,7 +64,7 @@ def test_every_call_fails(root, _):
     file, want = prepared(root)
     for start in ("nothing", "half"):
         for number, lasting in ((ENOSPC, True), (EIO, False)) + (((ENOSPC, False), (EIO, True)) if LONG else ()):
-            walk(root, file, want, start, number, lasting, 8)
+            walk(root, file, want, start, number, lasting, 5)
 
 
 def test_short_reads_and_writes(root, _):
