@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 RELEASE := build/release
 SOREX := $(RELEASE)/src/sorex
 
-.PHONY: all build deps test-deps run check bench install clean distclean help
+.PHONY: all build deps test-deps run check torture bench install clean distclean help
 .DEFAULT_GOAL := build
 
 all: build
@@ -34,6 +34,11 @@ run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the lar
 
 check: deps test-deps ## builds and runs all tests, plain and with AddressSanitizer and UndefinedBehaviorSanitizer
 	@JOBS=$(JOBS) scripts/check.sh dev asan
+
+torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call; hours
+	cmake --preset dev
+	cmake --build --preset dev -j $(JOBS)
+	ctest --preset dev -C torture -L torture
 
 bench: deps test-deps ## builds the benchmarks, runs them and makes docs/PERFORMANCE.md
 	cmake --preset release -B build/bench -D SOREX_TESTS=OFF -D SOREX_BENCH=ON
