@@ -34,9 +34,10 @@ static void *stopper_thread(void *user_data)
     log_line(LOG_INFO, "run", "%s: finishing the entry in hand", number == SIGINT ? "SIGINT" : "SIGTERM");
     pipeline_stop(stopper->pipeline);
     struct timespec patience = {.tv_sec = STOP_SECONDS - 1, .tv_nsec = 800000000};
-    (void)sigtimedwait(&stopper->signals, NULL, &patience); /* a second signal, or the end of the run, ends the wait */
+    bool again = sigtimedwait(&stopper->signals, NULL, &patience) > 0; /* a second signal, or the end of the run, ends the wait */
     if (!atomic_load(&stopper->ended)) {
-        log_line(LOG_WARN, "run", "the entry in hand did not end in time and is abandoned; the next run executes it again");
+        log_line(LOG_WARN, "run", "%s: the entry in hand is abandoned; the next run executes it again",
+                 again ? "a second signal" : "it did not end in time");
         _exit(EXIT_OK_CODE);
     }
     return NULL;

@@ -161,9 +161,10 @@ enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t
     store_heights(p->store, &heights);
     bool empty_goal = height == SOREX_HEIGHT_NONE;
     *out_undone = 0;
-    if (heights.tip == SOREX_HEIGHT_NONE || (!empty_goal && height > heights.tip))
-        return sorex_error_set(err, SOREX_GONE, "height %u is above the tip (%d)", height,
-                               heights.tip == SOREX_HEIGHT_NONE ? -1 : (int)heights.tip);
+    if (heights.tip == SOREX_HEIGHT_NONE)
+        return sorex_error_set(err, SOREX_GONE, "nothing is indexed yet, so there is nothing to undo");
+    if (!empty_goal && height > heights.tip)
+        return sorex_error_set(err, SOREX_GONE, "height %u is above the tip, %u", height, heights.tip);
     if (!empty_goal && (heights.horizon == SOREX_HEIGHT_NONE || height < heights.horizon))
         return sorex_error_set(err, SOREX_GONE,
                                "height %u is below the horizon (%u): it cannot be restored; index again into a new data directory, "

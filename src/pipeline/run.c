@@ -2,6 +2,7 @@
 #include "pipeline/pipeline_private.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/check.h"
@@ -206,6 +207,24 @@ static enum sorex_status undo_serve(struct pipeline *p, const struct chain_event
     return SOREX_OK;
 }
 
+/* Trouble of the source is told once, not at every attempt, and its end too. */
+static void trouble_log(struct pipeline *p, const struct chain_event *event)
+{
+    const char *retrying = event->kind == CHAIN_IDLE ? strstr(event->waiting, ", retrying in") : NULL;
+    size_t len = retrying != NULL ? (size_t)(retrying - event->waiting) : 0;
+    if (len >= sizeof p->trouble)
+        len = sizeof p->trouble - 1;
+    bool ends = event->kind != CHAIN_IDLE || strcmp(event->waiting, "at the tip") == 0;
+    if (len != 0 && (p->trouble[len] != '\0' || memcmp(p->trouble, event->waiting, len) != 0)) {
+        memcpy(p->trouble, event->waiting, len);
+        p->trouble[len] = '\0';
+        log_line(LOG_WARN, "source", "%s; trying again", p->trouble);
+    } else if (ends && p->trouble[0] != '\0') {
+        p->trouble[0] = '\0';
+        log_line(LOG_INFO, "source", "it answers again");
+    }
+}
+
 /* One turn. *out_done is set when `until` is reached. */
 static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done, struct sorex_error *err)
 {
@@ -225,6 +244,7 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     uint64_t start = clock_ns();
     TRY(chain_next(p->chain, LOOP_WAIT_MS, &event, err));
     p->summary.wait_ns += clock_ns() - start;
+    trouble_log(p, &event);
     pthread_mutex_lock(&p->lock);
     p->source_tip = event.source_tip;
     pthread_mutex_unlock(&p->lock);
@@ -238,7 +258,7 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
         break;
     }
     TRY(store_flush(p->store, err));
-    pipeline_state(p, "waiting", event.waiting);
+    pipeline_state(p, "waiting", strcmp(event.waiting, "at the tip") == 0 ? "the next block, at the tip" : event.waiting);
     store_heights(p->store, &heights);
     *out_done = until == PIPELINE_UNTIL_TIP && event.source_tip != SOREX_HEIGHT_NONE && heights.tip == event.source_tip;
     return SOREX_OK;
@@ -268,6 +288,24 @@ static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *e
         pthread_mutex_unlock(&p->lock);
     }
     return SOREX_OK;
+}
+
+/* A sink that waits for confirmations is not at the tip when a run ends. */
+static void finality_log(const struct pipeline *p)
+{
+    struct store_heights heights;
+    store_heights(p->store, &heights);
+    for (size_t i = 0; i < p->sink_count; i++) {
+        uint32_t finality = p->settings->sinks[i].finality;
+        if (finality == 0 || heights.durable == SOREX_HEIGHT_NONE)
+            continue;
+        if (heights.durable >= finality)
+            log_line(LOG_INFO, "pipeline", "sink %s has what is final (finality: %u), to height %u", p->settings->sinks[i].name,
+                     finality, heights.durable - finality);
+        else
+            log_line(LOG_INFO, "pipeline", "sink %s has nothing yet: no entry is final (finality: %u)", p->settings->sinks[i].name,
+                     finality);
+    }
 }
 
 /* Waits until every sink has everything that is durable (and final). */
@@ -350,9 +388,10 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
             *err = flush_err;
         status = flush_err.status;
     }
-    if (status == SOREX_OK && done)
+    if (status == SOREX_OK && done) {
         status = runners_drain(p, err);
-    else if (status == SOREX_OK && until != SOREX_HEIGHT_NONE)
+        finality_log(p);
+    } else if (status == SOREX_OK && until != SOREX_HEIGHT_NONE)
         status = sorex_error_set(err, SOREX_STOPPED, "stopped before the end was reached; the next run continues");
     runners_stop(p);
     pipeline_state(p, status == SOREX_OK || status == SOREX_STOPPED ? "stopped" : "failed", "");

@@ -199,6 +199,8 @@ def test_json_and_heights(root, _):
     checked = [json.loads(line) for line in sorex("check", file, "--json").stdout.splitlines()]
     equal([(c["state"], c["what"]) for c in checked],
           [("ok", "pipeline"), ("ok", "indexer"), ("ok", "transform"), ("ok", "source"), ("ok", "sink")], "check --json")
+    said = sorex("run", file, "--until", 30, "--finality", 6).stderr
+    check("file has what is final (finality: 6), to height 24" in said, said)
     sorex("run", file, "--until", 30)
     plain = sorex("state", "dump", file, "--program", "utxo", "--height", 20).stdout.splitlines()
     pairs = [json.loads(line) for line in sorex("state", "dump", file, "--program", "utxo", "--height", 20, "--json").stdout.splitlines()]

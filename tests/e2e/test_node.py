@@ -105,6 +105,8 @@ def test_servers_restart(root, stack):
         node.start()
         node.call("generate", 10)
         wait_tip(file, 80, run)
+        log = run.text()
+        check("source: node 127.0.0.1" in log and "source: it answers again" in log, log)
         pg.stop(signal.SIGQUIT)
         node.call("generate", 5)
         pg.start()
