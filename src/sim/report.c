@@ -70,5 +70,5 @@ enum sorex_status sim_report(const struct sim_options *options, const struct sim
     return buf_printf(out, err, "again: sorex sim%s%s --seed %llu --runs 1 --steps %u\n",
                       options->pipeline != NULL ? " --pipeline " : "",
                       options->pipeline != NULL ? options->pipeline : "", (unsigned long long)result->failed_seed,
-                      options->steps != 0 ? options->steps : (uint32_t)SIM_STEPS_DEFAULT);
+                      result->steps_each);
 }

@@ -93,8 +93,8 @@ static struct script_step real_draw(uint64_t *random)
     if (chance == 0)
         return (struct script_step){.kind = STEP_KILL};
     if (chance < 6)
-        return (struct script_step){.kind = STEP_APPLY, .a = 1 + script_draw(random, 8)};
-    uint32_t deep = script_draw(random, 6) == 0 ? 24 : 6;
+        return (struct script_step){.kind = STEP_APPLY, .a = 1 + script_draw(random, 30)};
+    uint32_t deep = script_draw(random, 6) == 0 ? 60 : 8;
     return (struct script_step){.kind = STEP_UNDO, .a = 1 + script_draw(random, deep)};
 }
 
