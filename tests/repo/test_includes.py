@@ -40,7 +40,7 @@ SYSTEM = re.compile(
     r"|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|termios|threads|time|unistd|endian|ftw|getopt|libgen|malloc|sched"
     r"|(sys|netinet|arpa|linux)/[a-z_]+)\.h"
     # C++, in the shim over simdjson
-    r"|algorithm|array|cinttypes|charconv|cstddef|cstdint|cstdio|cstdlib|cstring|limits|memory|new|string|string_view|type_traits|utility|vector"
+    r"|algorithm|array|cinttypes|charconv|cmath|cstddef|cstdint|cstdio|cstdlib|cstring|limits|memory|new|string|string_view|system_error|type_traits|utility|vector"
 )
 
 # Names of files that collect what belongs to no noun.
