@@ -233,6 +233,8 @@ enum sorex_status step_apply(struct step *step, const struct entry *entry, bool 
     uint64_t start = clock_ns();
     status = store_commit(step->store, durable, err);
     out->commit_ns = clock_ns() - start;
+    if (status != SOREX_OK)
+        store_abort(step->store);
     return status;
 }
 
@@ -251,7 +253,7 @@ static void rollback_call(struct step *step, struct program *program, const stru
         status = transform_rollback(program->transform, entry, &host, &result, &err);
     if (status == SOREX_OK && keep)
         status = store_amend_commit(step->store, &err);
-    else
+    if (status != SOREX_OK || !keep)
         store_abort(step->store);
     if (status != SOREX_OK)
         log_line(LOG_WARN, "pipeline", "program %s: rollback of height %u failed, the undo stands: %s", program->settings->name,
