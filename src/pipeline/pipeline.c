@@ -3,6 +3,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -27,6 +28,63 @@ static enum sorex_status store_start(struct pipeline *p, struct sorex_error *err
     return store_open(&options, &p->store, err);
 }
 
+static enum sorex_status program_start(struct pipeline *p, struct program *program, bool adopt, struct sorex_error *err)
+{
+    struct store_program found;
+    struct store_heights heights;
+    const char *name = program->settings->name;
+    store_heights(p->store, &heights);
+    enum sorex_status status = store_program_find(p->store, name, &found, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        return status;
+    if (status == SOREX_GONE && heights.tip != SOREX_HEIGHT_NONE)
+        log_line(LOG_WARN, "pipeline", "program %s is new in this store: it begins at height %u and has seen nothing before", name,
+                 heights.tip + 1);
+    return program_register(program, p->store, p->settings->top.data, adopt, err);
+}
+
+/* Names of the store's programs that this pipeline lacks. */
+struct absent {
+    const struct pipeline_settings *settings;
+    struct buf programs; /* struct store_program, one after the other */
+    enum sorex_status status;
+};
+
+static void absent_add(void *user_data, const struct store_program *program)
+{
+    struct absent *absent = user_data;
+    const struct pipeline_settings *s = absent->settings;
+    static const uint8_t marked[HASH_BYTES];
+    bool here = (s->has_indexer && strcmp(s->indexer.name, program->name) == 0) ||
+                memcmp(program->identity, marked, sizeof marked) == 0;
+    for (size_t i = 0; i < s->transform_count; i++)
+        here = here || strcmp(s->transforms[i].name, program->name) == 0;
+    if (!here && absent->status == SOREX_OK)
+        absent->status = buf_append(&absent->programs, bytes_of(program, sizeof *program), NULL);
+}
+
+/* A program that is left out misses entries. The store gives it the identity zero from here on, so that it does not come back with a
+ * gap unless somebody says so with `sorex upgrade`. */
+static enum sorex_status programs_mark_absent(struct pipeline *p, struct sorex_error *err)
+{
+    static const uint8_t none[HASH_BYTES];
+    struct absent absent = {.settings = p->settings, .status = SOREX_OK};
+    enum sorex_status status = store_programs(p->store, absent_add, &absent, err);
+    if (status == SOREX_OK && absent.status != SOREX_OK)
+        status = sorex_error_set(err, absent.status, "out of memory for the programs of the store");
+    for (size_t at = 0; at < absent.programs.len && status == SOREX_OK; at += sizeof(struct store_program)) {
+        struct store_program program, unused;
+        memcpy(&program, absent.programs.data + at, sizeof program);
+        log_line(LOG_WARN, "pipeline",
+                 "program %s of this store is not in the pipeline: it misses every entry from now on, and only `sorex upgrade` "
+                 "takes it in again",
+                 program.name);
+        status = store_program(p->store, program.name, none, program.module_hash, true, &unused, err);
+    }
+    buf_deinit(&absent.programs);
+    return status;
+}
+
 static enum sorex_status programs_start(struct pipeline *p, const char *upgrade, struct sorex_error *err)
 {
     const struct pipeline_settings *s = p->settings;
@@ -36,13 +94,13 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
     if (s->has_indexer) {
         bool adopt = upgrade != NULL && strcmp(upgrade, s->indexer.name) == 0;
         TRY(program_load(&p->indexer, PROGRAM_INDEXER, &s->indexer, &context, err));
-        TRY(program_register(&p->indexer, p->store, s->top.data, adopt, err));
+        TRY(program_start(p, &p->indexer, adopt, err));
         found = found || adopt;
     }
     for (size_t i = 0; i < s->transform_count; i++) {
         bool adopt = upgrade != NULL && strcmp(upgrade, s->transforms[i].name) == 0;
         TRY(program_load(&p->transforms[i], PROGRAM_TRANSFORM, &s->transforms[i], &context, err));
-        TRY(program_register(&p->transforms[i], p->store, s->top.data, adopt, err));
+        TRY(program_start(p, &p->transforms[i], adopt, err));
         found = found || adopt;
     }
     if (!found)
@@ -91,6 +149,8 @@ enum sorex_status pipeline_new(const struct pipeline_settings *settings, const s
     }
     if (status == SOREX_OK && !options->no_network)
         status = sinks_start(p, err);
+    if (status == SOREX_OK && !options->no_network)
+        status = programs_mark_absent(p, err);
     if (status != SOREX_OK) {
         pipeline_free(p);
         return sorex_error_prefix(err, "pipeline %s", settings->top.name);

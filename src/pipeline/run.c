@@ -396,7 +396,7 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
     runners_stop(p);
     pipeline_state(p, status == SOREX_OK || status == SOREX_STOPPED ? "stopped" : "failed", "");
     store_heights(p->store, &heights);
-    p->summary.tip = heights.tip;
+    p->summary.tip = heights.durable; /* what a failed write lost is indexed again */
     p->summary.run_ns = clock_ns() - start;
     *out = p->summary;
     phase_set(p, PIPELINE_ALONE);

@@ -215,6 +215,23 @@ def test_json_and_heights(root, _):
         check("31" in err and "30" in err, err)
 
 
+def test_program_left_out(root, _):
+    """A program that misses entries does not come back with a gap unless somebody says so."""
+    file = small(root, sinks=[])
+    sorex("run", file, "--until", 5)
+    without = small(root, sinks=[], transforms=[])
+    check("program balances of this store is not in the pipeline" in sorex("run", without, "--until", 8).stderr, "warning")
+    check("balances" not in sorex("run", without, "--until", 9).stderr, "the warning comes again and again")
+    file = small(root, sinks=[])
+    refused = sorex("run", file, "--until", 10, code=4).stderr
+    check("balances" in refused and "sorex upgrade" in refused, refused)
+    sorex("upgrade", file, "--program", "balances")
+    sorex("run", file, "--until", 10)
+    late = dict(BALANCES, name="late")
+    said = sorex("run", small(root, sinks=[], transforms=[BALANCES, late]), "--until", 11).stderr
+    check("program late is new in this store: it begins at height 11" in said, said)
+
+
 def test_other_network(root, _):
     file = small(root)
     sorex("run", file, "--until", 50)
@@ -236,4 +253,4 @@ if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
          test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_guest_inverse,
-         test_json_and_heights, test_other_network)
+         test_json_and_heights, test_program_left_out, test_other_network)
