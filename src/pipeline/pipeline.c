@@ -230,10 +230,10 @@ enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t
                                "height %u is below the horizon (%u): it cannot be restored; index again into a new data directory, "
                                "or keep more with `history`",
                                height, heights.horizon);
+    if (!empty_goal && heights.tip > height && !undo_calls_guests(p))
+        return store_undo_to(p->store, height, entry_undone, out_undone, err); /* many entries, few writes */
     while (heights.tip != SOREX_HEIGHT_NONE && (empty_goal || heights.tip > height)) {
         struct entry undone;
-        if (!empty_goal && !undo_calls_guests(p))
-            return store_undo_to(p->store, height, entry_undone, out_undone, err);
         TRY(step_undo(&p->step, &undone, err));
         entry_undone(out_undone, &undone);
         store_heights(p->store, &heights);
