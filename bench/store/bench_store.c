@@ -17,6 +17,7 @@
 
 #define ENTRIES 500u
 #define PAIRS 1000u
+#define AT_TIP 10u /* entries that are each on disk before the next one */
 #define KEY_BYTES 32u
 #define VALUE_BYTES 36u
 
@@ -66,7 +67,7 @@ static uint64_t pair_number(uint32_t height, uint32_t entries, uint32_t i)
 }
 
 struct result {
-    double new_us, modify_us, undo1_us, undo100_us, bytes_pair;
+    double new_us, modify_us, tip_us, undo1_us, undo100_us, bytes_pair;
 };
 
 static struct store *store_begin_bench(const char *dir)
@@ -118,12 +119,18 @@ static struct result store_round(const char *dir, uint32_t entries)
     result.modify_us = us_per_pair(clock_ns() - start, entries);
     uint32_t depth = entries < 100 ? entries : 100;
     start = clock_ns();
-    OK(store_undo(store, NULL, &err));
-    result.undo1_us = us_per_pair(clock_ns() - start, 1);
+    for (uint32_t i = 0; i < AT_TIP; i++) {
+        store_entry_run(store, 2 * entries + i, entries);
+        OK(store_flush(store, &err));
+    }
+    result.tip_us = us_per_pair(clock_ns() - start, AT_TIP);
     start = clock_ns();
-    for (uint32_t i = 0; i < depth - 1; i++)
+    for (uint32_t i = 0; i < AT_TIP; i++)
         OK(store_undo(store, NULL, &err));
-    result.undo100_us = us_per_pair(clock_ns() - start, depth - 1);
+    result.undo1_us = us_per_pair(clock_ns() - start, AT_TIP);
+    start = clock_ns();
+    OK(store_undo_to(store, 2 * entries - 1 - depth, NULL, NULL, &err));
+    result.undo100_us = us_per_pair(clock_ns() - start, depth);
     store_close(store);
 
     struct store_figures figures;
@@ -207,7 +214,7 @@ static void remove_tree(const char *dir)
 int main(void)
 {
     static struct bench bench;
-    struct bench_samples fresh = {0}, plain_fresh = {0}, modify = {0}, plain_modify = {0}, undo1 = {0}, undo100 = {0},
+    struct bench_samples fresh = {0}, plain_fresh = {0}, modify = {0}, plain_modify = {0}, tip = {0}, undo1 = {0}, undo100 = {0},
                          forward = {0}, disk = {0}, none = {0};
     char base[] = "/var/tmp/sorex-bench-XXXXXX", dir[64]; /* not /tmp, which may be memory */
     if (mkdtemp(base) == NULL)
@@ -223,6 +230,7 @@ int main(void)
         plain_fresh.values[plain_fresh.count++] = plain.new_us;
         modify.values[modify.count++] = ours.modify_us;
         plain_modify.values[plain_modify.count++] = plain.modify_us;
+        tip.values[tip.count++] = ours.tip_us;
         undo1.values[undo1.count++] = ours.undo1_us;
         undo100.values[undo100.count++] = ours.undo100_us;
         forward.values[forward.count++] = ours.modify_us;
@@ -239,16 +247,16 @@ int main(void)
         &modify, &plain_modify);
     bench_add(&bench,
               &(struct bench_row){.target = 5,
-                                  .what = "a pair undone, one entry",
+                                  .what = "a pair undone, entry by entry",
                                   .unit = "us",
-                                  .rival_name = "the same pair forward",
+                                  .rival_name = "forward, each entry on disk before the next",
                                   .goal = 0.5},
-              &undo1, &forward);
+              &undo1, &tip);
     bench_add(&bench,
               &(struct bench_row){.target = 5,
-                                  .what = "a pair undone, entries 2 to 100",
+                                  .what = "a pair undone, 100 entries at once",
                                   .unit = "us",
-                                  .rival_name = "the same pair forward",
+                                  .rival_name = "forward, in groups",
                                   .goal = 0.5},
               &undo100, &forward);
     bench_add(&bench, &(struct bench_row){.what = "disk, a write of 32 + 36 bytes, full history", .unit = "B"}, &disk,
