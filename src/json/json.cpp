@@ -321,11 +321,12 @@ struct walk {
 
     enum sorex_status value(size_t at, struct sorex_error *err)
     {
-        struct json_node *node = nullptr;
-        enum sorex_status status = node_add(parser, &node, err);
+        struct json_node *added;
+        enum sorex_status status = node_add(parser, &added, err);
         if (status != SOREX_OK)
             return status;
         uint32_t index = parser->count - 1;
+        struct json_node *node = &parser->nodes[index];
         node->key = name;
         name = bytes_of(nullptr, 0);
         if (depth > 0) {

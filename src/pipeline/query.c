@@ -26,7 +26,7 @@ static enum sorex_status reader_open(struct store *store, uint32_t height, struc
     store_reader_close(*out);
     *out = NULL;
     if (opened == SOREX_HEIGHT_NONE)
-        return sorex_error_set(err, SOREX_GONE, "height %u: the store is empty", height);
+        return sorex_error_set(err, SOREX_GONE, "height %u: nothing is durable yet", height);
     return sorex_error_set(err, SOREX_GONE, "height %u is above the newest durable one, %u", height, opened);
 }
 

@@ -109,7 +109,7 @@ static enum sorex_status request_serve(struct pipeline *p, struct sorex_error *e
     pthread_mutex_unlock(&p->lock);
     if (request == NULL)
         return SOREX_OK;
-    pipeline_state(p, "undoing", "a rollback was asked for");
+    pipeline_state(p, "undoing", "");
     log_line(LOG_INFO, "pipeline", "rolling back to height %u, as asked", request->height);
     request->status = pipeline_undo_to(p, request->height, &request->undone, &request->err);
     p->summary.undone += request->undone;
