@@ -35,6 +35,7 @@ struct feed {
 
     struct program_name *programs;
     size_t program_count;
+    bool programs_short; /* there was no memory for one of them */
 
     struct buf record; /* as read; copied to the arena, where changes point into it */
     struct buf inverse;
@@ -110,8 +111,10 @@ static void program_add(void *user_data, const struct store_program *program)
 {
     struct feed *feed = user_data;
     struct program_name *grown = realloc(feed->programs, (feed->program_count + 1) * sizeof *grown);
-    if (grown == NULL)
+    if (grown == NULL) {
+        feed->programs_short = true;
         return;
+    }
     feed->programs = grown;
     struct program_name *name = &grown[feed->program_count++];
     name->id = program->id;
@@ -133,7 +136,10 @@ static enum sorex_status program_name(struct feed *feed, uint16_t id, const char
     const char *name = program_find(feed, id);
     if (name == NULL) {
         feed->program_count = 0;
+        feed->programs_short = false;
         TRY(store_programs(feed->store, program_add, feed, err));
+        if (feed->programs_short)
+            return sorex_error_set(err, SOREX_NOMEM, "out of memory");
         name = program_find(feed, id);
     }
     if (name == NULL)
