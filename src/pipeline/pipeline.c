@@ -218,6 +218,7 @@ static bool undo_calls_guests(const struct pipeline *p)
 enum sorex_status pipeline_undo_to(struct pipeline *p, uint32_t height, uint64_t *out_undone, struct sorex_error *err)
 {
     struct store_heights heights;
+    TRY(store_flush(p->store, err)); /* which may move the horizon: all is undone or nothing */
     store_heights(p->store, &heights);
     bool empty_goal = height == SOREX_HEIGHT_NONE;
     *out_undone = 0;

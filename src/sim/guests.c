@@ -188,12 +188,13 @@ static const char transform_code[] =
     "  (if (i32.or (local.get $push) (i32.eqz (local.get $j))) (then (return (i32.const 0))))"
     "  (call $put (i32.const 93))"
     "  (i32.store (i32.const 0x2000) (i32.sub (global.get $out) (i32.const 0x2004)))"
-    "  (i32.const 0x2000))"
-    /* Told of an undo it writes nonsense, which the host has to drop: the inverse is the host's. */
-    " (func (export \"rollback\") (result i32)"
-    "  (i32.store8 (i32.const 0x105) (i32.const 48))"
-    "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
-    "  (i32.const 0)))";
+    "  (i32.const 0x2000))";
+
+/* Told of an undo it writes nonsense, which the host has to drop: the inverse is the host's. */
+static const char rollback_text[] = " (func (export \"rollback\") (result i32)"
+                                         "  (i32.store8 (i32.const 0x105) (i32.const 48))"
+                                         "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
+                                         "  (i32.const 0))";
 
 static const char *const transform_names[GUESTS_KINDS] = {"engine", "guest", "kept"};
 
@@ -216,7 +217,10 @@ static enum sorex_status transform_text(enum guests_kind kind, struct buf *out, 
     TRY(buf_append_str(out, transform_head, err));
     TRY(buf_printf(out, err, " (global $always i32 (i32.const %d))", kind == GUESTS_GUEST));
     TRY(buf_append_str(out, transform_texts, err));
-    return buf_append_str(out, transform_code, err);
+    TRY(buf_append_str(out, transform_code, err));
+    if (kind != GUESTS_GUEST)
+        TRY(buf_append_str(out, rollback_text, err));
+    return buf_append_str(out, ")", err);
 }
 
 static enum sorex_status transform_load(struct guests *guests, enum guests_kind kind, struct sorex_error *err)

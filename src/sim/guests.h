@@ -14,7 +14,7 @@
 /* Transforms differ in what the pipeline promises them. */
 enum guests_kind {
     GUESTS_ENGINE, /* before: engine; leaves `before` out as often as not */
-    GUESTS_GUEST,  /* before: guest; always gives it */
+    GUESTS_GUEST,  /* before: guest; always gives it; has no rollback export */
     GUESTS_KEPT,   /* before: engine, memory: kept; its values count the blocks since the start */
     GUESTS_KINDS
 };

@@ -316,26 +316,37 @@ static enum sorex_status entry_serve(struct history *h, const struct chain_event
     return SOREX_OK;
 }
 
-static enum sorex_status undo_once(struct history *h, enum model_outcome *out, struct sorex_error *err)
+static bool undo_calls_guests(const struct history *h)
 {
-    struct entry undone;
-    *out = model_undo(&h->model);
-    enum sorex_status status = step_undo(&h->step, &undone, err);
-    h->figures.undone += *out == MODEL_DONE;
-    return outcome_check(h, *out, status, "undoing an entry", err);
+    for (uint32_t i = 0; i < h->model.transform_count; i++)
+        if (transform_has_rollback(h->transforms[i].transform))
+            return true;
+    return false;
 }
 
-/* As pipeline_undo_to: below the horizon nothing is touched. */
+/* One entry, or all down to `count`. */
+static enum sorex_status undo_some(struct history *h, uint32_t count, enum model_outcome *out, struct sorex_error *err)
+{
+    struct entry undone;
+    bool each = undo_calls_guests(h);
+    uint32_t before = h->model.count;
+    *out = model_undo(&h->model, each ? before - 1 : count);
+    enum sorex_status status =
+        each ? step_undo(&h->step, &undone, err) : store_undo_to(h->store, count - 1, NULL, NULL, err);
+    h->figures.undone += before - h->model.count;
+    return outcome_check(h, *out, status, "undoing", err);
+}
+
+/* As pipeline_undo_to: below the horizon, as it is when everything is written, nothing is touched. */
 static enum sorex_status undo_to(struct history *h, uint32_t count, enum model_outcome *out, struct sorex_error *err)
 {
-    struct store_heights heights;
-    store_heights(h->store, &heights);
-    *out = MODEL_GONE;
-    if (count == 0 || heights.horizon == SOREX_HEIGHT_NONE || count - 1 < heights.horizon)
+    *out = model_flush(&h->model);
+    TRY(outcome_check(h, *out, store_flush(h->store, err), "a flush", err));
+    if (*out == MODEL_CRASHED)
         return SOREX_OK;
-    *out = MODEL_DONE;
+    *out = count == 0 || count - 1 < h->model.horizon ? MODEL_GONE : MODEL_DONE;
     while (*out == MODEL_DONE && h->model.count > count)
-        TRY(undo_once(h, out, err));
+        TRY(undo_some(h, count, out, err));
     return SOREX_OK;
 }
 
@@ -670,6 +681,7 @@ static enum sorex_status settle(struct history *h, struct sorex_error *err)
     TRY(flush(h, err));
     if (h->figures.hard_stops == stops && common_count(h) != h->source_count)
         return WRONG(err, "the source is quiet, but we do not come to have its chain");
+    TRY(history_check(h, err));
     store_outbox_range(h->store, &first, &head);
     for (uint32_t i = 0; i < h->model.sink_count; i++) {
         for (bool end = false; !end;)

@@ -443,15 +443,9 @@ enum sorex_status model_apply(struct model *model, const struct entry *entry, bo
     return status;
 }
 
-enum model_outcome model_undo(struct model *model)
+/* The tip goes; what it gave out is taken back in the outbox. */
+static void entry_remove(struct model *model)
 {
-    flush(model);
-    if (model->crashed)
-        return MODEL_CRASHED;
-    if (model->count == 0 || model->count - 1 == model->horizon)
-        return MODEL_GONE;
-    if (!write_happens(model))
-        return MODEL_CRASHED;
     const struct model_height *undone = &model->heights[model->count - 1], *below = undone - 1;
     if (undone->sequence != 0) {
         struct model_record *record = record_add(model, OUTBOX_UNDO, &undone->entry);
@@ -463,6 +457,21 @@ enum model_outcome model_undo(struct model *model)
         (void)memcpy(wrong->state.transforms, undone->state.transforms, sizeof wrong->state.transforms);
     }
     model->count--;
+}
+
+enum model_outcome model_undo(struct model *model, uint32_t count)
+{
+    flush(model);
+    if (model->crashed)
+        return MODEL_CRASHED;
+    if (model->count == 0 || count == 0 || count - 1 < model->horizon)
+        return MODEL_GONE;
+    if (model->count <= count)
+        return MODEL_DONE;
+    if (!write_happens(model))
+        return MODEL_CRASHED;
+    while (model->count > count)
+        entry_remove(model);
     made_durable(model);
     return outcome(model);
 }

@@ -93,7 +93,8 @@ enum model_outcome { MODEL_DONE, MODEL_GUEST, MODEL_GONE, MODEL_CRASHED };
 
 enum sorex_status model_apply(struct model *model, const struct entry *entry, bool durable, enum model_outcome *out,
                               struct sorex_error *err);
-enum model_outcome model_undo(struct model *model);
+/* Undoes until `count` entries are left, in one write. */
+enum model_outcome model_undo(struct model *model, uint32_t count);
 enum model_outcome model_flush(struct model *model);
 enum model_outcome model_cursor(struct model *model, uint32_t sink, uint64_t sequence);
 /* The process ends now; what was not durable is gone. */

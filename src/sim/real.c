@@ -376,6 +376,27 @@ static enum sorex_status apply(struct real *real, uint32_t count, struct sorex_e
     return tip_check(real, err);
 }
 
+static bool undo_calls_guests(const struct real *real)
+{
+    for (size_t i = 0; i < real->settings.transform_count; i++)
+        if (transform_has_rollback(real->transforms[i].transform))
+            return true;
+    return false;
+}
+
+/* As the pipeline does it. */
+static enum sorex_status undo_down(struct real *real, uint32_t target, struct sorex_error *err)
+{
+    real->figures.undone += tip_of(real) - target;
+    if (!undo_calls_guests(real))
+        TRY(store_undo_to(real->store, target, NULL, NULL, err));
+    while (tip_of(real) > target) {
+        struct entry undone;
+        TRY(step_undo(&real->step, &undone, err));
+    }
+    return sink_drain(real, err);
+}
+
 /* Before an undo the target is read back from history, when nothing is known of it; so there is always something to
  * compare. */
 static enum sorex_status undo(struct real *real, uint32_t count, struct sorex_error *err)
@@ -386,12 +407,7 @@ static enum sorex_status undo(struct real *real, uint32_t count, struct sorex_er
         return SOREX_OK;
     uint32_t target = tip - start_height(real) > count ? tip - count : start_height(real);
     TRY(state_hash(real, target, before, err));
-    while (tip_of(real) > target) {
-        struct entry undone;
-        TRY(step_undo(&real->step, &undone, err));
-        real->figures.undone++;
-        TRY(sink_drain(real, err));
-    }
+    TRY(undo_down(real, target, err));
     TRY(state_hash(real, target, after, err));
     if (memcmp(before, after, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_MISMATCH, "height %u: the state after the undo is not what history said",

@@ -128,7 +128,8 @@ enum sorex_status store_undo(struct store *store, struct entry *out_entry, struc
 
 /* Undoes every entry above `height`, tip first, many to one synced write; each write leaves the store at the end of an
  * entry. `each` (may be NULL) is called for every undone entry once it is durable. Cheaper than store_undo in a loop.
- * Errors: as store_undo; what was undone before stays undone. */
+ * Errors: as store_undo, and SOREX_GONE for a height below the horizon: nothing was undone. After others, what was undone
+ * before stays undone. */
 typedef void store_undone_fn(void *user_data, const struct entry *entry);
 enum sorex_status store_undo_to(struct store *store, uint32_t height, store_undone_fn *each, void *user_data,
                                 struct sorex_error *err);

@@ -211,6 +211,13 @@ enum sorex_status store_undo_to(struct store *store, uint32_t height, store_undo
     CHECK(!store->staging.active);
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));
+    if (!head_is_empty(&store->head) && store->head.tip > height && height < store->head.horizon) {
+        TRY(undo_allowed(store, err));
+        return sorex_error_set(err, SOREX_GONE,
+                               "height %u is below the horizon of this store, %u, and cannot be restored; nothing was "
+                               "undone",
+                               height, store->head.horizon);
+    }
     struct piece piece;
     while (!head_is_empty(&store->head) && store->head.tip > height) {
         TRY(undo_allowed(store, err));

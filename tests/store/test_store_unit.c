@@ -280,6 +280,24 @@ static void undo_to_leaves_the_same_bytes(void **state)
     world_end(&world);
 }
 
+/* The horizon that counts is the one after the group was written. */
+static void undo_to_below_the_horizon_undoes_nothing(void **state)
+{
+    (void)state;
+    struct world world;
+    struct sorex_error err;
+    struct store_heights heights;
+    world_start(&world, 2);
+    for (uint32_t height = 1; height <= 6; height++)
+        commit(&world, height, "hot", "1", false);
+    assert_int_equal(store_undo_to(world.store, 3, NULL, NULL, &err), SOREX_GONE);
+    store_heights(world.store, &heights);
+    assert_int_equal(heights.tip, 6);
+    assert_int_equal(heights.horizon, 4);
+    OK(store_undo_to(world.store, 4, NULL, NULL, &err));
+    world_end(&world);
+}
+
 static void bounded_history_keeps_nothing_below(void **state)
 {
     (void)state;
@@ -695,6 +713,7 @@ int main(void)
         cmocka_unit_test(a_commit_may_be_lost_only_with_its_group),
         cmocka_unit_test(undo_leaves_the_same_bytes),
         cmocka_unit_test(undo_to_leaves_the_same_bytes),
+        cmocka_unit_test(undo_to_below_the_horizon_undoes_nothing),
         cmocka_unit_test(bounded_history_keeps_nothing_below),
         cmocka_unit_test(a_pruned_tombstone_is_absent_in_the_cache_too),
         cmocka_unit_test(first_entry_cannot_be_undone),
