@@ -30,6 +30,8 @@ int cli_fail(const struct sorex_error *err)
 {
     (void)fflush(stdout);
     (void)fprintf(stderr, "sorex: %s\n", err->text);
+    if (err->status == SOREX_CORRUPT)
+        (void)fprintf(stderr, "sorex: restore what is damaged from a backup, or index again into a new data directory\n");
     return exit_code_of(err->status);
 }
 

@@ -81,6 +81,15 @@ static void name_print(struct bytes name)
         (void)putchar(name.data[i] < 0x20 || name.data[i] == 0x7f ? '?' : name.data[i]);
 }
 
+/* An import that the contract does not have is linked all the same: a call of it traps. */
+static bool import_known(const char *contract, const struct wasm_import_info *import)
+{
+    if (contract == NULL)
+        return true; /* unknown is what the contract is */
+    return strcmp(contract, "indexer") == 0 ? indexer_has_import(import->module, import->name)
+                                            : transform_has_import(import->module, import->name);
+}
+
 static void report_print(const struct wasm_report *r, const char *path, const char *contract, const struct sorex_error *refused)
 {
     char hash[HASH_HEX_SIZE];
@@ -104,7 +113,10 @@ static void report_print(const struct wasm_report *r, const char *path, const ch
     printf("globals   %u, %u mutable\n", r->globals, r->globals_mutable);
     printf("data      %u segments, %llu bytes\n", r->data_segments, (unsigned long long)r->data_bytes);
     features_list(&r->features, features);
-    printf("features ");
+    bool any = r->features.unknown;
+    for (size_t i = 0; i < FEATURE_COUNT; i++)
+        any = any || features[i].used;
+    printf("features %s", any ? "" : " none");
     for (size_t i = 0; i < FEATURE_COUNT; i++)
         if (features[i].used)
             printf(" %s", features[i].name);
@@ -114,7 +126,8 @@ static void report_print(const struct wasm_report *r, const char *path, const ch
         name_print(r->imports[i].module);
         (void)putchar('.');
         name_print(r->imports[i].name);
-        printf("  %s %s\n", kind_names[r->imports[i].kind], r->imports[i].type);
+        printf("  %s %s%s\n", kind_names[r->imports[i].kind], r->imports[i].type,
+               import_known(contract, &r->imports[i]) ? "" : "  (unknown: a call of it traps)");
     }
     for (size_t i = 0; i < r->exports_count; i++) {
         printf("export    ");
@@ -173,6 +186,8 @@ static void json_report(struct json_writer *w, const struct wasm_report *r, cons
         json_string_z(w, kind_names[r->imports[i].kind]);
         json_name(w, "type");
         json_string_z(w, r->imports[i].type);
+        json_name(w, "known");
+        json_bool(w, import_known(contract, &r->imports[i]));
         json_object_end(w);
     }
     json_array_end(w);

@@ -177,6 +177,14 @@ static const struct wasm_import indexer_imports[] = {
     {"env", "abort", "(i32, i32, i32, i32) ->", import_abort},
 };
 
+bool indexer_has_import(struct bytes module, struct bytes name)
+{
+    for (size_t i = 0; i < sizeof indexer_imports / sizeof *indexer_imports; i++)
+        if (bytes_is(module, indexer_imports[i].module) && bytes_is(name, indexer_imports[i].name))
+            return true;
+    return false;
+}
+
 /* -- loading ----------------------------------------------------------------------------------------------------------
  */
 

@@ -21,6 +21,8 @@ struct indexer_options {
 enum sorex_status indexer_new(struct bytes wasm, const struct indexer_options *options, struct indexer **out,
                               struct sorex_error *err);
 void indexer_free(struct indexer *indexer);
+/* Whether the contract has this import. One that it does not have is linked, and a call of it traps. */
+bool indexer_has_import(struct bytes module, struct bytes name);
 
 struct indexer_result {
     uint64_t pairs;    /* pairs flushed, repetitions counted */

@@ -243,6 +243,14 @@ static const struct wasm_import transform_imports[] = {
     {"env", "abort", "(i32, i32, i32, i32) ->", import_abort},
 };
 
+bool transform_has_import(struct bytes module, struct bytes name)
+{
+    for (size_t i = 0; i < sizeof transform_imports / sizeof *transform_imports; i++)
+        if (bytes_is(module, transform_imports[i].module) && bytes_is(name, transform_imports[i].name))
+            return true;
+    return false;
+}
+
 /* -- loading ----------------------------------------------------------------------------------------------------------
  */
 

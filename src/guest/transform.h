@@ -22,6 +22,8 @@ struct transform_options {
 enum sorex_status transform_new(struct bytes wasm, const struct transform_options *options, struct transform **out,
                                 struct sorex_error *err);
 void transform_free(struct transform *transform);
+/* Whether the contract has this import. One that it does not have is linked, and a call of it traps. */
+bool transform_has_import(struct bytes module, struct bytes name);
 bool transform_has_rollback(const struct transform *transform);
 
 /* Everything the guest reaches during one call. */

@@ -52,6 +52,9 @@ def test_check_and_inspect(root, _):
     check("indexer" in text and "__flush" in text and "memory" in text, text)
     report = json.loads(sorex("inspect", GUESTS / "balances.wasm", "--json").stdout)
     equal(report["contract"], "transform", "contract of balances.wasm")
+    text = sorex("inspect", GUESTS / "tiny_indexer_unknown.wasm").stdout
+    check([line for line in text.splitlines() if "unknown: a call of it traps" in line and "env.__odd" in line], text)
+    check("env.__flush  func (i32) ->\n" in text, text)
     bad = root / "bad.wasm"
     bad.write_bytes(b"\0asm\1\0\0\0garbage")
     check("bad.wasm" in sorex("inspect", bad, ok=False).stderr, "inspect of garbage")
