@@ -57,11 +57,11 @@ static enum sorex_status history_get(void *user_data, struct bytes key, struct b
 
 static struct replay_program *program_of(struct replay *replay, uint16_t id)
 {
-    for (size_t i = 0; i < replay->program_count; i++)
-        if (replay->programs[i].program->stored.id == id)
-            return &replay->programs[i];
-    CHECK(!"a program that is not replayed");
-    return NULL;
+    size_t i = 0;
+    while (i < replay->program_count && replay->programs[i].program->stored.id != id)
+        i++;
+    CHECK(i < replay->program_count); /* a step asks for its own programs only */
+    return &replay->programs[i];
 }
 
 static struct replay_space *space_of(struct replay *replay, struct store_space space)
@@ -78,8 +78,8 @@ static enum sorex_status ledger_get(void *user_data, struct store_space space, b
     return memory_state_get(&space_of(user_data, space)->writes, key, out_value, out_found, err);
 }
 
-static enum sorex_status ledger_write(void *user_data, struct store_space space, struct bytes key, const struct bytes *value,
-                                      struct sorex_error *err)
+static enum sorex_status ledger_write(void *user_data, struct store_space space, struct bytes key,
+                                      const struct bytes *value, struct sorex_error *err)
 {
     struct memory_state *writes = &space_of(user_data, space)->writes;
     return value != NULL ? memory_state_put(writes, key, *value, err) : memory_state_del(writes, key, err);
@@ -121,14 +121,16 @@ struct replay_writes {
     uint8_t kind;
 };
 
-static enum sorex_status write_commit(void *user_data, struct bytes key, const struct bytes *value, struct sorex_error *err)
+static enum sorex_status write_commit(void *user_data, struct bytes key, const struct bytes *value,
+                                      struct sorex_error *err)
 {
     const struct replay_writes *writes = user_data;
     return commitment_write(writes->commitment, writes->kind, key, value, err);
 }
 
-static enum sorex_status commitment_make(struct replay *replay, const struct replay_program *p, const struct entry *entry,
-                                         const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES], struct sorex_error *err)
+static enum sorex_status commitment_make(struct replay *replay, const struct replay_program *p,
+                                         const struct entry *entry, const uint8_t before[HASH_BYTES],
+                                         uint8_t out[HASH_BYTES], struct sorex_error *err)
 {
     struct commitment commitment = {.hash = &replay->hash, .scratch = &replay->preimage};
     size_t writes = 0;
@@ -149,8 +151,8 @@ static enum sorex_status commitment_make(struct replay *replay, const struct rep
 }
 
 /* The commitment before the entry; zero before the program's first one. */
-static enum sorex_status commitment_before(struct replay *replay, uint16_t program, uint32_t height, uint8_t out[HASH_BYTES],
-                                           struct sorex_error *err)
+static enum sorex_status commitment_before(struct replay *replay, uint16_t program, uint32_t height,
+                                           uint8_t out[HASH_BYTES], struct sorex_error *err)
 {
     memset(out, 0, HASH_BYTES);
     if (replay->reader == NULL)
@@ -228,11 +230,13 @@ static enum sorex_status entry_replay(struct replay *replay, uint32_t height, ui
 static enum sorex_status program_add(struct replay *replay, struct program *program, enum program_contract contract,
                                      const struct program_settings *settings, struct sorex_error *err)
 {
-    struct program_context context = {.data_dir = replay->settings->top.data, .start_height = replay->settings->top.start_height};
+    struct program_context context = {.data_dir = replay->settings->top.data,
+                                      .start_height = replay->settings->top.start_height};
     TRY(program_load(program, contract, settings, &context, err));
     TRY(store_program_find(replay->store, settings->name, &program->stored, err));
     if (memcmp(program->identity, program->stored.identity, HASH_BYTES) != 0)
-        log_line(LOG_WARN, "replay", "program %s: the module or its settings are not those that the store was written with",
+        log_line(LOG_WARN, "replay",
+                 "program %s: the module or its settings are not those that the store was written with",
                  settings->name);
     struct replay_program *p = &replay->programs[replay->program_count++];
     p->program = program;
@@ -283,7 +287,8 @@ static void replay_close(struct replay *replay)
     free(replay);
 }
 
-static enum sorex_status range_check(const struct store_heights *heights, uint32_t *from, uint32_t *to, struct sorex_error *err)
+static enum sorex_status range_check(const struct store_heights *heights, uint32_t *from, uint32_t *to,
+                                     struct sorex_error *err)
 {
     if (heights->durable == SOREX_HEIGHT_NONE)
         return sorex_error_set(err, SOREX_GONE, "the store is empty");
@@ -295,7 +300,8 @@ static enum sorex_status range_check(const struct store_heights *heights, uint32
     if (*from > *to)
         return sorex_error_set(err, SOREX_INVALID, "--from %u is above --to %u", *from, *to);
     if (*from < lowest || *to > heights->durable)
-        return sorex_error_set(err, SOREX_GONE, "heights %u to %u: only %u to %u can be executed again from what is retained", *from,
+        return sorex_error_set(err, SOREX_GONE,
+                               "heights %u to %u: only %u to %u can be executed again from what is retained", *from,
                                *to, lowest, heights->durable);
     return SOREX_OK;
 }
@@ -313,8 +319,8 @@ static enum sorex_status replay_range(struct replay *replay, uint32_t from, uint
     return SOREX_OK;
 }
 
-enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from, uint32_t to, struct replay_report *out,
-                         struct sorex_error *err)
+enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from, uint32_t to,
+                         struct replay_report *out, struct sorex_error *err)
 {
     struct replay *self = calloc(1, sizeof *self);
     if (self == NULL)

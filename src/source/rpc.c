@@ -426,7 +426,8 @@ enum sorex_status rpc_batch(struct rpc_line *line, const struct rpc_request *fir
     const struct json_node *result;
     if (root->kind != JSON_ARRAY)
         return error_code(line, root) == CODE_WARMUP ? read_result(line, root, first->method, &result, err)
-                                                     : SOREX_BUSY;
+                                                     : rpc_error(line->rpc, err, SOREX_BUSY, "%s: this node takes no batches",
+                                                                 first->method);
     uint32_t index = 0;
     for (const struct json_node *answer = json_first(&line->doc, root); answer != NULL;
          answer = json_next(&line->doc, answer)) {
