@@ -55,7 +55,7 @@ static enum sorex_status cursor_keep(struct store *store, const char *name, cons
             store->cursors = cursors;
         if (cursors == NULL || copy == NULL) {
             free(copy);
-            status = sorex_error_set(err, SOREX_NOMEM, "cursor of %s", name);
+            status = sorex_error_set(err, SOREX_NOMEM, "out of memory: cursor of %s", name);
         } else {
             at = &store->cursors[store->cursor_count++];
             at->name = copy;
@@ -93,7 +93,7 @@ enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64
     memcpy(value + 8, hash, HASH_BYTES);
     struct db_batch *batch = db_batch_new(store->db);
     if (batch == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "cursor of %s", sink);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: cursor of %s", sink);
     db_batch_put(batch, DB_META, bytes_of(key, sizeof META_CURSOR - 1 + len), bytes_of(value, sizeof value));
     enum sorex_status status = db_write(store->db, batch, false, err);
     db_batch_free(batch);
@@ -147,7 +147,7 @@ enum sorex_status cursors_load(struct store *store, struct sorex_error *err)
 {
     struct db_iter *iter = db_iter_new(store->db, NULL, DB_META);
     if (iter == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "iterate");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: iterate");
     enum sorex_status status = SOREX_OK;
     struct bytes key, value;
     for (db_iter_seek(iter, bytes_str(META_CURSOR)); status == SOREX_OK && db_iter_at(iter, &key, &value);

@@ -2,10 +2,10 @@
  *
  * Tuning, by family. state: point lookups, many of them of absent keys, so ribbon filters (whole key), a hash index
  * inside data blocks, a filter over the memtable, LZ4. history and undo: written once, sought and walked, never got, by
- * reorganisations and views of old heights, so no filters, and the bottom level is ZSTD. Memtables are small: a group is one batch and one sorted run, and
- * inserting it into a fresh memtable costs a fraction of threading it through a large one. Two background jobs: the
- * machines are small and the guest wants the other core. One writer at a time, so concurrent memtable inserts are off:
- * the skip list then keeps its place between sorted inserts. */
+ * reorganisations and views of old heights, so no filters, and the bottom level is ZSTD. Memtables are small: a group
+ * is one batch and one sorted run, and inserting it into a fresh memtable costs a fraction of threading it through a
+ * large one. Two background jobs: the machines are small and the guest wants the other core. One writer at a time, so
+ * concurrent memtable inserts are off: the skip list then keeps its place between sorted inserts. */
 #include "store/db.h"
 
 #include <rocksdb/c.h>
@@ -150,7 +150,7 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
 {
     struct db *db = calloc(1, sizeof *db);
     if (db == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "open the database");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: open the database");
     db->read_only = options->read_only;
     db->disk = options->disk;
     if (db->disk != NULL) {

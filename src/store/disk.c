@@ -152,7 +152,7 @@ enum sorex_status disk_get(struct disk *disk, const struct disk_view *view, enum
         struct bytes value = record_value(table->records[at]);
         out->copy = malloc(value.len + 1);
         if (out->copy == NULL) {
-            status = sorex_error_set(err, SOREX_NOMEM, "read a record");
+            status = sorex_error_set(err, SOREX_NOMEM, "out of memory: read a record");
         } else {
             memcpy(out->copy, value.data, value.len);
             out->bytes = bytes_of(out->copy, value.len);
@@ -368,7 +368,7 @@ static enum sorex_status write_locked(struct disk *disk, struct operation *opera
     disk->writes++;
     if (!operations_merge(disk, operations, count, merged)) {
         tables_drop(merged);
-        return sorex_error_set(err, SOREX_NOMEM, "write to a disk in memory");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: write to a disk in memory");
     }
     for (size_t i = 0; i < DB_FAMILIES; i++) {
         if (merged[i] == NULL)
@@ -386,7 +386,7 @@ static enum sorex_status write_locked(struct disk *disk, struct operation *opera
 enum sorex_status disk_write(struct disk *disk, const struct disk_batch *batch, bool sync, struct sorex_error *err)
 {
     if (batch->failed)
-        return sorex_error_set(err, SOREX_NOMEM, "write to a disk in memory");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: write to a disk in memory");
     struct operation *copies = calloc(batch->count + 1, sizeof *copies);
     bool ok = copies != NULL;
     for (size_t i = 0; ok && i < batch->count; i++) {
@@ -395,7 +395,8 @@ enum sorex_status disk_write(struct disk *disk, const struct disk_batch *batch, 
         copies[i].record = record_make(record_key(from->record), record_value(from->record));
         ok = copies[i].record != NULL;
     }
-    enum sorex_status status = ok ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "write to a disk in memory");
+    enum sorex_status status =
+        ok ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory: write to a disk in memory");
     if (ok) {
         qsort(copies, batch->count, sizeof *copies, operation_order);
         pthread_mutex_lock(&disk->lock);

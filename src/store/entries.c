@@ -65,7 +65,7 @@ static enum sorex_status entry_retained(struct store *store, uint32_t height, st
 {
     struct db_view *view = db_view_new(store->db);
     if (view == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "view of the store");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: view of the store");
     struct head head;
     enum sorex_status status = head_read(store, view, &head, err);
     if (status != SOREX_OK)

@@ -45,7 +45,7 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
             status = store_corrupt(err, "state record of a key of", keys[i].len);
         if (status == SOREX_OK && values[i].found &&
             (base = version_copy(&group->generation.arena, values[i].bytes)) == NULL)
-            status = sorex_error_set(err, SOREX_NOMEM, "previous versions");
+            status = sorex_error_set(err, SOREX_NOMEM, "out of memory: previous versions");
         if (status == SOREX_OK) {
             lowest_written(nodes[i], group->entries[0].entry.height)->prev = base;
             nodes[i]->based = true;

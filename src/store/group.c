@@ -168,7 +168,7 @@ enum sorex_status node_list_reserve(struct node_list *list, size_t more, struct 
         cap *= 2;
     struct node **items = realloc(list->items, cap * sizeof(struct node *));
     if (items == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "list of keys");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: list of keys");
     list->items = items;
     list->cap = cap;
     return SOREX_OK;
@@ -206,7 +206,7 @@ enum sorex_status node_list_sort(struct node_list *list, struct sorex_error *err
         return SOREX_OK;
     struct sort_item *items = malloc(list->count * sizeof *items);
     if (items == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "sort %zu keys", list->count);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: sort %zu keys", list->count);
     for (size_t i = 0; i < list->count; i++)
         items[i] = sort_item_of(list->items[i]);
     qsort(items, list->count, sizeof *items, sort_compare);
@@ -239,7 +239,7 @@ enum sorex_status group_entries_reserve(struct group *group, struct sorex_error 
     size_t cap = group->entry_cap == 0 ? 64 : group->entry_cap * 2;
     struct group_entry *entries = realloc(group->entries, cap * sizeof *entries);
     if (entries == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "group of %zu entries", cap);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: group of %zu entries", cap);
     group->entries = entries;
     group->entry_cap = cap;
     return SOREX_OK;

@@ -41,7 +41,7 @@ enum sorex_status undone_reserve(struct store *store, size_t more, struct sorex_
     size_t cap = store->undone_cap * 2 + more + 16;
     struct undone *undone = realloc(store->undone, cap * sizeof *undone);
     if (undone == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "undo records of the outbox");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: undo records of the outbox");
     store->undone = undone;
     store->undone_cap = cap;
     return SOREX_OK;
@@ -51,7 +51,7 @@ enum sorex_status undone_load(struct store *store, struct sorex_error *err)
 {
     struct db_iter *iter = db_iter_new(store->db, NULL, DB_META);
     if (iter == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "iterate");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: iterate");
     enum sorex_status status = SOREX_OK;
     struct bytes key, value;
     uint8_t from[sizeof META_UNDONE - 1 + 8];

@@ -68,7 +68,7 @@ static enum sorex_status program_keep(struct store *store, const struct program 
     pthread_mutex_lock(store->lock);
     struct program *programs = realloc(store->programs, (store->program_count + 1) * sizeof *programs);
     if (programs == NULL) {
-        status = sorex_error_set(err, SOREX_NOMEM, "table of programs");
+        status = sorex_error_set(err, SOREX_NOMEM, "out of memory: table of programs");
     } else {
         store->programs = programs;
         store->programs[store->program_count++] = *program;
@@ -141,7 +141,7 @@ static enum sorex_status program_add(struct store *store, const struct store_pro
         return sorex_error_set(err, SOREX_LIMIT, "a store holds at most 65536 programs");
     struct program program = {.identities = calloc(1, sizeof *program.identities), .identity_count = 1};
     if (program.identities == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "program %s", wanted->name);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: program %s", wanted->name);
     program.identities[0] = *wanted;
     program.identities[0].id = (uint16_t)store->program_count;
     enum sorex_status status = program_write(store, &program, err);
@@ -161,7 +161,7 @@ static enum sorex_status program_adopt(struct store *store, struct program *prog
     size_t count = program->identity_count;
     struct program next = {.identities = calloc(count + 1, sizeof *next.identities), .identity_count = count + 1};
     if (next.identities == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "program %s", wanted->name);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: program %s", wanted->name);
     memcpy(next.identities, program->identities, count * sizeof *next.identities);
     next.identities[count] = *wanted;
     next.identities[count].id = program->identities[0].id;

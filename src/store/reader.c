@@ -39,11 +39,11 @@ enum sorex_status store_reader_open(struct store *store, uint32_t height, struct
 {
     struct store_reader *reader = calloc(1, sizeof *reader);
     if (reader == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "reader");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: reader");
     reader->store = store;
     reader->view = db_view_new(store->db);
-    enum sorex_status status =
-        reader->view == NULL ? sorex_error_set(err, SOREX_NOMEM, "reader") : reader_place(reader, height, err);
+    enum sorex_status status = reader->view == NULL ? sorex_error_set(err, SOREX_NOMEM, "out of memory: reader")
+                                                    : reader_place(reader, height, err);
     if (status != SOREX_OK) {
         store_reader_close(reader);
         return status;
@@ -78,7 +78,7 @@ static enum sorex_status history_find(struct store_reader *reader, struct bytes 
     if (reader->undo == NULL)
         reader->undo = db_iter_new(reader->store->db, reader->view, DB_UNDO);
     if (reader->history == NULL || reader->undo == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "reader");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: reader");
     TRY(history_key(&reader->history_key, key, reader->height, err));
     struct bytes wanted = buf_view(&reader->history_key), at, record;
     db_iter_seek_back(reader->history, wanted);
@@ -130,8 +130,8 @@ enum sorex_status store_reader_scan(struct store_reader *reader, struct store_sp
     struct bytes from, key, record;
     struct buf start = {0}; /* the callback may use the reader */
     struct db_iter *iter = db_iter_new(reader->store->db, reader->view, DB_STATE);
-    enum sorex_status status =
-        iter == NULL ? sorex_error_set(err, SOREX_NOMEM, "scan") : state_key(&start, space, prefix, &from, err);
+    enum sorex_status status = iter == NULL ? sorex_error_set(err, SOREX_NOMEM, "out of memory: scan")
+                                            : state_key(&start, space, prefix, &from, err);
     if (status != SOREX_OK)
         goto done;
     for (db_iter_seek(iter, from); status == SOREX_OK && db_iter_at(iter, &key, &record); db_iter_next(iter)) {

@@ -39,7 +39,7 @@ enum sorex_status staging_write(struct staging *staging, struct generation *gene
     struct node *node = generation_node(generation, key, key_hash(key));
     struct version *version = node == NULL ? NULL : version_new(&generation->arena, staging->entry.height, kind, value);
     if (version == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "stage a value of %zu bytes", value.len);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: stage a value of %zu bytes", value.len);
     if (node->pending == NULL) {
         TRY(node_list_reserve(&staging->nodes, 1, err));
         staging->nodes.items[staging->nodes.count++] = node;
@@ -97,9 +97,9 @@ static enum sorex_status changes_commit(const struct staging *staging, struct co
     return SOREX_OK;
 }
 
-enum sorex_status staging_commitment(const struct staging *staging, struct sha256 *hash, struct buf *scratch, size_t *first,
-                                     uint16_t program, const uint8_t before[HASH_BYTES], uint8_t out[HASH_BYTES],
-                                     struct sorex_error *err)
+enum sorex_status staging_commitment(const struct staging *staging, struct sha256 *hash, struct buf *scratch,
+                                     size_t *first, uint16_t program, const uint8_t before[HASH_BYTES],
+                                     uint8_t out[HASH_BYTES], struct sorex_error *err)
 {
     struct node *const *nodes = staging->nodes.items;
     struct commitment commitment = {.hash = hash, .scratch = scratch};

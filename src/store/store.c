@@ -71,7 +71,7 @@ static enum sorex_status store_create(struct store *store, const struct store_op
         struct bytes key, value;
         struct db_iter *iter = db_iter_new(store->db, NULL, (enum db_family)i);
         if (iter == NULL)
-            return sorex_error_set(err, SOREX_NOMEM, "open the store");
+            return sorex_error_set(err, SOREX_NOMEM, "out of memory: open the store");
         db_iter_seek(iter, (struct bytes){0});
         bool any = db_iter_at(iter, &key, &value);
         db_iter_free(iter);
@@ -99,7 +99,7 @@ static enum sorex_status network_put(struct store *store, const char *network, s
 {
     struct db_batch *batch = db_batch_new(store->db); /* the store's own may be in use by a group on its way */
     if (batch == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "network of the store");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: network of the store");
     db_batch_put(batch, DB_META, bytes_str(META_NETWORK), bytes_str(network));
     enum sorex_status status = db_write(store->db, batch, store->sync, err);
     db_batch_free(batch);
@@ -222,7 +222,7 @@ static enum sorex_status database_open(struct store *store, const struct store_o
                             .cache_bytes = cache / 2};
     TRY(db_open(&db, &store->db, err));
     store->batch = db_batch_new(store->db);
-    return store->batch != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "open the store");
+    return store->batch != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory: open the store");
 }
 
 static struct store *store_alloc(const struct store_options *options)
@@ -278,7 +278,7 @@ enum sorex_status store_open(const struct store_options *options, struct store *
 {
     struct store *store = store_alloc(options);
     if (store == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "open the store");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: open the store");
     enum sorex_status status = sha256_init(&store->hash, err);
     if (status == SOREX_OK)
         status = database_open(store, options, err);

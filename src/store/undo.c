@@ -56,7 +56,7 @@ static enum sorex_status key_restore(struct store *store, const struct undo_item
         parked = version_copy(&generation->arena, bytes_of("", 0));
     }
     if (node == NULL || parked == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "undo");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: undo");
     if (node->pending == NULL) {
         TRY(node_list_reserve(keys, 1, err));
         keys->items[keys->count++] = node;

@@ -78,7 +78,7 @@ enum sorex_status undo_walk_open(struct undo_walk *walk, struct db *db, struct d
     u32be_put(be, height);
     *walk = (struct undo_walk){.iter = db_iter_new(db, NULL, DB_UNDO), .batch = batch, .height = height};
     if (walk->iter == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "read undo records");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: read undo records");
     db_iter_seek(walk->iter, bytes_of(be, sizeof be));
     *out_found = db_iter_at(walk->iter, &key, &record) && key_is_of(key, height);
     if (!*out_found)

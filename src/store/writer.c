@@ -183,7 +183,7 @@ static enum sorex_status commitments_compute(struct store *store, struct group_e
     size_t count = store->program_count, first = 0;
     uint8_t *out = arena_alloc(&store->current.generation.arena, count * COMMITMENT_BYTES);
     if (out == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "commitments");
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: commitments");
     for (size_t i = 0; i < count; i++) {
         u16le_put(out + i * COMMITMENT_BYTES, (uint16_t)i);
         TRY(staging_commitment(&store->staging, &store->hash, &store->preimage, &first, (uint16_t)i,
@@ -208,7 +208,7 @@ static enum sorex_status entry_prepare(struct store *store, struct group_entry *
     entry->touched_count = staging->nodes.count;
     entry->changes = arena_copy(arena, buf_view(&staging->stored));
     if (entry->touched == NULL || entry->changes.data == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "commit %zu keys", staging->nodes.count);
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: commit %zu keys", staging->nodes.count);
     entry->outbox_head = store->head.outbox_head + (staging->change_count != 0 ? 1 : 0);
     return commitments_compute(store, entry, err);
 }
