@@ -197,6 +197,13 @@ enum sorex_status store_program(struct store *store, const char *name, const uin
         *out = *program_now(program);
         return SOREX_OK;
     }
+    static const uint8_t left_out[HASH_BYTES];
+    if (program != NULL && !adopt && memcmp(program_now(program)->identity, left_out, sizeof left_out) == 0)
+        return sorex_error_set(err, SOREX_MISMATCH,
+                               "program %s was not in the pipeline from height %u on and missed what came since; take it in "
+                               "again from the next entry on with `sorex upgrade --program %s`, or index again into a new "
+                               "data directory",
+                               name, program_now(program)->from_height, name);
     if (program != NULL && !adopt) {
         char before[HASH_HEX_SIZE], now[HASH_HEX_SIZE];
         hash_hex(program_now(program)->module_hash, before);
