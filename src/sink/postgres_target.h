@@ -18,7 +18,8 @@ struct postgres {
     uint64_t log_checked;             /* session in which the log table was seen, 0 = none */
 
     struct json_parser *parser;
-    struct buf out; /* rows on their way into a COPY */
+    struct buf out;     /* rows on their way into a COPY */
+    struct buf removed; /* keys on their way into an array */
     struct postgres_table **tables;
     size_t table_count;
     struct net net; /* of the table in hand */
@@ -56,6 +57,14 @@ void postgres_tables_forget(struct postgres *pg);
  * NULL. Errors: SOREX_INVALID; pg->misfit is set when the table does not take a value yet. */
 enum sorex_status postgres_row_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
                                       struct sorex_error *err);
+
+/* Whether the table's rows are removed by an array of keys: each is appended to pg->removed, then all are removed. */
+bool postgres_removes_by_array(const struct postgres_table *table);
+/* image: as above. Errors: as above. */
+enum sorex_status postgres_removed_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
+                                          struct sorex_error *err);
+enum sorex_status postgres_removed_run(struct postgres *pg, const struct postgres_table *table,
+                                       struct sorex_error *err);
 
 enum sorex_status postgres_log_write(struct postgres *pg, const struct sink_batch *batch, size_t from, size_t to,
                                      struct sorex_error *err);
