@@ -355,9 +355,13 @@ static enum sorex_status history_parse(struct pipeline_settings *settings, struc
     }
     char *end;
     unsigned long long value = strtoull(text, &end, 10);
-    if (!isdigit((unsigned char)text[0]) || *end != '\0' || value == 0 || value >= STORE_HISTORY_FULL)
-        return sorex_error_set(err, SOREX_INVALID, "%s: history must be \"full\" or a number of entries from 1, not \"%s\"",
-                               settings->root->file, text);
+    if (!isdigit((unsigned char)text[0]) || *end != '\0' || value == 0 || value >= STORE_HISTORY_FULL) {
+        const struct config_node *node = config_get(settings->root, "history");
+        bool from_file = node != NULL && node->text != NULL && strcmp(node->text, text) == 0;
+        static const struct config_node elsewhere = {.file = "command line or environment"};
+        return config_error(err, from_file ? node : &elsewhere, SOREX_INVALID,
+                            "history must be \"full\" or a number of entries from 1, not \"%s\"", text);
+    }
     settings->history = (uint32_t)value;
     return SOREX_OK;
 }

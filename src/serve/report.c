@@ -254,6 +254,8 @@ enum sorex_status report_rows_write(const struct report_rows *rows, uint32_t hei
 {
     if (rows->json)
         return rows_json(rows, height, out, err);
+    if (rows->total == 0)
+        return buf_printf(out, err, "no rows at height %u (of a transform with before: engine; the engine keeps no others)\n", height);
     TRY(buf_printf(out, err, "%llu rows at height %u%s", (unsigned long long)rows->total, height, rows->count != 0 ? "; " : "\n"));
     if (rows->count != 0)
         TRY(buf_printf(out, err, "the %s %zu%s%.*s:\n", rows->by.len != 0 ? "largest" : "first", rows->count,
