@@ -163,6 +163,16 @@ enum sorex_status guest_abort(struct guest_memory memory, const union wasm_value
                            file[0] != '\0' ? file : "unknown file", values[2].u32, values[3].u32);
 }
 
+/* The likeliest mistake is a module in the wrong section of the pipeline file. */
+static const char *other_contract(const struct wasm_program *program)
+{
+    if (wasm_program_export(program, "process_block") != NULL)
+        return "; it exports process_block: it is a transform";
+    if (wasm_program_export(program, "_start") != NULL)
+        return "; it exports _start: it may be an indexer";
+    return "";
+}
+
 enum sorex_status guest_export(struct wasm_program *program, const char *name, const char *type, bool optional,
                                const struct wasm_export **out, struct sorex_error *err)
 {
@@ -171,7 +181,7 @@ enum sorex_status guest_export(struct wasm_program *program, const char *name, c
         return wasm_program_func(program, name, type, out, err);
     if (optional)
         return SOREX_OK;
-    return sorex_error_set(err, SOREX_INVALID, "the module exports no function %s", name);
+    return sorex_error_set(err, SOREX_INVALID, "the module exports no function %s%s", name, other_contract(program));
 }
 
 enum sorex_status guest_memory_check(const struct wasm_program *program, struct sorex_error *err)
