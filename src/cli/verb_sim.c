@@ -14,10 +14,11 @@ static enum sorex_status options_parse(const struct arguments *arguments, struct
         {.name = "runs", .type = OPTION_U32, .offset = offsetof(struct sim_options, runs), .text = "histories"},
         {.name = "steps", .type = OPTION_U32, .offset = offsetof(struct sim_options, steps), .text = "steps"},
     };
+    static const char *const places[] = {"command line: --seed", "command line: --runs", "command line: --steps"};
     const char *values[] = {arguments->seed, arguments->runs, arguments->steps};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (values[i] != NULL)
-            TRY(option_set(&table[i], bytes_str(values[i]), "command line: --", NULL, out, err));
+            TRY(option_set(&table[i], bytes_str(values[i]), places[i], NULL, out, err));
     return SOREX_OK;
 }
 

@@ -180,10 +180,11 @@ static enum sorex_status limits_parse(const struct arguments *arguments, struct 
         {.name = "fuel", .type = OPTION_U64, .offset = offsetof(struct guest_limits, fuel), .text = "fuel"},
         {.name = "memory-max", .type = OPTION_BYTES, .offset = offsetof(struct guest_limits, memory_bytes_max), .text = "memory"},
     };
+    static const char *const places[] = {"command line: --fuel", "command line: --memory-max"};
     const char *values[] = {arguments->fuel, arguments->memory_max};
     for (size_t i = 0; i < 2; i++)
         if (values[i] != NULL)
-            TRY(option_set(&table[i], bytes_str(values[i]), "command line: --", NULL, out, err));
+            TRY(option_set(&table[i], bytes_str(values[i]), places[i], NULL, out, err));
     return SOREX_OK;
 }
 

@@ -64,8 +64,9 @@ enum sorex_status sim_report(const struct sim_options *options, const struct sim
     TRY(buf_printf(out, err, ", trace %016llx\n", (unsigned long long)result->trace));
     if (!result->failed)
         return buf_append_str(out, "everything was as it must be\n", err);
-    TRY(buf_printf(out, err, "seed %llu fails: %.*s\nthe shortest script that fails:\n",
-                   (unsigned long long)result->failed_seed, BYTES_FMT(buf_view(&result->why))));
+    TRY(buf_printf(out, err, "seed %llu fails: %.*s\n%s\n", (unsigned long long)result->failed_seed,
+                   BYTES_FMT(buf_view(&result->why)),
+                   result->script_steps != 0 ? "the shortest script that fails:" : "it takes no step at all"));
     TRY(buf_append(out, buf_view(&result->script), err));
     return buf_printf(out, err, "again: sorex sim%s%s --seed %llu --runs 1 --steps %u\n",
                       options->pipeline != NULL ? " --pipeline " : "",
