@@ -70,11 +70,11 @@ struct result {
     double new_us, modify_us, tip_us, undo1_us, undo100_us, bytes_pair;
 };
 
-static struct store *store_begin_bench(const char *dir)
+static struct store *store_begin_bench(const char *dir, uint32_t history)
 {
     struct sorex_error err;
     struct store *store = NULL;
-    struct store_options options = {.dir = dir, .create = true, .history = STORE_HISTORY_FULL};
+    struct store_options options = {.dir = dir, .create = true, .history = history};
     struct store_program program;
     uint8_t hash[HASH_BYTES] = {0};
     OK(store_open(&options, &store, &err));
@@ -102,11 +102,28 @@ static void store_entry_run(struct store *store, uint32_t height, uint32_t entri
 
 static double us_per_pair(uint64_t ns, uint64_t entries) { return (double)ns / 1000.0 / (double)(entries * PAIRS); }
 
+/* The same entries with history: 0, so that nothing is kept for undo and old heights. */
+static double bare_round(const char *dir, uint32_t entries)
+{
+    struct sorex_error err;
+    struct store *store = store_begin_bench(dir, 0);
+    for (uint32_t h = 0; h < entries; h++)
+        store_entry_run(store, h, entries);
+    OK(store_flush(store, &err));
+    uint64_t start = clock_ns();
+    for (uint32_t h = entries; h < 2 * entries; h++)
+        store_entry_run(store, h, entries);
+    OK(store_flush(store, &err));
+    double us = us_per_pair(clock_ns() - start, entries);
+    store_close(store);
+    return us;
+}
+
 static struct result store_round(const char *dir, uint32_t entries)
 {
     struct sorex_error err;
     struct result result = {0};
-    struct store *store = store_begin_bench(dir);
+    struct store *store = store_begin_bench(dir, STORE_HISTORY_FULL);
     uint64_t start = clock_ns();
     for (uint32_t h = 0; h < entries; h++)
         store_entry_run(store, h, entries);
@@ -134,7 +151,7 @@ static struct result store_round(const char *dir, uint32_t entries)
     store_close(store);
 
     struct store_figures figures;
-    store = store_begin_bench(dir);
+    store = store_begin_bench(dir, STORE_HISTORY_FULL);
     store_figures(store, &figures);
     result.bytes_pair = (double)figures.disk_bytes / (2.0 * entries * PAIRS);
     store_close(store);
@@ -215,7 +232,7 @@ int main(void)
 {
     static struct bench bench;
     struct bench_samples fresh = {0}, plain_fresh = {0}, modify = {0}, plain_modify = {0}, tip = {0}, undo1 = {0}, undo100 = {0},
-                         forward = {0}, disk = {0}, none = {0};
+                         forward = {0}, disk = {0}, bare = {0}, none = {0};
     char base[] = "/var/tmp/sorex-bench-XXXXXX", dir[64]; /* not /tmp, which may be memory */
     if (mkdtemp(base) == NULL)
         failed(base, "no folder could be made");
@@ -223,6 +240,8 @@ int main(void)
     bench_start(&bench, "store");
     for (uint32_t r = 0; r < bench.rounds; r++) {
         struct result ours = store_round(dir, ENTRIES);
+        remove_tree(dir);
+        bare.values[bare.count++] = bare_round(dir, ENTRIES);
         remove_tree(dir);
         struct result plain = plain_round(dir, ENTRIES);
         remove_tree(dir);
@@ -245,6 +264,11 @@ int main(void)
         &bench,
         &(struct bench_row){.what = "a pair, entries of 1,000 read-modify-writes", .unit = "us", .rival_name = rival},
         &modify, &plain_modify);
+    bench_add(&bench,
+              &(struct bench_row){.what = "a pair, read-modify-write, the store alone",
+                                  .unit = "us",
+                                  .rival_name = "nothing kept for undo (history: 0)"},
+              &modify, &bare);
     bench_add(&bench,
               &(struct bench_row){.target = 5,
                                   .what = "a pair undone, entry by entry",
