@@ -23,6 +23,7 @@ struct flag {
 static const struct flag flags[] = {
     {"data", FLAG_TEXT, AT(data), 0, "DIR", "the data directory, instead of a pipeline file"},
     {"program", FLAG_TEXT, AT(program), 0, "NAME", "name of the program in the pipeline"},
+    {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, "NAME", "let go of a sink that left the pipeline file"},
     {"height", FLAG_TEXT, AT(height), 0, "H", "as of this height (default: the newest durable one)"},
     {"prefix", FLAG_TEXT, AT(prefix), 0, "HEX", "only keys that start with these bytes"},
     {"until", FLAG_TEXT, AT(until), 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more"},

@@ -14,6 +14,7 @@ struct arguments {
     size_t word_count;
     const char *data;
     const char *program;
+    const char *forget_sink;
     const char *prefix;
     const char *table;
     const char *by;

@@ -1,6 +1,7 @@
 /* sorex upgrade: adopt a changed module. sorex reference: the pipeline file's reference, from the option tables. */
 #include <stdio.h>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
@@ -47,6 +48,22 @@ static enum sorex_status upgrade(const struct pipeline_settings *settings, const
     return status;
 }
 
+/* The outbox is no longer kept for a sink that will not come back. */
+static enum sorex_status forget(const struct pipeline_settings *settings, const char *sink, struct sorex_error *err)
+{
+    struct pipeline *pipeline;
+    struct pipeline_options options = {.no_network = true};
+    TRY(pipeline_new(settings, &options, &pipeline, err));
+    enum sorex_status status = SOREX_OK;
+    for (size_t i = 0; i < settings->sink_count && status == SOREX_OK; i++)
+        if (strcmp(settings->sinks[i].name, sink) == 0)
+            status = sorex_error_set(err, SOREX_INVALID, "sink %s is still in the pipeline file: take it out first", sink);
+    if (status == SOREX_OK)
+        status = store_cursor_forget(pipeline_store(pipeline), sink, err);
+    pipeline_free(pipeline);
+    return status;
+}
+
 static int upgrade_run(const struct arguments *arguments)
 {
     static struct pipeline_settings settings;
@@ -55,12 +72,13 @@ static int upgrade_run(const struct arguments *arguments)
     copy = *arguments;
     log_level_set(LOG_WARN);
     enum sorex_status status;
-    if (arguments->program == NULL)
-        status = sorex_error_set(&err, SOREX_INVALID, "which program? usage: sorex upgrade %s", verb_upgrade.usage);
+    if ((arguments->program == NULL) == (arguments->forget_sink == NULL))
+        status = sorex_error_set(&err, SOREX_INVALID, "which program, or which sink? usage: sorex upgrade %s", verb_upgrade.usage);
     else {
         status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
         if (status == SOREX_OK)
-            status = upgrade(&settings, arguments->program, arguments->json, &err);
+            status = arguments->program != NULL ? upgrade(&settings, arguments->program, arguments->json, &err)
+                                                : forget(&settings, arguments->forget_sink, &err);
         pipeline_settings_deinit(&settings);
     }
     return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
@@ -69,12 +87,13 @@ static int upgrade_run(const struct arguments *arguments)
 const struct verb verb_upgrade = {
     .name = "upgrade",
     .summary = "adopt a changed module from the next entry on",
-    .usage = "PIPELINE --program NAME [--json]",
-    .flags = "program json set",
+    .usage = "PIPELINE (--program NAME [--json] | --forget-sink NAME)",
+    .flags = "program forget-sink json set",
     .words_min = 1,
     .words_max = 1,
     .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"
-             "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.",
+             "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.\n"
+             "--forget-sink: changes wait in the outbox for every sink that ever was in the pipeline; this lets go of one that left it.",
     .example = "sorex upgrade pipeline.yaml --program balances",
     .run = upgrade_run,
 };

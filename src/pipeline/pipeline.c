@@ -108,6 +108,20 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
     return step_init(&p->step, p->store, s->has_indexer ? &p->indexer : NULL, p->transforms, s->transform_count, err);
 }
 
+/* A sink that left the pipeline file still keeps the outbox: said at every start, since nothing else would show it. */
+static void stranger_say(void *user_data, const char *sink, uint64_t sequence)
+{
+    const struct pipeline *p = user_data;
+    const struct pipeline_settings *s = p->settings;
+    for (size_t i = 0; i < s->sink_count; i++)
+        if (strcmp(s->sinks[i].name, sink) == 0)
+            return;
+    log_line(LOG_WARN, "pipeline",
+             "sink %s is not in the pipeline file any more, but the outbox is kept for it from sequence %llu on: put it back, or let "
+             "it go with `sorex upgrade PIPELINE --forget-sink %s`",
+             sink, (unsigned long long)sequence, sink);
+}
+
 static enum sorex_status sinks_start(struct pipeline *p, struct sorex_error *err)
 {
     const struct pipeline_settings *s = p->settings;
@@ -125,6 +139,7 @@ static enum sorex_status sinks_start(struct pipeline *p, struct sorex_error *err
         if (status != SOREX_OK)
             return sorex_error_prefix(err, "sink %s", s->sinks[i].name);
     }
+    store_cursors(p->store, stranger_say, p);
     return SOREX_OK;
 }
 

@@ -113,6 +113,38 @@ enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64
     return cursor != NULL ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "no cursor of a sink '%s' in this store", sink);
 }
 
+/* Takes it out of memory; the last one moves to its place. */
+static void cursor_remove(struct store *store, const char *name)
+{
+    pthread_mutex_lock(store->lock);
+    struct cursor *cursor = cursor_find(store, name);
+    if (cursor != NULL) {
+        free(cursor->name);
+        *cursor = store->cursors[--store->cursor_count];
+    }
+    pthread_mutex_unlock(store->lock);
+}
+
+enum sorex_status store_cursor_forget(struct store *store, const char *sink, struct sorex_error *err)
+{
+    uint64_t sequence;
+    uint8_t hash[HASH_BYTES], key[sizeof META_CURSOR - 1 + CURSOR_NAME_MAX];
+    TRY(store_writable(store, err));
+    TRY(store_cursor_get(store, sink, &sequence, hash, err));
+    size_t len = strlen(sink);
+    memcpy(key, META_CURSOR, sizeof META_CURSOR - 1);
+    memcpy(key + sizeof META_CURSOR - 1, sink, len);
+    struct db_batch *batch = db_batch_new(store->db);
+    if (batch == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: cursor of %s", sink);
+    db_batch_delete(batch, DB_META, bytes_of(key, sizeof META_CURSOR - 1 + len));
+    enum sorex_status status = db_write(store->db, batch, true, err);
+    db_batch_free(batch);
+    if (status == SOREX_OK)
+        cursor_remove(store, sink);
+    return status;
+}
+
 void store_cursors(const struct store *store, void (*each)(void *user_data, const char *sink, uint64_t sequence),
                    void *user_data)
 {

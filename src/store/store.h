@@ -220,6 +220,9 @@ enum sorex_status store_cursor_set(struct store *store, const char *sink, uint64
 /* SOREX_GONE when there is none. */
 enum sorex_status store_cursor_get(struct store *store, const char *sink, uint64_t *out_sequence,
                                    uint8_t out_hash[HASH_BYTES], struct sorex_error *err);
+/* Drops the cursor of a sink that will not come back, so that the outbox is not kept for it any longer. Thread: any.
+ * Errors: SOREX_GONE when there is none; SOREX_IO. */
+enum sorex_status store_cursor_forget(struct store *store, const char *sink, struct sorex_error *err);
 /* Calls back for every cursor that was ever set, with the store's lock held: the callback calls nothing of the store.
  * Thread: any. */
 void store_cursors(const struct store *store, void (*each)(void *user_data, const char *sink, uint64_t sequence),

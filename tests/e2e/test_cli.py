@@ -186,6 +186,20 @@ def test_console(root, _):
     equal(fold_changes(out), engine_rows([file]), "rows from the console")
 
 
+def test_sink_that_left(root, _):
+    """A sink that was taken out of the file still keeps the outbox, says so, and can be let go of."""
+    a, b = ({"name": n, "type": "file", "path": str(root / n)} for n in ("a", "b"))
+    sorex("run", small(root, sinks=[a, b]), "--until", 50)
+    file = small(root, sinks=[a])
+    warned = sorex("run", file, "--until", 60).stderr
+    check("sink b is not in the pipeline" in warned and "--forget-sink b" in warned, warned)
+    check("still in the pipeline" in sorex("upgrade", file, "--forget-sink", "a", code=2).stderr, "a sink in use was let go")
+    sorex("upgrade", file, "--forget-sink", "b")
+    check("sink b" not in sorex("run", file, "--until", 70).stderr, "the sink is still remembered")
+    sorex("upgrade", file, "--forget-sink", "b", code=6)
+    equal(status(file)["outbox"]["waiting_bytes"], 0, "bytes that wait")
+
+
 def test_guest_inverse(root, _):
     """inverse: guest: what rollback emits is delivered instead of the host's inverses."""
     rows = {"name": "rows", "wasm": str(GUESTS / "tiny_transform_rows.wasm"), "inverse": "guest"}
@@ -255,5 +269,5 @@ def test_other_network(root, _):
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
-         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_guest_inverse,
+         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)
