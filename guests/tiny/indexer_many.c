@@ -32,13 +32,13 @@ static void index_block(uint32_t height, struct sx_bytes block)
 }
 SOREX_INDEXER(index_block)
 
-/* How many keys were written by height 1, how many by height 2. */
+/* Of every tenth key: how many were written by height 1, how many by height 2. */
 static void view_written(uint32_t height, struct sx_bytes input, struct sx_buf *out)
 {
     uint32_t counts[3] = {0};
     (void)height;
     (void)input;
-    for (uint32_t i = 0; i < KEYS; i++) {
+    for (uint32_t i = 0; i < KEYS; i += 10) {
         key_make(i);
         uint64_t by = sx_get_u64(&key);
         if (by < 3)
