@@ -192,9 +192,9 @@ static const char transform_code[] =
 
 /* Told of an undo it writes nonsense, which the host has to drop: the inverse is the host's. */
 static const char rollback_text[] = " (func (export \"rollback\") (result i32)"
-                                         "  (i32.store8 (i32.const 0x105) (i32.const 48))"
-                                         "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
-                                         "  (i32.const 0))";
+                                    "  (i32.store8 (i32.const 0x105) (i32.const 48))"
+                                    "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
+                                    "  (i32.const 0))";
 
 static const char *const transform_names[GUESTS_KINDS] = {"engine", "guest", "kept"};
 
