@@ -41,7 +41,7 @@ static void newline(struct json_writer *w)
 /* Comma and line break in front of a name, or of an element of an array. */
 static void element_begin(struct json_writer *w)
 {
-    if (w->depth == 0)
+    if (w->depth == 0 || w->status != SOREX_OK) /* after a failure levels are not closed any more */
         return;
     uint8_t *level = &w->levels[w->depth - 1];
     if ((*level & LEVEL_NAMED) != 0) { /* the value of a member: its name did it */
