@@ -5,6 +5,9 @@
 #include "base/check.h"
 #include "base/limits.h"
 
+/* An image is kept parsed when that takes no more than this, and four times its text: bounded by what the change itself takes. */
+#define IMAGE_FREE_BYTES 1024
+
 static const char *const operation_names[] = {"create", "update", "delete"};
 
 const char *change_operation_name(enum change_operation operation)
@@ -74,30 +77,57 @@ static enum sorex_status header_parse(const struct json_doc *doc, const struct j
     return SOREX_OK;
 }
 
-enum sorex_status change_parse(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
-                               struct sorex_error *err)
+/* Leaves the document, for the images in it. */
+static enum sorex_status parse(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
+                               struct json_doc *out_doc, struct sorex_error *err)
 {
-    struct json_doc doc;
     struct bytes operation;
     *out = (struct change){.raw = json};
     if (json.len > SOREX_CHANGE_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "a change of %zu bytes is over the limit of %zu", json.len, SOREX_CHANGE_BYTES_MAX);
-    TRY(json_parse(parser, json, &doc, err));
-    const struct json_node *root = &doc.nodes[0];
+    TRY(json_parse(parser, json, out_doc, err));
+    const struct json_node *root = &out_doc->nodes[0];
     if (root->kind != JSON_OBJECT)
         return sorex_error_set(err, SOREX_INVALID, "a change is a JSON object");
     out->raw = root->raw;
-    TRY(header_parse(&doc, json_member(&doc, root, "header"), arena, out, err));
-    const struct json_node *payload = json_member(&doc, root, "payload");
+    TRY(header_parse(out_doc, json_member(out_doc, root, "header"), arena, out, err));
+    const struct json_node *payload = json_member(out_doc, root, "payload");
     if (payload == NULL || payload->kind != JSON_OBJECT)
         return field_error(err, "payload", payload == NULL ? "is missing" : "is no object");
-    TRY(string_member(&doc, payload, "operation", "payload.operation", true, arena, &operation, err));
+    TRY(string_member(out_doc, payload, "operation", "payload.operation", true, arena, &operation, err));
     TRY(operation_parse(operation, &out->operation, err));
-    TRY(string_member(&doc, payload, "table", "payload.table", true, arena, &out->table, err));
-    TRY(string_member(&doc, payload, "key", "payload.key", true, arena, &out->key, err));
-    out->before = image_member(&doc, payload, "before");
-    out->after = image_member(&doc, payload, "after");
+    TRY(string_member(out_doc, payload, "table", "payload.table", true, arena, &out->table, err));
+    TRY(string_member(out_doc, payload, "key", "payload.key", true, arena, &out->key, err));
+    out->before = image_member(out_doc, payload, "before");
+    out->after = image_member(out_doc, payload, "after");
     return SOREX_OK;
+}
+
+enum sorex_status change_parse(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
+                               struct sorex_error *err)
+{
+    struct json_doc doc;
+    return parse(parser, json, arena, out, &doc, err);
+}
+
+static enum sorex_status image_keep(const struct json_doc *doc, const struct json_node *payload, const char *name, struct bytes json,
+                                    struct arena *arena, struct json_doc *out, struct sorex_error *err)
+{
+    const struct json_node *image = json_member(doc, payload, name);
+    if (image == NULL || image->kind != JSON_OBJECT || image->children * sizeof *image > IMAGE_FREE_BYTES + 4 * image->raw.len)
+        return SOREX_OK;
+    return json_shallow_copy(doc, image, json, arena, out, err);
+}
+
+enum sorex_status change_parse_images(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
+                                      struct json_doc *out_before, struct json_doc *out_after, struct sorex_error *err)
+{
+    struct json_doc doc;
+    *out_before = *out_after = (struct json_doc){0};
+    TRY(parse(parser, json, arena, out, &doc, err));
+    const struct json_node *payload = json_member(&doc, &doc.nodes[0], "payload");
+    TRY(image_keep(&doc, payload, "before", json, arena, out_before, err));
+    return image_keep(&doc, payload, "after", json, arena, out_after, err);
 }
 
 static enum sorex_status block_check(const struct change *change, uint32_t height, const uint8_t hash[HASH_BYTES],

@@ -34,6 +34,11 @@ struct change {
 enum sorex_status change_parse(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
                                struct sorex_error *err);
 
+/* As change_parse, and keeps what was parsed of the images: their members (json_shallow_copy). nodes is NULL where there is no
+ * image, or one of so many small members that it is better parsed again. The documents live as long as json and arena. */
+enum sorex_status change_parse_images(struct json_parser *parser, struct bytes json, struct arena *arena, struct change *out,
+                                      struct json_doc *out_before, struct json_doc *out_after, struct sorex_error *err);
+
 /* Checks operation against images (create: after, no before; delete: before, no after; update: after), table and key not empty,
  * block_height, when there, against height, block_hash, when there, against hash (display order; an optional 0x).
  * Whether a missing `before` is acceptable is the caller's policy: require_before says so. */

@@ -45,6 +45,12 @@ const struct json_node *json_member_bytes(const struct json_doc *doc, const stru
 const struct json_node *json_first(const struct json_doc *doc, const struct json_node *node);
 const struct json_node *json_next(const struct json_doc *doc, const struct json_node *node);
 
+/* Copies a value and its members or elements, so that they outlive the parser's next parse; of values nested in those only kind
+ * and raw text are kept. Slices of `text`, which was parsed, stay slices of it.
+ * Errors:    SOREX_NOMEM. */
+enum sorex_status json_shallow_copy(const struct json_doc *doc, const struct json_node *node, struct bytes text, struct arena *arena,
+                                    struct json_doc *out, struct sorex_error *err);
+
 /* Exact integers only: false for fractions, exponents, overflow or another kind. */
 bool json_u64(const struct json_node *node, uint64_t *out);
 bool json_i64(const struct json_node *node, int64_t *out);

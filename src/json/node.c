@@ -1,4 +1,5 @@
 /* Walking a parsed document. */
+#include "base/check.h"
 #include "base/limits.h"
 #include "json/json.h"
 
@@ -46,6 +47,37 @@ const struct json_node *json_member_bytes(const struct json_doc *doc, const stru
 const struct json_node *json_member(const struct json_doc *doc, const struct json_node *node, const char *name)
 {
     return json_member_bytes(doc, node, bytes_str(name));
+}
+
+/* A decoded string is a slice of what was parsed, unless it had escapes. */
+static enum sorex_status slice_keep(struct bytes *slice, struct bytes text, struct arena *arena, struct sorex_error *err)
+{
+    uintptr_t at = (uintptr_t)slice->data, begin = (uintptr_t)text.data;
+    if (slice->data == NULL || (at >= begin && at < begin + text.len))
+        return SOREX_OK;
+    *slice = arena_copy(arena, *slice);
+    return slice->data != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON string");
+}
+
+enum sorex_status json_shallow_copy(const struct json_doc *doc, const struct json_node *node, struct bytes text, struct arena *arena,
+                                    struct json_doc *out, struct sorex_error *err)
+{
+    struct json_node *copies = arena_alloc(arena, ((size_t)node->children + 1) * sizeof *copies);
+    if (copies == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for %u JSON values", node->children);
+    uint32_t count = 0;
+    for (const struct json_node *from = node; from != NULL; from = from == node ? json_first(doc, node) : json_next(doc, from)) {
+        struct json_node *copy = &copies[count++];
+        *copy = *from;
+        copy->order = copy->first = copy->children = 0;
+        copy->next = from == node || from->next == 0 ? 0 : count;
+        TRY(slice_keep(&copy->key, text, arena, err));
+        TRY(slice_keep(&copy->text, text, arena, err));
+    }
+    copies[0].children = node->children;
+    copies[0].first = count > 1 ? 1 : 0;
+    *out = (struct json_doc){.nodes = copies, .count = count};
+    return SOREX_OK;
 }
 
 static bool digits_u64(struct bytes text, uint64_t *out)

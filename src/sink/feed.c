@@ -174,7 +174,12 @@ static enum sorex_status change_add(struct feed *feed, struct origin *origin, ui
     TRY(grow(&changes, &feed->making->cap, feed->count, sizeof *feed->making->changes, err));
     feed->making->changes = changes;
     struct sink_change *item = &feed->making->changes[feed->count];
-    TRY(change_parse(feed->parser, json, &feed->making->arena, &item->change, err));
+    item->before = item->after = (struct json_doc){0};
+    if (feed->options.images)
+        TRY(change_parse_images(feed->parser, json, &feed->making->arena, &item->change, &item->before, &item->after,
+                                err));
+    else
+        TRY(change_parse(feed->parser, json, &feed->making->arena, &item->change, err));
     item->sequence = origin->sequence;
     item->height = origin->height;
     item->undo = origin->undo;

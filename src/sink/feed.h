@@ -18,6 +18,7 @@ struct feed_options {
     uint32_t changes_max; /* a batch ends after the record that reaches this */
     uint64_t bytes_max;   /* ... or this much JSON text */
     uint32_t finality;
+    bool images; /* changes come with their images parsed */
     uint64_t guest_inverse; /* bit n: program n makes its inverses itself (inverse: guest) */
 };
 

@@ -294,9 +294,11 @@ static enum sorex_status table_fit(struct postgres *pg, struct postgres_table *t
         if (!row->upsert && !table->keyed)
             continue;
         struct json_doc doc;
-        enum sorex_status status = json_parse(pg->parser, row->image, &doc, err);
+        enum sorex_status status = SOREX_OK;
+        if (row->parsed == NULL)
+            status = json_parse(pg->parser, row->image, &doc, err);
         if (status == SOREX_OK)
-            status = postgres_table_need(table, &doc, err);
+            status = postgres_table_need(table, row->parsed == NULL ? &doc : row->parsed, err);
         if (status != SOREX_OK)
             return postgres_row_name(pg, row->change, err);
     }

@@ -100,10 +100,15 @@ static enum sorex_status identity_append(const struct postgres_table *table, con
     return SOREX_OK;
 }
 
-static enum sorex_status keyed_add(struct net *net, struct net_row row, struct bytes image, bool upsert,
-                                   struct net_added *out, struct sorex_error *err)
+static enum sorex_status keyed_add(struct net *net, struct net_row row, struct bytes image,
+                                   const struct json_doc *parsed, bool upsert, struct net_added *out,
+                                   struct sorex_error *err)
 {
-    TRY(json_parse(net->parser, image, &out->image, err));
+    row.parsed = parsed->nodes == NULL ? NULL : parsed;
+    if (row.parsed != NULL)
+        out->image = *parsed;
+    else
+        TRY(json_parse(net->parser, image, &out->image, err));
     buf_reset(&net->identity);
     TRY(identity_append(row.table, &out->image, &net->identity, err));
     row.identity = arena_copy(&net->arena, buf_view(&net->identity));
@@ -125,13 +130,15 @@ enum sorex_status net_add(struct net *net, struct postgres_table *table, const s
     *out = (struct net_added){0};
     if (table->keyed) {
         if (change->before.data != NULL)
-            TRY(keyed_add(net, row, change->before, false, out, err));
+            TRY(keyed_add(net, row, change->before, &item->before, false, out, err));
         if (upsert)
-            TRY(keyed_add(net, row, change->after, true, out, err));
+            TRY(keyed_add(net, row, change->after, &item->after, true, out, err));
     } else {
         row.identity = change->key;
         row.hash = identity_hash(table, row.identity);
         row.image = upsert ? change->after : change->before;
+        row.parsed = upsert ? &item->after : &item->before;
+        row.parsed = row.parsed->nodes == NULL ? NULL : row.parsed;
         row.upsert = upsert;
         out->row = row_put(net, &row, &out->first);
     }

@@ -12,6 +12,7 @@ struct net_row {
     const struct sink_change *change; /* the last one of this row */
     struct bytes identity;            /* the change's key, or the key columns' values, length-prefixed */
     struct bytes image;               /* what the row becomes; when upsert is false, an image with the key columns */
+    const struct json_doc *parsed;    /* the same, parsed, or NULL; borrowed from the batch */
     bool upsert;                      /* false: the row is removed */
     bool sent;                        /* what the row becomes is on its way already */
     uint64_t hash;

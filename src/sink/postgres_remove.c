@@ -39,6 +39,8 @@ enum sorex_status postgres_removed_append(struct postgres *pg, const struct net_
     if (!table->keyed)
         return element_append(row->change->change.key, &pg->removed, err);
     struct json_doc doc;
+    if (image == NULL)
+        image = row->parsed;
     if (image == NULL) {
         TRY(json_parse(pg->parser, row->image, &doc, err));
         image = &doc;

@@ -83,6 +83,8 @@ enum sorex_status postgres_row_append(struct postgres *pg, const struct net_row 
     struct json_doc doc;
     if (keys_only && !row->table->keyed)
         return fields_append(pg, row, true, err);
+    if (image == NULL)
+        image = row->parsed;
     if (image == NULL) {
         TRY(json_parse(pg->parser, row->image, &doc, err));
         image = &doc;

@@ -19,6 +19,7 @@ struct sink_cursor {
 
 struct sink_change {
     struct change change;       /* parsed; raw is the JSON text to deliver */
+    struct json_doc before, after; /* the images' members, parsed, when the type reads them; nodes NULL: parse the text */
     uint64_t sequence;          /* of the outbox record it belongs to */
     uint32_t height;            /* of the applied or undone entry */
     bool undo;                  /* an inverse, made by the runner */
@@ -50,6 +51,7 @@ struct sink_type {
     const char *name;           /* "console", "file", "postgres", "memory" */
     const char *summary;
     const struct option *options;
+    bool reads_images;          /* looks into images */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);

@@ -179,9 +179,55 @@ static void test_image_equal(void **unused)
     }
 }
 
+/* What is kept of the images is there after the next parse, decoded names and strings too; nested values as text. */
+static void test_images(void **unused)
+{
+    (void)unused;
+    const char json[] = HEADER "{\"operation\":\"update\",\"table\":\"t\",\"key\":\"k\",\"before\":{\"\\u0061\":\"x\\ny\"},"
+                               "\"after\":{\"id\": 1.50,\"list\":[1,{\"b\":2}],\"\":\"\",\"e\\\"\":\"z\"}}}";
+    struct change change, ignored;
+    struct json_doc before, after, none;
+    assert_int_equal(change_parse_images(parser, bytes_str(json), &arena, &change, &before, &after, NULL), SOREX_OK);
+    const char create[] = "{\"header\":{\"\\t\":\"\\t\"},\"payload\":{\"operation\":\"create\",\"table\":\"t\",\"key\":\"k\",\"after\":7}}";
+    assert_int_equal(change_parse_images(parser, bytes_str(create), &arena, &ignored, &none, &none, NULL), SOREX_OK);
+    assert_null(none.nodes);
+    const struct json_node *node = json_member(&before, &before.nodes[0], "a");
+    assert_true(node != NULL && node->kind == JSON_STRING && bytes_is(node->text, "x\ny"));
+    assert_null(json_next(&before, node));
+    node = json_first(&after, &after.nodes[0]);
+    assert_true(bytes_is(node->key, "id") && bytes_is(node->raw, "1.50"));
+    node = json_next(&after, node);
+    assert_true(node->kind == JSON_ARRAY && bytes_is(node->raw, "[1,{\"b\":2}]") && json_first(&after, node) == NULL);
+    node = json_next(&after, node);
+    assert_true(node->key.len == 0 && node->text.len == 0 && node->kind == JSON_STRING);
+    node = json_next(&after, node);
+    assert_true(bytes_is(node->key, "e\"") && bytes_is(node->text, "z"));
+    assert_null(json_next(&after, node));
+    assert_true(bytes_equal(after.nodes[0].raw, change.after));
+    assert_int_equal(after.nodes[0].children, 4);
+}
+
+/* An image of many small members would take more than its change: not kept. */
+static void test_large_image(void **unused)
+{
+    (void)unused;
+    struct buf json = {0};
+    assert_int_equal(buf_printf(&json, NULL, HEADER "{\"operation\":\"create\",\"table\":\"t\",\"key\":\"k\",\"after\":{\"0\":0"), SOREX_OK);
+    for (unsigned i = 1; i < 1000; i++)
+        assert_int_equal(buf_printf(&json, NULL, ",\"%u\":0", i), SOREX_OK);
+    assert_int_equal(buf_printf(&json, NULL, "}}}"), SOREX_OK);
+    struct change change;
+    struct json_doc before, after;
+    assert_int_equal(change_parse_images(parser, buf_view(&json), &arena, &change, &before, &after, NULL), SOREX_OK);
+    assert_non_null(change.after.data);
+    assert_null(after.nodes);
+    buf_deinit(&json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_invert),        cmocka_unit_test(test_invert_twice), cmocka_unit_test(test_not_invertible),
-                                       cmocka_unit_test(test_with_before),   cmocka_unit_test(test_validate),     cmocka_unit_test(test_image_equal)};
+                                       cmocka_unit_test(test_with_before),   cmocka_unit_test(test_validate),     cmocka_unit_test(test_image_equal),
+                                       cmocka_unit_test(test_images),        cmocka_unit_test(test_large_image)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
