@@ -7,7 +7,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 RELEASE := build/release
 SOREX := $(RELEASE)/src/sorex
-TSAN_TESTS := ^(test_store_threads|test_store_unit|test_chain|test_sink_runner|test_watchdog|test_source_node|e2e_cli|e2e_replay)
+TSAN_TESTS := ^(test_store_threads|test_chain_|test_sink_runner|test_wasm_watchdog|test_source_node|e2e_cli|e2e_replay)
 
 .PHONY: all build deps test-deps run check fuzz tsan torture bench install clean distclean help
 .DEFAULT_GOAL := build
@@ -48,7 +48,7 @@ fuzz: deps test-deps ## runs every fuzz target with libFuzzer (clang), SECONDS=6
 tsan: deps test-deps ## everything with threads under ThreadSanitizer
 	cmake --preset tsan
 	cmake --build --preset tsan -j $(JOBS)
-	ctest --preset tsan -R '$(TSAN_TESTS)'
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp ctest --preset tsan -R '$(TSAN_TESTS)'
 
 bench: deps test-deps ## builds the benchmarks, runs them and makes docs/PERFORMANCE.md
 	cmake --preset release -B build/bench -D SOREX_TESTS=OFF -D SOREX_BENCH=ON
