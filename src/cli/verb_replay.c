@@ -13,7 +13,8 @@ static void difference_print(const struct replay_difference *d)
     char stored[HASH_HEX_SIZE], computed[HASH_HEX_SIZE];
     hash_hex(d->stored, stored);
     hash_hex(d->computed, computed);
-    printf("height %u, program %s differs: stored commitment %s, computed %s%s\n", d->height, d->program, stored, computed,
+    printf("height %u, program %s differs: stored commitment %s, computed %s%s\n", d->height, d->program, stored,
+           computed,
            d->other_identity ? "; the module or its settings are not those that this entry was indexed with" : "");
 }
 
@@ -114,9 +115,12 @@ const struct verb verb_replay = {
     .flags = "from to json set",
     .words_min = 1,
     .words_max = 1,
-    .about = "Every entry runs from the stored state before it, with its block fetched again by hash; writes stay in memory. The first\n"
-             "height and program whose commitment is not the stored one is named, and the exit code is 4. Without --from and --to: all\n"
-             "that is retained. The store is opened for reading; stop a running pipeline first. With another module in the pipeline file\n"
+    .about = "Every entry runs from the stored state before it, with its block fetched again by hash; writes stay in "
+             "memory. The first\n"
+             "height and program whose commitment is not the stored one is named, and the exit code is 4. Without "
+             "--from and --to: all\n"
+             "that is retained. The store is opened for reading; stop a running pipeline first. With another module in "
+             "the pipeline file\n"
              "it answers where that module's results part from the stored ones.",
     .example = "sorex replay pipeline.yaml --from 840000 --to 840100",
     .run = run,

@@ -1,5 +1,5 @@
-/* Executing retained entries again: each from the stored state before it, with the block fetched again by hash and every write kept
- * in memory; then its commitments are compared with the stored ones. The store is not written to. */
+/* Executing retained entries again: each from the stored state before it, with the block fetched again by hash and
+ * every write kept in memory; then its commitments are compared with the stored ones. The store is not written to. */
 #ifndef SOREX_PIPELINE_REPLAY_H
 #define SOREX_PIPELINE_REPLAY_H
 
@@ -24,9 +24,9 @@ struct replay_report {
 /* Executes heights from..to again and stops at the first difference, which is not an error.
  *
  * from, to   SOREX_HEIGHT_NONE: the lowest one whose state before it is retained, the durable tip.
- * Errors:    SOREX_GONE: beyond what is retained, or the source has such a block no more; SOREX_INVALID: from is above to, or a
- *            program of the pipeline is not in the store; of the programs, the source and the store. */
-enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from, uint32_t to, struct replay_report *out,
-                         struct sorex_error *err);
+ * Errors:    SOREX_GONE: beyond what is retained, or the source has such a block no more; SOREX_INVALID: from is above
+ * to, or a program of the pipeline is not in the store; of the programs, the source and the store. */
+enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from, uint32_t to,
+                         struct replay_report *out, struct sorex_error *err);
 
 #endif
