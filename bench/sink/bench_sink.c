@@ -1,6 +1,9 @@
 /* Goal 8: rows a second into a real PostgreSQL, from the outbox of a store through the runner (cursor, types, netting)
  * against hand-written libpq for one known table. Six columns, about 300 bytes a row; batches of 10,000 on both sides;
- * WAL and fsync as PostgreSQL has them by default. */
+ * WAL and fsync as PostgreSQL has them by default.
+ *
+ * Deletes compare unequal work: the rival counts ids up, 8 bytes a row; the sink reads, parses and checks changes of
+ * 400 bytes that carry the whole old row, which undo needs. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
