@@ -63,7 +63,7 @@ static void put_name(struct buf *out, const char *name)
 static uint32_t pointer_of(const uint8_t *at)
 {
     uint16_t value = u16le_get(at);
-    return value < 0xf000 ? value : value < 0xf800 ? 0x10000u - (value & 0xffu) : 0u - (value & 0xffu);
+    return value < 0xf000 ? (uint32_t)value : value < 0xf800 ? 0x10000u - (value & 0xffu) : 0u - (value & 0xffu);
 }
 
 static void put_code(struct buf *out, const uint8_t *code, size_t calls)
