@@ -10,13 +10,14 @@
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "json/writer.h"
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
 
 #define STOP_SECONDS 2
 
-/* The thread that takes SIGTERM and SIGINT: asks the pipeline to stop, and ends the process when the entry in hand does not end in
- * time. Nothing of that entry was committed, so nothing is lost. */
+/* The thread that takes SIGTERM and SIGINT: asks the pipeline to stop, and ends the process when the entry in hand does
+ * not end in time. Nothing of that entry was committed, so nothing is lost. */
 struct stopper {
     struct pipeline *pipeline;
     pthread_t thread;
@@ -34,7 +35,8 @@ static void *stopper_thread(void *user_data)
     log_line(LOG_INFO, "run", "%s: finishing the entry in hand", number == SIGINT ? "SIGINT" : "SIGTERM");
     pipeline_stop(stopper->pipeline);
     struct timespec patience = {.tv_sec = STOP_SECONDS - 1, .tv_nsec = 800000000};
-    bool again = sigtimedwait(&stopper->signals, NULL, &patience) > 0; /* a second signal, or the end of the run, ends the wait */
+    bool again = sigtimedwait(&stopper->signals, NULL, &patience) >
+                 0; /* a second signal, or the end of the run, ends the wait */
     if (!atomic_load(&stopper->ended)) {
         log_line(LOG_WARN, "run", "%s: the entry in hand is abandoned; the next run executes it again",
                  again ? "a second signal" : "it did not end in time");
@@ -78,13 +80,54 @@ static void summary_print(const struct pipeline_summary *s, const struct pipelin
     if (s->entries == 0 && s->undone == 0)
         fprintf(out, "%s: nothing new, the tip is height %u\n", settings->top.name, s->tip);
     else
-        fprintf(out, "%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is height %u\n",
-               settings->top.name, (unsigned long long)s->entries, (unsigned long long)s->undone, (unsigned long long)s->pairs,
-               (unsigned long long)s->changes, seconds, seconds > 0 ? (double)s->entries / seconds : 0, s->tip);
+        fprintf(out,
+                "%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is "
+                "height %u\n",
+                settings->top.name, (unsigned long long)s->entries, (unsigned long long)s->undone,
+                (unsigned long long)s->pairs, (unsigned long long)s->changes, seconds,
+                seconds > 0 ? (double)s->entries / seconds : 0, s->tip);
 }
 
-static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct pipeline_settings *settings, uint32_t until,
-                                        struct sorex_error *err)
+static void summary_number(struct json_writer *w, const char *name, uint64_t value)
+{
+    json_name(w, name);
+    if (value == SOREX_HEIGHT_NONE)
+        json_null(w);
+    else
+        json_uint(w, value);
+}
+
+static enum sorex_status summary_json(const struct pipeline_summary *s, const struct pipeline_settings *settings,
+                                      struct sorex_error *err)
+{
+    struct buf out = {0};
+    struct json_writer w;
+    json_writer_init(&w, &out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "pipeline");
+    json_string_z(&w, settings->top.name);
+    summary_number(&w, "from", s->from);
+    summary_number(&w, "tip", s->tip);
+    json_name(&w, "entries");
+    json_uint(&w, s->entries);
+    json_name(&w, "undone");
+    json_uint(&w, s->undone);
+    json_name(&w, "pairs");
+    json_uint(&w, s->pairs);
+    json_name(&w, "changes");
+    json_uint(&w, s->changes);
+    json_name(&w, "seconds");
+    json_double(&w, (double)s->run_ns / 1e9);
+    json_object_end(&w);
+    enum sorex_status status = json_writer_finish(&w);
+    if (status == SOREX_OK)
+        fprintf(summary_file(settings), "%.*s\n", (int)out.len, (const char *)out.data);
+    buf_deinit(&out);
+    return status;
+}
+
+static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct pipeline_settings *settings,
+                                        uint32_t until, bool json, struct sorex_error *err)
 {
     struct service service;
     struct control *control;
@@ -94,13 +137,18 @@ static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct 
     if (status == SOREX_OK) {
         status = pipeline_run(pipeline, until, &summary, err);
         control_stop(control);
-        summary_print(&summary, settings);
+        struct sorex_error json_err = {0}; /* a summary that cannot be printed is less than why the run ended */
+        if (!json)
+            summary_print(&summary, settings);
+        else if (summary_json(&summary, settings, &json_err) != SOREX_OK)
+            log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
     }
     service_deinit(&service);
     return status;
 }
 
-static enum sorex_status run_settings(struct pipeline_settings *settings, uint32_t until, struct sorex_error *err)
+static enum sorex_status run_settings(struct pipeline_settings *settings, uint32_t until, bool json,
+                                      struct sorex_error *err)
 {
     struct stopper stopper = {0};
     struct pipeline *pipeline;
@@ -113,7 +161,7 @@ static enum sorex_status run_settings(struct pipeline_settings *settings, uint32
     log_level_set((enum log_level)settings->top.log_level);
     TRY(pipeline_new(settings, &options, &pipeline, err));
     stopper_start(&stopper, pipeline);
-    enum sorex_status status = pipeline_serve(pipeline, settings, until, err);
+    enum sorex_status status = pipeline_serve(pipeline, settings, until, json, err);
     stopper_end(&stopper);
     pipeline_free(pipeline);
     return status;
@@ -134,7 +182,7 @@ static int run(const struct arguments *arguments)
     if (status == SOREX_OK) {
         status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
         if (status == SOREX_OK)
-            status = run_settings(&settings, until, &err);
+            status = run_settings(&settings, until, arguments->json, &err);
         pipeline_settings_deinit(&settings);
     }
     return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
@@ -143,12 +191,14 @@ static int run(const struct arguments *arguments)
 const struct verb verb_run = {
     .name = "run",
     .summary = "run a pipeline: index, transform, deliver",
-    .usage = "PIPELINE [flags]",
-    .flags = "until set *",
+    .usage = "PIPELINE [--until H] [--json] [flags]",
+    .flags = "until json set *",
     .words_min = 1,
     .words_max = 1,
-    .about = "Follows the source, runs the guests on every block, commits each block whole or not at all, and feeds the sinks.\n"
-             "A reorganisation undoes what it must, downstream too. It can be stopped, or killed, at any time: the next run continues.\n"
+    .about = "Follows the source, runs the guests on every block, commits each block whole or not at all, and feeds "
+             "the sinks.\n"
+             "A reorganisation undoes what it must, downstream too. It can be stopped, or killed, at any time: the "
+             "next run continues.\n"
              "While it runs, the other verbs ask it through a socket in the data directory.",
     .example = "sorex run pipeline.yaml --until 100000 --set source.url=http://127.0.0.1:8332",
     .run = run,

@@ -180,6 +180,8 @@ def test_sink_that_fails_for_good(root, stack):
 
 
 def test_console(root, _):
+    summary = json.loads(sorex("run", small(root, data=str(root / "first")), "--until", 10, "--json").stdout)
+    equal((summary["from"], summary["tip"], summary["entries"]), (None, 10, 11), "summary of a run as JSON")
     file = small(root, sinks=[{"type": "console"}])
     out = sorex("run", file, "--until", 10).stdout
     check(all(line.startswith("{") for line in out.splitlines()), "something else than changes on standard output")
