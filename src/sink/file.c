@@ -179,12 +179,8 @@ static bool take_hex(const struct json_doc *doc, const char *name, uint8_t *out,
     const struct json_node *node = json_member(doc, &doc->nodes[0], name);
     if (node == NULL || node->kind != JSON_STRING)
         return false;
-    struct buf bytes = {0};
-    bool ok = hex_decode(node->text, &bytes, NULL) == SOREX_OK && bytes.len == len;
-    if (ok)
-        (void)memcpy(out, bytes.data, len);
-    buf_deinit(&bytes);
-    return ok;
+    struct buf bytes = {.data = out, .cap = len, .max = len}; /* decodes in place: nothing to run out of */
+    return hex_decode(node->text, &bytes, NULL) == SOREX_OK && bytes.len == len;
 }
 
 /* A changed digit would cut the file at a wrong place. */
@@ -205,7 +201,10 @@ static enum sorex_status cursor_decode(struct file *file, struct bytes text, str
 {
     struct json_doc doc;
     uint64_t format;
-    if (json_parse(file->parser, text, &doc, NULL) != SOREX_OK || doc.nodes[0].kind != JSON_OBJECT)
+    enum sorex_status status = json_parse(file->parser, text, &doc, err);
+    if (status == SOREX_NOMEM)
+        return status;
+    if (status != SOREX_OK || doc.nodes[0].kind != JSON_OBJECT)
         return damaged(file, err);
     const struct json_node *root = &doc.nodes[0];
     const struct json_node *number = json_member(&doc, root, "format");
