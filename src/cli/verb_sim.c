@@ -38,7 +38,8 @@ static int run(const struct arguments *arguments)
     struct buf text = {0};
     enum sorex_status status = play(arguments, &result, &text, &err);
     int code = status != SOREX_OK ? cli_fail(&err) : result.failed ? EXIT_DIFFERS_CODE : EXIT_OK_CODE;
-    (void)fwrite(text.data, 1, text.len, stdout);
+    if (text.len != 0)
+        (void)fwrite(text.data, 1, text.len, stdout);
     buf_deinit(&text);
     sim_result_deinit(&result);
     return code;

@@ -130,9 +130,7 @@ static enum sorex_status families_check(const struct db *db, const struct db_opt
     char *text = NULL;
     size_t count = 0;
     char **names = rocksdb_list_column_families(db->options, options->path, &count, &text);
-    if (text != NULL)
-        return engine_error(err, options->path, text);
-    enum sorex_status status = SOREX_OK;
+    enum sorex_status status = text == NULL ? SOREX_OK : engine_error(err, options->path, text);
     for (size_t i = 0; i < count && status == SOREX_OK; i++) {
         bool known = false;
         for (size_t f = 0; f < DB_FAMILIES; f++)
