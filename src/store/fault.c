@@ -5,6 +5,7 @@
 static atomic_int armed;
 static atomic_uint countdown;
 static atomic_uint prune_budget = UINT32_MAX;
+static atomic_uint undo_entries = UINT32_MAX;
 
 void store_fault_arm(enum fault_kind kind, uint32_t nth)
 {
@@ -27,4 +28,12 @@ uint32_t store_fault_prune_budget_get(uint32_t normal)
 {
     uint32_t keys = atomic_load(&prune_budget);
     return keys == UINT32_MAX ? normal : keys;
+}
+
+void store_fault_undo_entries(uint32_t entries) { atomic_store(&undo_entries, entries); }
+
+uint32_t store_fault_undo_entries_get(uint32_t normal)
+{
+    uint32_t entries = atomic_load(&undo_entries);
+    return entries < normal ? entries : normal;
 }

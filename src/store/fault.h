@@ -23,6 +23,10 @@ void store_fault_arm(enum fault_kind kind, uint32_t nth);
 void store_fault_prune_budget(uint32_t keys);
 uint32_t store_fault_prune_budget_get(uint32_t normal);
 
+/* Entries that one write of store_undo_to takes at most, at least 1; UINT32_MAX restores the default. */
+void store_fault_undo_entries(uint32_t entries);
+uint32_t store_fault_undo_entries_get(uint32_t normal);
+
 /* Closes as a crash would: the unwritten group is lost. */
 struct store;
 void store_crash(struct store *store);

@@ -8,6 +8,7 @@
  * What the keys become is parked in the cache's nodes, as if it were staged, and shown when the batch is written: the
  * entries of the other branch find it there. */
 #include "base/check.h"
+#include "store/fault.h"
 #include "store/internal.h"
 
 /* Bounds of a piece; one entry always fits. */
@@ -143,8 +144,9 @@ static enum sorex_status history_undo(struct store *store, const struct node *no
 
 static enum sorex_status piece_fill(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
 {
+    uint32_t entries_max = store_fault_undo_entries_get(PIECE_ENTRIES_MAX);
     db_batch_clear(store->batch);
-    while (piece->head.tip > goal && piece->entry_count < PIECE_ENTRIES_MAX &&
+    while (piece->head.tip > goal && piece->entry_count < entries_max &&
            (piece->entry_count == 0 || store->staging.bytes < PIECE_BYTES_MAX))
         TRY(entry_undo(store, piece, err));
 
