@@ -153,25 +153,34 @@ static void where_text(const char *path, const char *name, char out[OPTION_WHERE
     (void)snprintf(out, OPTION_WHERE_SIZE, "%s%s%s", path, path[0] == '\0' ? "" : ".", name);
 }
 
-static enum sorex_status reject_unknown(const struct option *options, const struct config_node *child, const char *path,
-                                        struct sorex_error *err)
+static enum sorex_status reject_unknown(const struct option *options, const struct option *more,
+                                        const struct config_node *child, const char *path, struct sorex_error *err)
 {
+    const struct option *const tables[] = {options, more};
     struct nearest nearest = {.word = bytes_str(child->key)};
-    char known[SOREX_ERROR_TEXT_MAX / 2];
+    char known[SOREX_ERROR_TEXT_MAX / 2] = "";
     size_t used = 0;
-    known[0] = '\0';
-    for (const struct option *option = options; option->name != NULL; option++) {
-        (void)nearest_offer(&nearest, option->name);
-        if (used < sizeof known)
-            used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", option == options ? "" : ", ",
-                                     option->name);
-    }
+    for (size_t i = 0; i < sizeof tables / sizeof tables[0]; i++)
+        for (const struct option *option = tables[i]; option != NULL && option->name != NULL; option++) {
+            (void)nearest_offer(&nearest, option->name);
+            if (used < sizeof known)
+                used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used == 0 ? "" : ", ", option->name);
+        }
     const char *in = path[0] == '\0' ? "" : " in ";
     if (nearest.name != NULL)
         return config_error(err, child, SOREX_INVALID, "unknown key \"%.100s\"%s%s (did you mean \"%s\"?)", child->key,
                             in, path, nearest.name);
     return config_error(err, child, SOREX_INVALID, "unknown key \"%.100s\"%s%s (known: %s)", child->key, in, path,
                         known[0] == '\0' ? "none" : known);
+}
+
+enum sorex_status options_known(const struct option *options, const struct option *more, const struct config_node *node,
+                                const char *path, struct sorex_error *err)
+{
+    for (const struct config_node *child = node->first; child != NULL; child = child->next)
+        if (option_find(options, child->key) == NULL && option_find(more, child->key) == NULL)
+            return reject_unknown(options, more, child, path, err);
+    return SOREX_OK;
 }
 
 /* One key of the mapping. The row's own message has no line: config_error puts it in front. */
@@ -226,7 +235,7 @@ static enum sorex_status read_mapping(const struct option *options, const struct
     for (const struct config_node *child = node->first; child != NULL; child = child->next) {
         const struct option *option = option_find(options, child->key);
         if (option == NULL)
-            return reject_unknown(options, child, path, err);
+            return reject_unknown(options, NULL, child, path, err);
         if (!config_is_null(child))
             TRY(read_child(option, child, path, base_dir, settings, err));
     }

@@ -36,6 +36,10 @@ struct config_node;
  * Ownership: strings belong to *settings until options_free; after a failure there are none. */
 enum sorex_status options_read(const struct option *options, const struct config_node *node, const char *path,
                                const char *base_dir, void *settings, struct sorex_error *err);
+/* For a mapping that two tables are read from, each without the other one's keys.
+ * Errors: SOREX_INVALID for a key that neither has, as above. */
+enum sorex_status options_known(const struct option *options, const struct option *more, const struct config_node *node,
+                                const char *path, struct sorex_error *err);
 /* Frees the strings that options_read and option_set made, leaving NULL. */
 void options_free(const struct option *options, void *settings);
 /* One option from text (flags, environment); replaces the value that is there. where: put in front of a message ("--data").

@@ -28,10 +28,11 @@ struct program_settings {
 };
 
 struct sink_settings {
-    const struct sink_type *type;
+    char *type_name;
     char *name;
-    void *options;      /* the type's own settings */
     uint32_t finality;  /* at least the pipeline's */
+    const struct sink_type *type;
+    void *options;      /* the type's own settings */
 };
 
 /* Top-level scalars, in the order of pipeline_options. */
@@ -78,7 +79,9 @@ struct pipeline_override {
 extern const struct option pipeline_options[];
 extern const struct option indexer_options_table[];
 extern const struct option transform_options_table[];
+extern const struct option source_common_options[];
 extern const struct option sink_common_options[];
+#define SINK_OPTIONS_FIXED 2 /* type and name say which sink it is: flags and environment cannot change them */
 
 /* Reads and checks the file; wasm files are not opened, nothing is connected to.
  * Errors: SOREX_INVALID with file, line and, for an unknown key, the nearest name; SOREX_IO.

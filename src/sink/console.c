@@ -115,6 +115,7 @@ const struct sink_type sink_console = {
     .name = "console",
     .summary = "changes to standard output, for looking and for pipes; at least once",
     .options = console_options,
+    .settings_size = sizeof(struct console_settings),
     .holds_cursor = false,
     .open = console_open,
     .close = console_close,

@@ -395,6 +395,7 @@ const struct sink_type sink_file = {
     .name = "file",
     .summary = "changes to a file of JSON lines, exactly once",
     .options = file_options,
+    .settings_size = sizeof(struct file_settings),
     .holds_cursor = true,
     .open = file_open,
     .close = file_close,

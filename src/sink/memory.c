@@ -198,6 +198,7 @@ const struct sink_type sink_memory = {
     .name = "memory",
     .summary = "changes to memory, for tests",
     .options = memory_options,
+    .settings_size = sizeof(struct memory_settings),
     .holds_cursor = true,
     .open = memory_open,
     .close = memory_close,

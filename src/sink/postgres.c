@@ -272,6 +272,7 @@ const struct sink_type sink_postgres = {
     .name = "postgres",
     .summary = "changes to PostgreSQL tables, exactly once; rows, undo and cursor in one transaction",
     .options = postgres_options,
+    .settings_size = sizeof(struct postgres_settings),
     .reads_images = true,
     .holds_cursor = true,
     .open = postgres_open,

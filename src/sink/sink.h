@@ -50,7 +50,8 @@ struct sink; /* an opened sink */
 struct sink_type {
     const char *name;           /* "console", "file", "postgres", "memory" */
     const char *summary;
-    const struct option *options;
+    const struct option *options; /* see config/option.h; ends with a NULL name */
+    size_t settings_size;       /* of the struct that options fill in: what the caller allocates, zeroed */
     bool reads_images;          /* looks into images */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,

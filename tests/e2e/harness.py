@@ -7,6 +7,8 @@ SOREX = os.environ["SOREX_BIN"]
 GUESTS = pathlib.Path(os.environ["SOREX_GUESTS"])
 BLOCKS = SOURCE / "examples" / "blocks"
 DEADLINE = 60.0
+# What the program gets: not the SOREX_ variables of the tests themselves, of which it would say that they are no settings.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SOREX_")}
 SKIP_CODE = 77
 
 
@@ -54,7 +56,7 @@ def scratch():
 def sorex(*words, ok=True, code=None, cwd=None, env=None, timeout=300):
     """Runs the program; returns the finished process (text)."""
     done = subprocess.run([SOREX, *map(str, words)], capture_output=True, text=True, timeout=timeout, cwd=cwd,
-                          env=dict(os.environ, **(env or {})))
+                          env=dict(ENVIRONMENT, **(env or {})))
     if code is not None:
         equal(done.returncode, code, f"exit code of sorex {' '.join(map(str, words))} ({done.stderr.strip()[-800:]})")
     elif ok:
@@ -69,7 +71,7 @@ class Running:
         self.log = log
         self.output = open(log, "ab") if log else subprocess.DEVNULL
         self.process = subprocess.Popen([SOREX, "run", *map(str, words)], stdout=self.output, stderr=self.output,
-                                        env=dict(os.environ, **(env or {})))
+                                        env=dict(ENVIRONMENT, **(env or {})))
 
     def alive(self):
         return self.process.poll() is None

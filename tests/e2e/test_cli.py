@@ -44,6 +44,19 @@ def test_flags_win_over_environment_over_file(root, _):
     sorex("run", file, "--until", 300, "--set", "sinks.file.path=" + str(root / "other.jsonl"), ok=False)
 
 
+def test_environment_without_a_setting(root, _):
+    """A typo in a variable's name is said, with the nearest one; it is no error: the environment may be that of several pipelines."""
+    file = small(root)
+    done = sorex("check", file, env={"SOREX_HISTROY": "20", "SOREX_SINK_FILE_FSYNC": "no", "SOREX_SOURCE_TYPE": "bitcoind",
+                                     "SOREX_HISTORY": "30", "SOREX_SINKS_FILE_FINALITY": "1"})
+    lines = done.stderr.splitlines()
+    equal(len(lines), 3, "warnings: " + done.stderr)
+    for name, near in (("SOREX_HISTROY", "did you mean SOREX_HISTORY?"), ("SOREX_SINK_FILE_FSYNC", "did you mean SOREX_SINKS_FILE_FSYNC?"),
+                       ("SOREX_SOURCE_TYPE", "is no setting of this pipeline")):
+        check([line for line in lines if name in line and near in line], f"{name}: {done.stderr}")
+    equal(sorex("check", file).stderr, "", "standard error of a check without trouble")
+
+
 def test_check_and_inspect(root, _):
     text = sorex("check", small(root)).stdout
     check("tip 14131" in text and "indexer utxo" in text, text)
@@ -269,7 +282,8 @@ def test_other_network(root, _):
 
 
 if __name__ == "__main__":
-    main(test_help, test_mistakes, test_flags_win_over_environment_over_file, test_check_and_inspect, test_try, test_trap_upgrade,
+    main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
+         test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
          test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)

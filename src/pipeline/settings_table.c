@@ -1,0 +1,102 @@
+/* The option tables of the pipeline file, and the reference that is made from them. */
+#include "pipeline/settings.h"
+
+#include <stdio.h>
+
+#include "base/check.h"
+
+static const char *const log_level_words[] = {"trace", "debug", "info", "warn", "error", "off", NULL};
+static const char *const memory_words[] = {"fresh", "kept", NULL};
+static const char *const before_words[] = {"engine", "guest", NULL};
+static const char *const inverse_words[] = {"host", "guest", NULL};
+
+#define TOP(field) offsetof(struct pipeline_scalars, field)
+#define PROGRAM(field) offsetof(struct program_settings, field)
+
+const struct option pipeline_options[] = {
+    {.name = "name", .type = OPTION_STRING, .offset = TOP(name), .text = "name of the pipeline, part of every sink's cursor (default: the file's name)"},
+    {.name = "data", .type = OPTION_PATH, .offset = TOP(data), .required = true, .text = "data directory: store, socket, compiled modules"},
+    {.name = "history", .type = OPTION_STRING, .offset = TOP(history), .fallback = "full", .text = "entries that stay undoable and viewable: full, or a number"},
+    {.name = "finality", .type = OPTION_U32, .offset = TOP(finality), .fallback = "0", .max = 1000000, .text = "confirmations that sinks wait for"},
+    {.name = "start_height", .type = OPTION_U32, .offset = TOP(start_height), .fallback = "0", .max = UINT32_MAX - 1, .text = "first height of a new store"},
+    {.name = "log_level", .type = OPTION_ENUM, .offset = TOP(log_level), .fallback = "info", .choices = log_level_words, .text = "least level that is logged"},
+    {.name = "outbox_max", .type = OPTION_BYTES, .offset = TOP(outbox_max), .fallback = "1 GiB", .min = 65536, .text = "changes that may wait for sinks before indexing waits too"},
+    {.name = "group_ms", .type = OPTION_MS, .offset = TOP(group_ms), .fallback = "1s", .min = 1, .max = 60000, .text = "far behind the tip: time between durable writes"},
+    {.name = "group_max", .type = OPTION_BYTES, .offset = TOP(group_max), .fallback = "64 MiB", .min = 65536, .max = (uint64_t)4 << 30, .text = "far behind the tip: bytes between durable writes"},
+    {.name = "cache", .type = OPTION_BYTES, .offset = TOP(cache), .fallback = "256 MiB", .min = (uint64_t)1 << 20, .text = "memory for cached state"},
+    {.name = "read_ahead", .type = OPTION_U32, .offset = TOP(read_ahead), .fallback = "64", .min = 1, .max = 10000, .text = "blocks fetched ahead of execution"},
+    {.name = "fetch_threads", .type = OPTION_U32, .offset = TOP(fetch_threads), .fallback = "4", .min = 1, .max = 64, .text = "blocks fetched at the same time"},
+    {.name = "poll_ms", .type = OPTION_MS, .offset = TOP(poll_ms), .fallback = "500ms", .min = 10, .max = 3600000, .text = "at the tip: time between looks at the source"},
+    {.name = "source", .type = OPTION_NODE, .offset = TOP(source), .required = true, .text = "where entries come from: {type: ..., ...}"},
+    {.name = "indexer", .type = OPTION_NODE, .offset = TOP(indexer), .text = "the indexer guest: {wasm: ..., ...}"},
+    {.name = "transform", .type = OPTION_NODE, .offset = TOP(transform), .text = "one transform guest: {wasm: ..., ...}"},
+    {.name = "transforms", .type = OPTION_NODE, .offset = TOP(transforms), .text = "several transform guests, run in this order"},
+    {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .text = "one place where changes go: {type: ..., ...}"},
+    {.name = "sinks", .type = OPTION_NODE, .offset = TOP(sinks), .text = "several places where changes go"},
+    {.name = NULL},
+};
+
+#define PROGRAM_OPTIONS(default_name)                                                                                                   \
+    {.name = "name", .type = OPTION_STRING, .offset = PROGRAM(name), .fallback = default_name, .text = "program name, its place in the store"}, \
+    {.name = "wasm", .type = OPTION_PATH, .offset = PROGRAM(wasm), .required = true, .text = "the module's file"},                      \
+    {.name = "fuel", .type = OPTION_U64, .offset = PROGRAM(limits.fuel), .fallback = "0", .text = "fuel per call; 0: not metered (metering costs about a quarter)"}, \
+    {.name = "memory_max", .type = OPTION_BYTES, .offset = PROGRAM(limits.memory_bytes_max), .fallback = "0", .text = "linear memory limit; 0: 4 GiB less one page"}, \
+    {.name = "stack_max", .type = OPTION_BYTES, .offset = PROGRAM(limits.stack_bytes_max), .fallback = "0", .text = "wasm stack limit; 0: 1 MiB"}, \
+    {.name = "resident", .type = OPTION_BYTES, .offset = PROGRAM(limits.resident_bytes), .fallback = "0", .text = "memory kept resident between entries; 0: chosen by the engine"}, \
+    {.name = "watchdog", .type = OPTION_U64, .offset = PROGRAM(limits.watchdog_ms), .fallback = "0", .text = "milliseconds after which a running guest is reported; 0: 30,000"}, \
+    {.name = "view_result_max", .type = OPTION_BYTES, .offset = PROGRAM(limits.view_result_bytes_max), .fallback = "0", .text = "largest result of a view; 0: 64 MiB"}
+
+const struct option indexer_options_table[] = {PROGRAM_OPTIONS("indexer"), {.name = NULL}};
+
+const struct option transform_options_table[] = {
+    PROGRAM_OPTIONS("transform"),
+    {.name = "memory", .type = OPTION_ENUM, .offset = PROGRAM(memory), .fallback = "fresh", .choices = memory_words, .text = "fresh for every entry, or kept (in the store) between entries"},
+    {.name = "before", .type = OPTION_ENUM, .offset = PROGRAM(before), .fallback = "engine", .choices = before_words, .text = "who supplies a change's before image"},
+    {.name = "inverse", .type = OPTION_ENUM, .offset = PROGRAM(inverse), .fallback = "host", .choices = inverse_words, .text = "who makes inverse changes; guest: outside the guarantees"},
+    {.name = NULL},
+};
+
+#define SINK(field) offsetof(struct sink_settings, field)
+
+const struct option sink_common_options[] = {
+    {.name = "type", .type = OPTION_STRING, .offset = SINK(type_name), .required = true, .text = "the kind of sink"},
+    {.name = "name", .type = OPTION_STRING, .offset = SINK(name), .text = "name of the sink (default: its type)"},
+    {.name = "finality", .type = OPTION_U32, .offset = SINK(finality), .fallback = "0", .max = 1000000, .text = "confirmations that this sink waits for"},
+    {.name = NULL},
+};
+
+const struct option source_common_options[] = {
+    {.name = "type", .type = OPTION_STRING, .offset = 0, .required = true, .text = "the kind of source"},
+    {.name = NULL},
+};
+
+static enum sorex_status reference_part(struct buf *out, const char *title, const char *summary, const struct option *options,
+                                        struct sorex_error *err)
+{
+    TRY(buf_printf(out, err, "\n## %s\n\n%s.\n\n", title, summary));
+    return options[0].name == NULL ? buf_append_str(out, "No options.\n", err) : options_markdown(options, out, err);
+}
+
+enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
+{
+    TRY(buf_append_str(out,
+                       "# The pipeline file\n\nYAML (JSON is YAML). Made from the option tables by `sorex reference`; do not edit.\n"
+                       "Every scalar can be given as `--set PATH=VALUE` or as `SOREX_PATH` in the environment, dots as underscores "
+                       "(`sinks.pg.url`: `SOREX_SINKS_PG_URL`). Flags win over the environment, the environment over the file, the "
+                       "file over the defaults.\n",
+                       err));
+    TRY(reference_part(out, "Top level", "One pipeline", pipeline_options, err));
+    TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
+    TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));
+    char title[64];
+    for (size_t i = 0; source_types[i] != NULL; i++) {
+        (void)snprintf(title, sizeof title, "source: type %s", source_types[i]->name);
+        TRY(reference_part(out, title, source_types[i]->summary, source_types[i]->options, err));
+    }
+    TRY(reference_part(out, "sinks[]: all types", "What every sink has", sink_common_options, err));
+    for (size_t i = 0; sink_types[i] != NULL; i++) {
+        (void)snprintf(title, sizeof title, "sinks[]: type %s", sink_types[i]->name);
+        TRY(reference_part(out, title, sink_types[i]->summary, sink_types[i]->options, err));
+    }
+    return SOREX_OK;
+}
