@@ -79,13 +79,17 @@ static void summary_print(const struct pipeline_summary *s, const struct pipelin
         fprintf(out, "%s: continued after height %u\n", settings->top.name, s->from);
     if (s->entries == 0 && s->undone == 0)
         fprintf(out, "%s: nothing new, the tip is height %u\n", settings->top.name, s->tip);
-    else
+    else {
+        char fuel[32] = "";
+        if (s->fuel != 0)
+            (void)snprintf(fuel, sizeof fuel, ", %llu fuel", (unsigned long long)s->fuel);
         fprintf(out,
-                "%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes in %.2f s (%.0f blocks/s); the tip is "
-                "height %u\n",
+                "%s: %llu blocks indexed, %llu undone, %llu pairs, %llu changes%s in %.2f s (%.0f blocks/s); the tip "
+                "is height %u\n",
                 settings->top.name, (unsigned long long)s->entries, (unsigned long long)s->undone,
-                (unsigned long long)s->pairs, (unsigned long long)s->changes, seconds,
+                (unsigned long long)s->pairs, (unsigned long long)s->changes, fuel, seconds,
                 seconds > 0 ? (double)s->entries / seconds : 0, s->tip);
+    }
 }
 
 static void summary_number(struct json_writer *w, const char *name, uint64_t value)
@@ -116,6 +120,8 @@ static enum sorex_status summary_json(const struct pipeline_summary *s, const st
     json_uint(&w, s->pairs);
     json_name(&w, "changes");
     json_uint(&w, s->changes);
+    json_name(&w, "fuel");
+    json_uint(&w, s->fuel);
     json_name(&w, "seconds");
     json_double(&w, (double)s->run_ns / 1e9);
     json_object_end(&w);

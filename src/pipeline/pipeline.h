@@ -26,6 +26,7 @@ struct pipeline_summary {
     uint32_t from, tip;          /* tip at start and now; SOREX_HEIGHT_NONE: empty */
     uint64_t entries, undone;    /* applied and taken back */
     uint64_t pairs, changes;     /* flushed, emitted */
+    uint64_t fuel;               /* of metered programs */
     uint64_t guest_ns, commit_ns, wait_ns, run_ns;
 };
 

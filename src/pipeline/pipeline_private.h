@@ -49,7 +49,7 @@ struct pipeline {
     const char *state;                   /* "starting", "indexing", "waiting", "undoing", "draining", "stopped", "failed" */
     char waiting_for[SOREX_ERROR_TEXT_MAX];
     uint32_t source_tip;
-    uint64_t entries;
+    uint64_t entries, fuel;
     double rate;
 };
 

@@ -164,6 +164,19 @@ static bool outbox_has_room(struct pipeline *p)
     return false;
 }
 
+/* Every entry at level debug: what it made, and what it used, can be compared between runs. */
+static void indexed_log(const struct chain_event *event, const struct step_result *result)
+{
+    char fuel[32] = "";
+    enum log_level level = event->near_tip ? LOG_INFO : LOG_DEBUG;
+    if (!log_enabled(level))
+        return;
+    if (result->fuel != 0)
+        (void)snprintf(fuel, sizeof fuel, ", %llu fuel", (unsigned long long)result->fuel);
+    log_line(level, "pipeline", "height %u indexed: %llu pairs, %llu changes%s", event->entry.height,
+             (unsigned long long)result->pairs, (unsigned long long)result->changes, fuel);
+}
+
 static enum sorex_status entry_serve(struct pipeline *p, const struct chain_event *event, uint32_t until,
                                      struct sorex_error *err)
 {
@@ -172,6 +185,7 @@ static enum sorex_status entry_serve(struct pipeline *p, const struct chain_even
     p->summary.entries++;
     p->summary.pairs += result.pairs;
     p->summary.changes += result.changes;
+    p->summary.fuel += result.fuel;
     p->summary.guest_ns += result.guest_ns;
     p->summary.commit_ns += result.commit_ns;
     uint32_t goal = until < PIPELINE_UNTIL_TIP ? until : event->source_tip;
@@ -180,11 +194,10 @@ static enum sorex_status entry_serve(struct pipeline *p, const struct chain_even
     p->state = "indexing";
     p->waiting_for[0] = '\0';
     p->entries = p->summary.entries;
+    p->fuel = p->summary.fuel;
     p->rate = p->progress.rate;
     pthread_mutex_unlock(&p->lock);
-    if (event->near_tip)
-        log_line(LOG_INFO, "pipeline", "height %u indexed: %llu pairs, %llu changes", event->entry.height,
-                 (unsigned long long)result.pairs, (unsigned long long)result.changes);
+    indexed_log(event, &result);
     return SOREX_OK;
 }
 

@@ -113,6 +113,8 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     json_string_z(w, p->waiting_for);
     json_name(w, "entries");
     json_uint(w, p->entries);
+    json_name(w, "fuel");
+    json_uint(w, p->fuel);
     json_name(w, "entries_per_second");
     json_double(w, p->rate);
     status_store(p->store, p->source_tip, w);

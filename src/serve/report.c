@@ -83,7 +83,8 @@ static enum sorex_status status_text(const struct json_doc *doc, struct buf *out
     const struct json_node *root = &doc->nodes[0];
     const struct json_node *heights = json_member(doc, root, "heights"), *outbox = json_member(doc, root, "outbox");
     struct bytes name = member_raw(doc, root, "pipeline"), state = member_raw(doc, root, "state"),
-                 why = member_raw(doc, root, "waiting_for"), rate = member_raw(doc, root, "entries_per_second");
+                 why = member_raw(doc, root, "waiting_for"), rate = member_raw(doc, root, "entries_per_second"),
+                 fuel = member_raw(doc, root, "fuel");
     if (!bytes_is(name, "-"))
         TRY(buf_printf(out, err, "pipeline  %.*s\n", BYTES_FMT(name)));
     TRY(buf_printf(out, err, "state     %.*s%s%.*s\n", BYTES_FMT(state), why.len != 0 ? ", waiting for: " : "", BYTES_FMT(why)));
@@ -94,6 +95,8 @@ static enum sorex_status status_text(const struct json_doc *doc, struct buf *out
                    BYTES_FMT(durable), BYTES_FMT(horizon), BYTES_FMT(source), BYTES_FMT(lag)));
     if (!bytes_is(rate, "-"))
         TRY(buf_printf(out, err, "speed     %.*s entries/s\n", BYTES_FMT(rate)));
+    if (!bytes_is(fuel, "-") && !bytes_is(fuel, "0")) /* of metered programs */
+        TRY(buf_printf(out, err, "fuel      %.*s units since the start\n", BYTES_FMT(fuel)));
     struct bytes head = member_raw(doc, outbox, "head"), waiting = member_raw(doc, outbox, "waiting_bytes"),
                  disk = member_raw(doc, root, "disk_bytes");
     TRY(buf_printf(out, err, "outbox    %.*s records written, %.*s bytes wait for sinks\n", BYTES_FMT(head), BYTES_FMT(waiting)));
