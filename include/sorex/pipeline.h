@@ -55,7 +55,7 @@ SOREX_API void sorex_pipeline_stop(struct sorex_pipeline *pipeline);
  *
  * height     or SOREX_HEIGHT_LATEST.
  * Ownership: *out_data (out_len bytes) is the caller's, to be given to free(); NULL when it is empty.
- * Errors:    SOREX_INVALID no such view, no indexer; SOREX_GONE height below the horizon; SOREX_GUEST, SOREX_LIMIT.
+ * Errors:    SOREX_GONE no such view, no indexer, height below the horizon; SOREX_GUEST, SOREX_LIMIT.
  * Thread:    any, several at once. */
 SOREX_API enum sorex_status sorex_pipeline_view(struct sorex_pipeline *pipeline, const char *name, uint32_t height,
                                                 const void *input, size_t input_len, void **out_data, size_t *out_len,

@@ -4,6 +4,7 @@
 #include "guest/indexer.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/arena.h"
@@ -377,6 +378,19 @@ static const struct wasm_export *view_find(const struct indexer *indexer, struct
     return NULL;
 }
 
+/* Names the views that there are, as many as a message holds. */
+static enum sorex_status view_missing(const struct indexer *indexer, struct bytes name, struct sorex_error *err)
+{
+    char views[SOREX_ERROR_TEXT_MAX / 2] = "";
+    size_t used = 0;
+    for (const char *const *at = indexer->views; *at != NULL && used < sizeof views; at++)
+        used += (size_t)snprintf(views + used, sizeof views - used, "%s%s", at == indexer->views ? "" : ", ", *at);
+    const char *cut = used < sizeof views ? "" : "...";
+    return sorex_error_set(err, SOREX_GONE, "program %s: no view named %.*s; it has %s%s", indexer->name,
+                           name.len < 100 ? (int)name.len : 100, (const char *)name.data,
+                           views[0] == '\0' ? "none" : views, cut);
+}
+
 static enum sorex_status view_call(struct indexer *indexer, const struct wasm_export *func, struct indexer_call *call,
                                    struct guest_cost *out_cost, bool *out_deterministic, struct sorex_error *err)
 {
@@ -410,7 +424,7 @@ enum sorex_status indexer_view(struct indexer *indexer, struct bytes name, uint3
     *out_deterministic = true;
     const struct wasm_export *func = view_find(indexer, name);
     if (func == NULL)
-        return sorex_error_set(err, SOREX_INVALID, "program %s: no view named %.*s", indexer->name, BYTES_FMT(name));
+        return view_missing(indexer, name, err);
     if (input.len > SOREX_ENTRY_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "program %s: view %s: an input of %zu bytes is over the limit of %zu",
                                indexer->name, func->name, input.len, SOREX_ENTRY_BYTES_MAX);

@@ -47,8 +47,9 @@ enum sorex_status indexer_run(struct indexer *indexer, uint32_t height, struct b
 /* Runs the export `name` in a fresh instance and appends its result to out.
  *
  * height     what the view is told; state must read as of that height.
- * Errors:    SOREX_INVALID no such view; otherwise as indexer_run. *out_deterministic (may be NULL) says whether the failure
- *            would happen on every machine (trap, unknown name): a transform's __view then returns a negative length.
+ * Errors:    SOREX_GONE no such view, naming those that there are; otherwise as indexer_run. *out_deterministic (may be
+ *            NULL) says whether the failure would happen on every machine (trap, unknown name): a transform's __view
+ *            then returns a negative length.
  * Thread:    any, several at once. */
 enum sorex_status indexer_view(struct indexer *indexer, struct bytes name, uint32_t height, struct bytes input,
                                const struct state_reader *state, struct buf *out, struct guest_cost *out_cost,

@@ -59,7 +59,7 @@ enum sorex_status sorex_pipeline_view(struct sorex_pipeline *self, const char *n
     struct buf out = {0};
     uint32_t at;
     if (indexer == NULL)
-        return sorex_error_set(err, SOREX_INVALID, "this pipeline has no indexer");
+        return sorex_error_set(err, SOREX_GONE, "this pipeline has no indexer");
     enum sorex_status status = query_view(pipeline_store(self->pipeline), indexer, bytes_str(name), bytes_of(input, input_len),
                                           height, &out, &at, err);
     if (status != SOREX_OK) {

@@ -88,7 +88,7 @@ def test_killed_near_the_commit(root, _):
 
 
 WRONG = [
-    (["view"], 2, "usage"), (["view", "FILE"], 2, "usage"), (["view", "FILE", "nope"], 2, "no view named nope"),
+    (["view"], 2, "usage"), (["view", "FILE"], 2, "usage"), (["view", "FILE", "nope"], 6, "no view named nope; it has "),
     (["view", "FILE", "supply", "zz"], 2, "hex"), (["view", "FILE", "supply", "0x123"], 2, "odd"),
     (["view", "FILE", "supply", "--height", "abc"], 2, "abc"), (["view", "FILE", "supply", "--height", ""], 2, "--height"),
     (["view", "FILE", "supply", "--height", "99999999999"], 2, "--height"), (["preview", "FILE", "supply"], 2, "usage"),

@@ -117,11 +117,12 @@ static void test_failures(void **state)
     (void)state;
     struct bench b;
     bench_open(&b, (struct indexer_options){.limits = {.view_result_bytes_max = 65535}});
-    check_fails(&b, "nothing", SOREX_INVALID, true, "no view named nothing");
-    check_fails(&b, "", SOREX_INVALID, true, "no view named");
-    check_fails(&b, "_start", SOREX_INVALID, true, "no view named _start");
-    check_fails(&b, "add", SOREX_INVALID, true, "no view named add");
-    check_fails(&b, "memory", SOREX_INVALID, true, "no view named memory");
+    check_fails(&b, "nothing", SOREX_GONE, true, "no view named nothing; it has ");
+    check_fails(&b, "nothing", SOREX_GONE, true, ", explode, ");
+    check_fails(&b, "", SOREX_GONE, true, "no view named");
+    check_fails(&b, "_start", SOREX_GONE, true, "no view named _start");
+    check_fails(&b, "add", SOREX_GONE, true, "no view named add");
+    check_fails(&b, "memory", SOREX_GONE, true, "no view named memory");
     check_fails(&b, "explode", SOREX_GUEST, true, "height 3: trap: unreachable");
     check_fails(&b, "outside", SOREX_GUEST, true, "view result: the buffer at pointer 4294967280");
     check_fails(&b, "null", SOREX_GUEST, true, "view result: the buffer at pointer 0");
