@@ -165,19 +165,21 @@ enum sorex_status overlay_flags_check(const struct overlay *overlay, struct sore
 
 void overlay_environment_check(const struct overlay *overlay)
 {
+    const size_t prefix = sizeof VARIABLE_PREFIX - 1; /* it would make any two names look alike */
     for (char **at = environ; at != NULL && *at != NULL; at++) {
-        size_t len = strcspn(*at, "=");
-        if (strncmp(*at, VARIABLE_PREFIX, sizeof VARIABLE_PREFIX - 1) != 0)
+        if (strncmp(*at, VARIABLE_PREFIX, prefix) != 0)
             continue;
-        struct nearest nearest = {.word = bytes_of(*at, len)};
+        struct nearest nearest = {.word = bytes_of(*at + prefix, strcspn(*at, "=") - prefix)};
         bool known = false;
         for (const struct section_name *name = overlay->names; name != NULL && !known; name = name->next) {
-            known = bytes_is(nearest.word, name->variable);
-            (void)nearest_offer(&nearest, name->variable);
+            known = bytes_is(nearest.word, name->variable + prefix);
+            (void)nearest_offer(&nearest, name->variable + prefix);
         }
         bool near = nearest.name != NULL;
         if (!known)
-            log_line(LOG_WARN, "settings", "environment: %.*s is no setting of this pipeline and does nothing%s%s%s",
-                     BYTES_FMT(nearest.word), near ? "; did you mean " : "", near ? nearest.name : "", near ? "?" : "");
+            log_line(LOG_WARN, "settings",
+                     "environment: " VARIABLE_PREFIX "%.*s is no setting of this pipeline and does nothing%s%s%s",
+                     BYTES_FMT(nearest.word), near ? "; did you mean " VARIABLE_PREFIX : "", near ? nearest.name : "",
+                     near ? "?" : "");
     }
 }

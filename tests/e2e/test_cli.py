@@ -48,9 +48,10 @@ def test_environment_without_a_setting(root, _):
     """A typo in a variable's name is said, with the nearest one; it is no error: the environment may be that of several pipelines."""
     file = small(root)
     done = sorex("check", file, env={"SOREX_HISTROY": "20", "SOREX_SINK_FILE_FSYNC": "no", "SOREX_SOURCE_TYPE": "bitcoind",
-                                     "SOREX_HISTORY": "30", "SOREX_SINKS_FILE_FINALITY": "1"})
+                                     "SOREX_HISTORY": "30", "SOREX_SINKS_FILE_FINALITY": "1", "SOREX_BIN": ""})
     lines = done.stderr.splitlines()
-    equal(len(lines), 3, "warnings: " + done.stderr)
+    equal(len(lines), 4, "warnings: " + done.stderr)
+    check("SOREX_BIN is no setting of this pipeline and does nothing\n" in done.stderr, done.stderr)
     for name, near in (("SOREX_HISTROY", "did you mean SOREX_HISTORY?"), ("SOREX_SINK_FILE_FSYNC", "did you mean SOREX_SINKS_FILE_FSYNC?"),
                        ("SOREX_SOURCE_TYPE", "is no setting of this pipeline")):
         check([line for line in lines if name in line and near in line], f"{name}: {done.stderr}")
