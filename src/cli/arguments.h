@@ -41,7 +41,7 @@ struct verb {
     size_t words_min, words_max;
     const char *about;     /* paragraphs for --help */
     const char *example;
-    int (*run)(const struct arguments *arguments);
+    int (*run)(struct arguments *arguments); /* exit code */
 };
 
 extern const struct verb *const verbs[]; /* ends with NULL; order of --help */

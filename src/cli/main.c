@@ -1,6 +1,7 @@
 /* sorex: one verb a file; this one finds it, prints help, and turns a status into an exit code. */
 #include <stdio.h>
 
+#include "base/log.h"
 #include "cli/arguments.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
@@ -33,6 +34,19 @@ int cli_fail(const struct sorex_error *err)
     if (err->status == SOREX_CORRUPT)
         (void)fprintf(stderr, "sorex: restore what is damaged from a backup, or index again into a new data directory\n");
     return exit_code_of(err->status);
+}
+
+int pipeline_file_use(struct arguments *arguments, pipeline_file_fn *use)
+{
+    static struct pipeline_settings settings;
+    struct sorex_error err = {0};
+    int code = EXIT_OK_CODE;
+    enum sorex_status status =
+        pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &settings, &err);
+    if (status == SOREX_OK)
+        status = use(arguments, &settings, &code, &err);
+    pipeline_settings_deinit(&settings);
+    return status == SOREX_OK ? code : cli_fail(&err);
 }
 
 static int unknown_verb(const char *word)
@@ -76,6 +90,7 @@ int main(int argc, char **argv)
         arguments_help(verb);
         return EXIT_OK_CODE;
     }
+    log_level_set(LOG_WARN); /* `run` sets what the pipeline file says; the others tell trouble only */
     int code = verb->run(&arguments);
     if (fflush(stdout) != 0 && code == EXIT_OK_CODE) {
         (void)fprintf(stderr, "sorex: standard output could not be written\n");

@@ -5,7 +5,6 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/limits.h"
-#include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "serve/control.h"
@@ -18,19 +17,17 @@ struct target {
     size_t next_word; /* first word after the pipeline file */
 };
 
-static enum sorex_status target_find(const struct arguments *arguments, struct target *out, struct sorex_error *err)
+static enum sorex_status target_find(struct arguments *arguments, struct target *out, struct sorex_error *err)
 {
-    static struct arguments copy; /* reading settings marks the overrides that were used */
     if (arguments->data != NULL) {
         out->data_dir = arguments->data;
         return SOREX_OK;
     }
     if (arguments->word_count == 0)
         return sorex_error_set(err, SOREX_INVALID, "which store? give a pipeline file or --data DIR");
-    copy = *arguments;
     out->next_word = 1;
     out->has_settings = true;
-    TRY(pipeline_settings_read(arguments->words[0], copy.overrides, copy.override_count, &out->settings, err));
+    TRY(pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &out->settings, err));
     out->data_dir = out->settings.top.data;
     return SOREX_OK;
 }
@@ -118,15 +115,13 @@ static enum sorex_status request_height(struct request *request, const char *fla
 typedef enum sorex_status request_fn(struct request *request, const struct arguments *arguments, const char *const *words,
                                      size_t count, struct sorex_error *err);
 
-static int ask(const struct arguments *arguments, const char *verb, bool writes, request_fn *fill)
+static int ask(struct arguments *arguments, const char *verb, bool writes, request_fn *fill)
 {
     static struct target target;
     struct request request = {0};
     struct sorex_error err = {0};
     enum sorex_status status = target_find(arguments, &target, &err);
     if (status == SOREX_OK) {
-        if (!log_enabled(LOG_DEBUG))
-            log_level_set(LOG_WARN);
         request_begin(&request, verb, arguments, &err);
         status = fill(&request, arguments, arguments->words + target.next_word, arguments->word_count - target.next_word, &err);
     }
@@ -153,7 +148,7 @@ static enum sorex_status status_fill(struct request *request, const struct argum
     return count == 0 ? SOREX_OK : sorex_error_set(err, SOREX_INVALID, "status takes no further words");
 }
 
-static int status_run(const struct arguments *arguments)
+static int status_run(struct arguments *arguments)
 {
     return ask(arguments, "status", false, status_fill);
 }
@@ -181,7 +176,7 @@ static enum sorex_status view_fill(struct request *request, const struct argumen
     return request_height(request, "height", arguments->height, err);
 }
 
-static int view_run(const struct arguments *arguments)
+static int view_run(struct arguments *arguments)
 {
     return ask(arguments, "view", false, view_fill);
 }
@@ -221,7 +216,7 @@ static enum sorex_status preview_fill(struct request *request, const struct argu
     return status;
 }
 
-static int preview_run(const struct arguments *arguments)
+static int preview_run(struct arguments *arguments)
 {
     return ask(arguments, "preview", false, preview_fill);
 }
@@ -258,7 +253,7 @@ static enum sorex_status rows_fill(struct request *request, const struct argumen
     return request_height(request, "height", arguments->height, err);
 }
 
-static int rows_run(const struct arguments *arguments)
+static int rows_run(struct arguments *arguments)
 {
     return ask(arguments, "rows", false, rows_fill);
 }
@@ -276,8 +271,6 @@ const struct verb verb_rows = {
 
 /* ---- state ---- */
 
-static const char *state_verb;
-
 static enum sorex_status state_fill(struct request *request, const struct arguments *arguments, const char *const *words,
                                     size_t count, struct sorex_error *err)
 {
@@ -290,20 +283,17 @@ static enum sorex_status state_fill(struct request *request, const struct argume
     return request_height(request, "height", arguments->height, err);
 }
 
-static int state_run(const struct arguments *arguments)
+static int state_run(struct arguments *arguments) /* `state dump PIPELINE`: the first word says what */
 {
-    static struct arguments shifted; /* `state dump PIPELINE`: the first word says what */
     struct sorex_error err = {0};
-    shifted = *arguments;
-    if (strcmp(arguments->words[0], "dump") == 0 || strcmp(arguments->words[0], "hash") == 0)
-        state_verb = arguments->words[0];
-    else {
-        (void)sorex_error_set(&err, SOREX_INVALID, "state dump or state hash, not state %s", arguments->words[0]);
+    const char *what = arguments->words[0];
+    if (strcmp(what, "dump") != 0 && strcmp(what, "hash") != 0) {
+        (void)sorex_error_set(&err, SOREX_INVALID, "state dump or state hash, not state %s", what);
         return cli_fail(&err);
     }
-    shifted.word_count--;
-    memmove(shifted.words, shifted.words + 1, sizeof shifted.words - sizeof shifted.words[0]);
-    return ask(&shifted, state_verb, false, state_fill);
+    arguments->word_count--;
+    memmove(arguments->words, arguments->words + 1, sizeof arguments->words - sizeof arguments->words[0]);
+    return ask(arguments, what, false, state_fill);
 }
 
 const struct verb verb_state = {
@@ -330,7 +320,7 @@ static enum sorex_status rollback_fill(struct request *request, const struct arg
     return request_height(request, "to", arguments->to, err);
 }
 
-static int rollback_run(const struct arguments *arguments)
+static int rollback_run(struct arguments *arguments)
 {
     return ask(arguments, "rollback", true, rollback_fill);
 }

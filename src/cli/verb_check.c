@@ -3,7 +3,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -79,9 +78,12 @@ static enum sorex_status source_check(bool json, const struct pipeline_settings 
     return say(json, "ok", "source", settings->source_type->name, bytes_str(detail), err);
 }
 
-static enum sorex_status check(bool json, const struct pipeline_settings *settings, const char *file, struct sorex_error *err)
+static enum sorex_status check(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,
+                               struct sorex_error *err)
 {
-    enum sorex_status status = say(json, "ok", "pipeline", settings->top.name, bytes_str(file), err);
+    bool json = arguments->json;
+    (void)out_code;
+    enum sorex_status status = say(json, "ok", "pipeline", settings->top.name, bytes_str(arguments->words[0]), err);
     if (settings->has_indexer && status == SOREX_OK)
         status = program_check(json, PROGRAM_INDEXER, &settings->indexer, err);
     for (size_t i = 0; i < settings->transform_count && status == SOREX_OK; i++)
@@ -103,19 +105,9 @@ static enum sorex_status check(bool json, const struct pipeline_settings *settin
     return status;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
-    static struct pipeline_settings settings;
-    static struct arguments copy;
-    struct sorex_error err = {0};
-    copy = *arguments;
-    log_level_set(LOG_WARN);
-    enum sorex_status status =
-        pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
-    if (status == SOREX_OK)
-        status = check(copy.json, &settings, copy.words[0], &err);
-    pipeline_settings_deinit(&settings);
-    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+    return pipeline_file_use(arguments, check);
 }
 
 const struct verb verb_check = {

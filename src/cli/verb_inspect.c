@@ -232,7 +232,7 @@ static enum sorex_status inspect(const struct arguments *arguments, struct buf *
     return status;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
     struct sorex_error err = {0};
     struct buf wasm = {0};

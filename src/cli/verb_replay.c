@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -78,34 +77,24 @@ static enum sorex_status report_json(const struct replay_report *r, struct sorex
     return status;
 }
 
-static enum sorex_status replay_ask(const struct arguments *arguments, struct pipeline_settings *settings,
-                                    struct replay_report *report, struct sorex_error *err)
+static enum sorex_status replay_pipeline(const struct arguments *arguments, const struct pipeline_settings *settings,
+                                         int *out_code, struct sorex_error *err)
 {
-    static struct arguments copy; /* reading settings marks the overrides that were used */
+    struct replay_report report = {0};
     uint32_t from, to;
-    copy = *arguments;
     TRY(height_parse("from", arguments->from, &from, err));
     TRY(height_parse("to", arguments->to, &to, err));
-    TRY(pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, settings, err));
-    TRY(replay(settings, from, to, report, err));
+    TRY(replay(settings, from, to, &report, err));
+    *out_code = report.differs ? EXIT_STORE_CODE : EXIT_OK_CODE;
     if (arguments->json)
-        return report_json(report, err);
-    report_print(report);
+        return report_json(&report, err);
+    report_print(&report);
     return SOREX_OK;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
-    static struct pipeline_settings settings;
-    struct replay_report report = {0};
-    struct sorex_error err = {0};
-    if (!log_enabled(LOG_DEBUG))
-        log_level_set(LOG_WARN);
-    enum sorex_status status = replay_ask(arguments, &settings, &report, &err);
-    pipeline_settings_deinit(&settings);
-    if (status != SOREX_OK)
-        return cli_fail(&err);
-    return report.differs ? EXIT_STORE_CODE : EXIT_OK_CODE;
+    return pipeline_file_use(arguments, replay_pipeline);
 }
 
 const struct verb verb_replay = {

@@ -153,12 +153,16 @@ static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct 
     return status;
 }
 
-static enum sorex_status run_settings(struct pipeline_settings *settings, uint32_t until, bool json,
-                                      struct sorex_error *err)
+static enum sorex_status run_settings(const struct arguments *arguments, const struct pipeline_settings *settings,
+                                      int *out_code, struct sorex_error *err)
 {
     struct stopper stopper = {0};
     struct pipeline *pipeline;
     struct pipeline_options options = {0};
+    uint32_t until = PIPELINE_UNTIL_TIP;
+    (void)out_code;
+    if (arguments->until == NULL || strcmp(arguments->until, "tip") != 0)
+        TRY(height_parse("until", arguments->until, &until, err));
     (void)sigemptyset(&stopper.signals);
     (void)sigaddset(&stopper.signals, SIGTERM);
     (void)sigaddset(&stopper.signals, SIGINT);
@@ -167,31 +171,15 @@ static enum sorex_status run_settings(struct pipeline_settings *settings, uint32
     log_level_set((enum log_level)settings->top.log_level);
     TRY(pipeline_new(settings, &options, &pipeline, err));
     stopper_start(&stopper, pipeline);
-    enum sorex_status status = pipeline_serve(pipeline, settings, until, json, err);
+    enum sorex_status status = pipeline_serve(pipeline, settings, until, arguments->json, err);
     stopper_end(&stopper);
     pipeline_free(pipeline);
     return status;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
-    static struct pipeline_settings settings;
-    static struct arguments copy; /* reading settings marks the overrides that were used */
-    struct sorex_error err = {0};
-    uint32_t until = SOREX_HEIGHT_NONE;
-    enum sorex_status status = SOREX_OK;
-    copy = *arguments;
-    if (arguments->until != NULL && strcmp(arguments->until, "tip") == 0)
-        until = PIPELINE_UNTIL_TIP;
-    else
-        status = height_parse("until", arguments->until, &until, &err);
-    if (status == SOREX_OK) {
-        status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
-        if (status == SOREX_OK)
-            status = run_settings(&settings, until, arguments->json, &err);
-        pipeline_settings_deinit(&settings);
-    }
-    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+    return pipeline_file_use(arguments, run_settings);
 }
 
 const struct verb verb_run = {

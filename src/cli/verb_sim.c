@@ -31,7 +31,7 @@ static enum sorex_status play(const struct arguments *arguments, struct sim_resu
     return sim_report(&options, result, arguments->json, text, err);
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
     struct sorex_error err = {0};
     struct sim_result result = {0};

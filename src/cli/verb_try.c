@@ -208,7 +208,7 @@ static enum sorex_status try_all(const struct arguments *arguments, struct try_r
     return status;
 }
 
-static int run(const struct arguments *arguments)
+static int run(struct arguments *arguments)
 {
     struct sorex_error err = {0};
     struct try_run try_run = {.json = arguments->json};

@@ -2,7 +2,6 @@
 #include <stdio.h>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -64,24 +63,21 @@ static enum sorex_status forget(const struct pipeline_settings *settings, const 
     return status;
 }
 
-static int upgrade_run(const struct arguments *arguments)
+static enum sorex_status upgrade_or_forget(const struct arguments *arguments, const struct pipeline_settings *settings,
+                                           int *out_code, struct sorex_error *err)
 {
-    static struct pipeline_settings settings;
-    static struct arguments copy;
+    (void)out_code;
+    return arguments->program != NULL ? upgrade(settings, arguments->program, arguments->json, err)
+                                      : forget(settings, arguments->forget_sink, err);
+}
+
+static int upgrade_run(struct arguments *arguments)
+{
     struct sorex_error err = {0};
-    copy = *arguments;
-    log_level_set(LOG_WARN);
-    enum sorex_status status;
-    if ((arguments->program == NULL) == (arguments->forget_sink == NULL))
-        status = sorex_error_set(&err, SOREX_INVALID, "which program, or which sink? usage: sorex upgrade %s", verb_upgrade.usage);
-    else {
-        status = pipeline_settings_read(copy.words[0], copy.overrides, copy.override_count, &settings, &err);
-        if (status == SOREX_OK)
-            status = arguments->program != NULL ? upgrade(&settings, arguments->program, arguments->json, &err)
-                                                : forget(&settings, arguments->forget_sink, &err);
-        pipeline_settings_deinit(&settings);
-    }
-    return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
+    if ((arguments->program == NULL) != (arguments->forget_sink == NULL))
+        return pipeline_file_use(arguments, upgrade_or_forget);
+    (void)sorex_error_set(&err, SOREX_INVALID, "which program, or which sink? usage: sorex upgrade %s", verb_upgrade.usage);
+    return cli_fail(&err);
 }
 
 const struct verb verb_upgrade = {
@@ -98,7 +94,7 @@ const struct verb verb_upgrade = {
     .run = upgrade_run,
 };
 
-static int reference_run(const struct arguments *arguments)
+static int reference_run(struct arguments *arguments)
 {
     (void)arguments;
     struct buf out = {0};

@@ -10,4 +10,10 @@ extern const struct verb verb_run, verb_try, verb_inspect, verb_check, verb_stat
 /* Prints "sorex: TEXT" to standard error and returns the exit code. */
 int cli_fail(const struct sorex_error *err);
 
+/* What a verb does with its pipeline file. *out_code is EXIT_OK_CODE before; it counts when the status is SOREX_OK. */
+typedef enum sorex_status pipeline_file_fn(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,
+                                           struct sorex_error *err);
+/* Reads the file that the first word names, calls, and returns the exit code; a failure is printed. */
+int pipeline_file_use(struct arguments *arguments, pipeline_file_fn *use);
+
 #endif
