@@ -10,6 +10,7 @@
 
 extern "C" {
 #include "base/limits.h"
+#include "json/escape.h"
 #include "json/fault.h"
 #include "json/json.h"
 }
@@ -20,16 +21,17 @@ namespace
 struct level {
     uint32_t node;
     uint32_t last; // last child, 0 = none yet
+    uint32_t children;
+    bool object;
+    uint64_t names; // one bit of 64 for each name seen, by a hash: two equal names have the same one
 };
 
 // Objects with more members than this are sorted by name: for duplicates here, for json_member and comparisons later.
-constexpr uint32_t SORTED_ABOVE = 12;
+constexpr uint32_t SORTED_ABOVE = 16;
 
 // A parser that held one large text gives its memory back at the next ordinary one: 72 bytes a value add up.
 constexpr size_t KEEP_TEXT_BYTES = size_t{1} << 20;
 constexpr uint32_t KEEP_NODES = 1u << 16;
-
-enum class expect { value, value_or_end, name_or_end, name, colon, comma_or_end, nothing };
 
 } // namespace
 
@@ -76,12 +78,6 @@ enum sorex_status bad(struct sorex_error *err, size_t offset, const char *reason
     return sorex_error_set(err, SOREX_INVALID, "bad JSON at byte %zu: %s", offset, reason);
 }
 
-// A quote is none: simdjson does not make a token of a string that touches a scalar (`1"a"`), so the scalar has to refuse it.
-bool is_delimiter(uint8_t c)
-{
-    return c == ',' || c == ']' || c == '}' || c == ':' || c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '[' || c == '{';
-}
-
 // -?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?  (RFC 8259, section 6)
 bool is_number(struct bytes token)
 {
@@ -113,132 +109,17 @@ bool is_number(struct bytes token)
     return at == end;
 }
 
-int hex4(const uint8_t *p)
+// Makes room for one more node.
+enum sorex_status nodes_reserve(json_parser *parser, struct sorex_error *err)
 {
-    int value = 0;
-    for (int i = 0; i < 4; i++) {
-        int c = p[i], digit;
-        if (c >= '0' && c <= '9')
-            digit = c - '0';
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            digit = (c | 32) - 'a' + 10;
-        else
-            return -1;
-        value = value * 16 + digit;
-    }
-    return value;
-}
-
-size_t utf8_put(uint8_t *out, uint32_t c)
-{
-    if (c < 0x80) {
-        out[0] = static_cast<uint8_t>(c);
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = static_cast<uint8_t>(0xc0 | c >> 6);
-        out[1] = static_cast<uint8_t>(0x80 | (c & 63));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = static_cast<uint8_t>(0xe0 | c >> 12);
-        out[1] = static_cast<uint8_t>(0x80 | (c >> 6 & 63));
-        out[2] = static_cast<uint8_t>(0x80 | (c & 63));
-        return 3;
-    }
-    out[0] = static_cast<uint8_t>(0xf0 | c >> 18);
-    out[1] = static_cast<uint8_t>(0x80 | (c >> 12 & 63));
-    out[2] = static_cast<uint8_t>(0x80 | (c >> 6 & 63));
-    out[3] = static_cast<uint8_t>(0x80 | (c & 63));
-    return 4;
-}
-
-// What stands between the quotes, escapes resolved. Decoded text is never longer than its source.
-enum sorex_status string_decode(json_parser *parser, struct bytes inside, size_t offset, struct bytes *out, struct sorex_error *err)
-{
-    if (inside.len == 0 || std::memchr(inside.data, '\\', inside.len) == nullptr) {
-        *out = inside;
+    if (parser->count < parser->allocated)
         return SOREX_OK;
-    }
-    uint8_t *to = static_cast<uint8_t *>(arena_alloc(&parser->strings, inside.len));
-    if (to == nullptr)
-        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON string of %zu bytes", inside.len);
-    size_t n = 0;
-    for (size_t i = 0; i < inside.len;) {
-        if (inside.data[i] != '\\') {
-            to[n++] = inside.data[i++];
-            continue;
-        }
-        if (i + 1 >= inside.len)
-            return bad(err, offset + i, "an escape without its character");
-        uint8_t c = inside.data[i + 1];
-        i += 2;
-        switch (c) {
-        case '"': case '\\': case '/': to[n++] = c; break;
-        case 'b': to[n++] = '\b'; break;
-        case 'f': to[n++] = '\f'; break;
-        case 'n': to[n++] = '\n'; break;
-        case 'r': to[n++] = '\r'; break;
-        case 't': to[n++] = '\t'; break;
-        case 'u': {
-            int unit = inside.len - i >= 4 ? hex4(inside.data + i) : -1;
-            if (unit < 0)
-                return bad(err, offset + i, "\\u wants four hex digits");
-            i += 4;
-            uint32_t point = static_cast<uint32_t>(unit);
-            if (unit >= 0xdc00 && unit <= 0xdfff)
-                return bad(err, offset + i, "a low surrogate without its high one");
-            if (unit >= 0xd800 && unit <= 0xdbff) {
-                int low = inside.len - i >= 6 && inside.data[i] == '\\' && inside.data[i + 1] == 'u' ? hex4(inside.data + i + 2) : -1;
-                if (low < 0xdc00 || low > 0xdfff)
-                    return bad(err, offset + i, "a high surrogate without its low one");
-                i += 6;
-                point = 0x10000 + ((static_cast<uint32_t>(unit) - 0xd800) << 10) + (static_cast<uint32_t>(low) - 0xdc00);
-            }
-            n += utf8_put(to + n, point);
-            break;
-        }
-        default:
-            return bad(err, offset + i - 1, "an unknown escape");
-        }
-    }
-    *out = bytes_of(to, n);
-    return SOREX_OK;
-}
-
-// The string that begins with the quote at `at`: *out_raw with both quotes, *out_text decoded.
-enum sorex_status string_take(json_parser *parser, struct bytes text, size_t at, struct bytes *out_raw, struct bytes *out_text,
-                              struct sorex_error *err)
-{
-    size_t end = at + 1;
-    for (;;) {
-        const void *quote = end < text.len ? std::memchr(text.data + end, '"', text.len - end) : nullptr;
-        if (quote == nullptr)
-            return bad(err, at, "a string without its end");
-        end = static_cast<size_t>(static_cast<const uint8_t *>(quote) - text.data);
-        size_t slashes = 0;
-        while (end - slashes > at + 1 && text.data[end - slashes - 1] == '\\')
-            slashes++;
-        if (slashes % 2 == 0)
-            break;
-        end++;
-    }
-    *out_raw = bytes_of(text.data + at, end + 1 - at);
-    return string_decode(parser, bytes_of(text.data + at + 1, end - at - 1), at + 1, out_text, err);
-}
-
-enum sorex_status node_add(json_parser *parser, struct json_node **out, struct sorex_error *err)
-{
-    if (parser->count == parser->allocated) {
-        uint32_t allocated = parser->allocated == 0 ? 64 : parser->allocated * 2;
-        void *nodes = allocated > UINT32_MAX / 2 ? nullptr : std::realloc(parser->nodes, allocated * sizeof(struct json_node));
-        if (nodes == nullptr)
-            return sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON document of %u values", parser->count);
-        parser->nodes = static_cast<struct json_node *>(nodes);
-        parser->allocated = allocated;
-    }
-    *out = &parser->nodes[parser->count++];
-    **out = json_node{};
+    uint32_t allocated = parser->allocated == 0 ? 64 : parser->allocated * 2;
+    void *nodes = allocated > UINT32_MAX / 2 ? nullptr : std::realloc(parser->nodes, allocated * sizeof(struct json_node));
+    if (nodes == nullptr)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a JSON document of %u values", parser->count);
+    parser->nodes = static_cast<struct json_node *>(nodes);
+    parser->allocated = allocated;
     return SOREX_OK;
 }
 
@@ -263,28 +144,47 @@ enum sorex_status order_reserve(json_parser *parser, uint32_t members, struct so
     return SOREX_OK;
 }
 
-// Duplicate names: each pair in a small object; a large one is sorted, and stays so for json_member.
-enum sorex_status names_check(json_parser *parser, struct bytes text, struct json_node *object, struct sorex_error *err)
+// One of 64, equal for equal names. Written for names that differ in length, at an end or in the middle, as those of a row do.
+unsigned name_hash(struct bytes name)
+{
+    if (name.len == 0)
+        return 0;
+    return (static_cast<unsigned>(name.len) + name.data[0] * 7u + name.data[name.len / 2] * 13u + name.data[name.len - 1] * 29u) % 64u;
+}
+
+// A name that stands among the children of `above` already; most are told apart by their hash.
+enum sorex_status name_check_small(const json_parser *parser, struct bytes text, level *above, const struct json_node *member,
+                                   struct sorex_error *err)
 {
     const struct json_node *nodes = parser->nodes;
-    if (object->children <= SORTED_ABOVE) {
-        for (uint32_t i = object->first; i != 0; i = nodes[i].next)
-            for (uint32_t j = nodes[i].next; j != 0; j = nodes[j].next)
-                if (bytes_equal(nodes[i].key, nodes[j].key))
-                    return twice(text, &nodes[j], err);
-        return SOREX_OK;
-    }
+    uint64_t bit = uint64_t{1} << name_hash(member->key);
+    if ((above->names & bit) != 0)
+        for (uint32_t i = nodes[above->node].first; i != 0; i = nodes[i].next)
+            if (&nodes[i] != member && bytes_equal(nodes[i].key, member->key))
+                return twice(text, member, err);
+    above->names |= bit;
+    return SOREX_OK;
+}
+
+// A large object: its members are sorted by name, if they do not come so, and stay so for json_member.
+enum sorex_status names_sort(json_parser *parser, struct bytes text, struct json_node *object, struct sorex_error *err)
+{
+    const struct json_node *nodes = parser->nodes;
     enum sorex_status status = order_reserve(parser, object->children, err);
     if (status != SOREX_OK)
         return status;
     uint32_t *begin = parser->order + parser->ordered, *end = begin;
-    for (uint32_t i = object->first; i != 0; i = nodes[i].next)
+    bool sorted = true;
+    for (uint32_t i = object->first; i != 0; i = nodes[i].next) {
+        sorted = sorted && (end == begin || bytes_compare(nodes[end[-1]].key, nodes[i].key) < 0);
         *end++ = i;
-    std::sort(begin, end, [nodes](uint32_t a, uint32_t b) {
-        int sign = bytes_compare(nodes[a].key, nodes[b].key);
-        return sign != 0 ? sign < 0 : a < b;
-    });
-    for (uint32_t *at = begin + 1; at < end; at++)
+    }
+    if (!sorted)
+        std::sort(begin, end, [nodes](uint32_t a, uint32_t b) {
+            int sign = bytes_compare(nodes[a].key, nodes[b].key);
+            return sign != 0 ? sign < 0 : a < b;
+        });
+    for (uint32_t *at = begin + 1; !sorted && at < end; at++)
         if (bytes_equal(nodes[at[-1]].key, nodes[*at].key))
             return twice(text, &nodes[*at], err);
     object->order = parser->ordered + 1;
@@ -292,119 +192,196 @@ enum sorex_status names_check(json_parser *parser, struct bytes text, struct jso
     return SOREX_OK;
 }
 
-enum sorex_status scalar_take(struct bytes text, size_t at, struct json_node *node, struct sorex_error *err)
+// Asked often, and mostly of something else.
+bool is_space(uint8_t c) { return c <= ' ' && (c == ' ' || c == '\t' || c == '\n' || c == '\r'); }
+
+enum sorex_status scalar_take(struct bytes token, size_t at, struct json_node *node, struct sorex_error *err)
 {
-    size_t end = at;
-    while (end < text.len && !is_delimiter(text.data[end]))
-        end++;
-    struct bytes token = bytes_of(text.data + at, end - at);
-    node->raw = node->text = token;
-    if (bytes_is(token, "null")) {
-        node->kind = JSON_NULL;
-    } else if (bytes_is(token, "true") || bytes_is(token, "false")) {
-        node->kind = JSON_BOOL;
-        node->boolean = token.len == 4;
-    } else if (is_number(token)) {
+    if (is_number(token)) {
         node->kind = JSON_NUMBER;
+    } else if (token.len == 4 && std::memcmp(token.data, "null", 4) == 0) {
+        node->kind = JSON_NULL;
+    } else if (token.len == 4 && std::memcmp(token.data, "true", 4) == 0) {
+        node->kind = JSON_BOOL;
+        node->boolean = true;
+    } else if (token.len == 5 && std::memcmp(token.data, "false", 5) == 0) {
+        node->kind = JSON_BOOL;
     } else
         return bad(err, at, "neither a value nor a delimiter");
+    node->text = token;
     return SOREX_OK;
 }
 
-// The walk over the token places of one document.
+// The walk over the token places of one document. A string or scalar ends where white space before the next token begins: the first
+// stage has seen to it that nothing else stands between. Where there is none, the next token begins at its end.
 struct walk {
     json_parser *parser;
     struct bytes text;
+    const uint32_t *at, *end; // tokens left
+    bool escapes;             // a backslash stands somewhere in text
+    bool compact;             // no white space so far
     unsigned depth;
-    expect next;
-    struct bytes name;
 
-    enum sorex_status value(size_t at, struct sorex_error *err)
+    // The first byte of the token in hand; 0, which begins none, behind the last one.
+    uint8_t first() const { return at < end ? text.data[*at] : 0; }
+
+    // Where the token in hand is, for errors.
+    size_t place() const { return at < end ? *at : text.len; }
+
+    // Takes the token in hand with all of its bytes.
+    struct bytes take()
     {
-        struct json_node *added;
-        enum sorex_status status = node_add(parser, &added, err);
+        size_t begin = *at++, limit = place(), stop = limit;
+        while (stop > begin + 1 && is_space(text.data[stop - 1]))
+            stop--;
+        compact = compact && stop == limit;
+        return bytes_of(text.data + begin, stop - begin);
+    }
+
+    void take_bracket()
+    {
+        size_t begin = *at++;
+        compact = compact && place() == begin + 1;
+    }
+
+    enum sorex_status string(struct bytes *out_raw, struct bytes *out_text, struct sorex_error *err)
+    {
+        size_t begin = *at;
+        struct bytes raw = take();
+        if (raw.len < 2 || raw.data[raw.len - 1] != '"')
+            return bad(err, begin, "a string without its end");
+        *out_raw = raw;
+        *out_text = bytes_of(raw.data + 1, raw.len - 2);
+        return escapes ? escape_decode(&parser->strings, *out_text, begin + 1, out_text, err) : SOREX_OK;
+    }
+
+    enum sorex_status member_name(struct bytes *out, struct sorex_error *err)
+    {
+        struct bytes raw;
+        if (first() != '"')
+            return bad(err, place(), at < end ? "a member's name is missing" : "the text ends too early");
+        enum sorex_status status = string(&raw, out, err);
         if (status != SOREX_OK)
             return status;
-        uint32_t index = parser->count - 1;
-        struct json_node *node = &parser->nodes[index];
-        node->key = name;
-        name = bytes_of(nullptr, 0);
-        if (depth > 0) {
-            level *above = &parser->levels[depth - 1];
-            if (above->last == 0)
-                parser->nodes[above->node].first = index;
-            else
-                parser->nodes[above->last].next = index;
-            above->last = index;
-            parser->nodes[above->node].children++;
-        }
-        next = depth > 0 ? expect::comma_or_end : expect::nothing;
-        uint8_t c = text.data[at];
-        if (c == '"') {
-            node->kind = JSON_STRING;
-            return string_take(parser, text, at, &node->raw, &node->text, err);
-        }
-        if (c != '{' && c != '[')
-            return scalar_take(text, at, node, err);
-        if (depth == SOREX_JSON_DEPTH_MAX)
-            return sorex_error_set(err, SOREX_LIMIT, "JSON nested deeper than %d", SOREX_JSON_DEPTH_MAX);
-        node->kind = c == '{' ? JSON_OBJECT : JSON_ARRAY;
-        node->raw = bytes_of(text.data + at, 1);
-        parser->levels[depth++] = level{index, 0};
-        next = c == '{' ? expect::name_or_end : expect::value_or_end;
+        if (first() != ':')
+            return bad(err, place(), at < end ? "a colon is missing" : "the text ends too early");
+        take_bracket();
         return SOREX_OK;
     }
 
-    enum sorex_status close(size_t at, uint8_t c, struct sorex_error *err)
+    // Adds a node under the container in hand: the one at count - 1 afterwards.
+    enum sorex_status add(struct bytes name, struct sorex_error *err)
     {
+        enum sorex_status status = nodes_reserve(parser, err);
+        if (status != SOREX_OK)
+            return status;
+        uint32_t index = parser->count++;
+        struct json_node *node = &parser->nodes[index];
+        *node = json_node{};
+        node->key = name;
         if (depth == 0)
-            return bad(err, at, "nothing is open here");
-        struct json_node *node = &parser->nodes[parser->levels[depth - 1].node];
-        if ((c == '}') != (node->kind == JSON_OBJECT))
-            return bad(err, at, "the wrong bracket");
-        node->raw.len = static_cast<size_t>(text.data + at + 1 - node->raw.data);
-        depth--;
-        next = depth > 0 ? expect::comma_or_end : expect::nothing;
-        return node->kind == JSON_OBJECT ? names_check(parser, text, node, err) : SOREX_OK;
+            return SOREX_OK;
+        level *above = &parser->levels[depth - 1];
+        if (above->last == 0)
+            parser->nodes[above->node].first = index;
+        else
+            parser->nodes[above->last].next = index;
+        above->last = index;
+        above->children++;
+        return above->object && above->children <= SORTED_ABOVE ? name_check_small(parser, text, above, node, err) : SOREX_OK;
     }
 
-    enum sorex_status token(size_t at, struct sorex_error *err)
+    enum sorex_status open(struct json_node *node, bool object, struct sorex_error *err)
     {
-        uint8_t c = text.data[at];
-        switch (next) {
-        case expect::value_or_end:
-            return c == ']' ? close(at, c, err) : value(at, err);
-        case expect::value:
-            return c == ']' || c == '}' || c == ',' || c == ':' ? bad(err, at, "a value is missing") : value(at, err);
-        case expect::name_or_end:
-        case expect::name: {
-            if (c == '}' && next == expect::name_or_end)
-                return close(at, c, err);
-            if (c != '"')
-                return bad(err, at, "a member's name is missing");
-            struct bytes raw;
-            next = expect::colon;
-            return string_take(parser, text, at, &raw, &name, err);
+        if (depth == SOREX_JSON_DEPTH_MAX)
+            return sorex_error_set(err, SOREX_LIMIT, "JSON nested deeper than %d", SOREX_JSON_DEPTH_MAX);
+        node->kind = object ? JSON_OBJECT : JSON_ARRAY;
+        node->raw = bytes_of(text.data + *at, 1);
+        parser->levels[depth++] = level{parser->count - 1, 0, 0, object, 0};
+        take_bracket();
+        return SOREX_OK;
+    }
+
+    // The bracket in hand ends the container in hand.
+    enum sorex_status close(struct sorex_error *err)
+    {
+        const level *level = &parser->levels[depth - 1];
+        struct json_node *node = &parser->nodes[level->node];
+        if ((first() == '}') != level->object)
+            return bad(err, place(), "the wrong bracket");
+        node->raw.len = static_cast<size_t>(text.data + *at + 1 - node->raw.data);
+        node->children = level->children;
+        take_bracket();
+        depth--;
+        return level->object && level->children > SORTED_ABOVE ? names_sort(parser, text, node, err) : SOREX_OK;
+    }
+
+    // One value, of a container its beginning only; *out_open says which.
+    enum sorex_status value(struct bytes name, bool *out_open, struct sorex_error *err)
+    {
+        uint8_t c = first();
+        *out_open = false;
+        if (c != '"' && (c == 0 || c == ']' || c == '}' || c == ',' || c == ':'))
+            return bad(err, place(), at < end ? "a value is missing" : "the text ends too early");
+        enum sorex_status status = add(name, err);
+        if (status != SOREX_OK)
+            return status;
+        struct json_node *node = &parser->nodes[parser->count - 1];
+        if (c == '"') {
+            node->kind = JSON_STRING;
+            return string(&node->raw, &node->text, err);
         }
-        case expect::colon:
-            next = expect::value;
-            return c == ':' ? SOREX_OK : bad(err, at, "a colon is missing");
-        case expect::comma_or_end:
-            if (c == ']' || c == '}')
-                return close(at, c, err);
-            next = parser->nodes[parser->levels[depth - 1].node].kind == JSON_OBJECT ? expect::name : expect::value;
-            return c == ',' ? SOREX_OK : bad(err, at, "a comma or the end is missing");
-        case expect::nothing:
-            break;
+        if (c == '{' || c == '[') {
+            *out_open = true;
+            return open(node, c == '{', err);
         }
-        return bad(err, at, "text behind the value");
+        size_t begin = *at;
+        node->raw = take();
+        return scalar_take(node->raw, begin, node, err);
+    }
+
+    // Behind a value: ends containers, up to a comma that says that one more member or element follows (*out_more).
+    enum sorex_status after(bool *out_more, struct sorex_error *err)
+    {
+        *out_more = false;
+        while (depth > 0) {
+            uint8_t c = first();
+            if (c == ',') {
+                take_bracket();
+                *out_more = true;
+                return SOREX_OK;
+            }
+            if (c != '}' && c != ']')
+                return bad(err, place(), at < end ? "a comma or the end is missing" : "the text ends too early");
+            enum sorex_status status = close(err);
+            if (status != SOREX_OK)
+                return status;
+        }
+        return at == end ? SOREX_OK : bad(err, place(), "text behind the value");
+    }
+
+    enum sorex_status document(struct sorex_error *err)
+    {
+        bool more = true;
+        while (more) {
+            struct bytes name = bytes_of(nullptr, 0);
+            bool opened = false;
+            enum sorex_status status = SOREX_OK;
+            if (depth > 0 && parser->levels[depth - 1].object)
+                status = member_name(&name, err);
+            if (status == SOREX_OK)
+                status = value(name, &opened, err);
+            if (status != SOREX_OK)
+                return status;
+            if (opened && first() != (parser->levels[depth - 1].object ? '}' : ']'))
+                continue;
+            status = after(&more, err);
+            if (status != SOREX_OK)
+                return status;
+        }
+        return SOREX_OK;
     }
 };
-
-} // namespace
-
-namespace
-{
 
 void parser_trim(json_parser *parser)
 {
@@ -454,14 +431,12 @@ extern "C" enum sorex_status json_parse(struct json_parser *parser, struct bytes
         const char *reason = json_fault_find(text, &offset);
         return bad(err, offset, reason != nullptr ? reason : simdjson::error_message(code));
     }
-    walk walk{parser, text, 0, expect::value, bytes_of(nullptr, 0)};
-    for (uint32_t i = 0; i < parser->stage->n_structural_indexes; i++) {
-        enum sorex_status status = walk.token(parser->stage->structural_indexes[i], err);
-        if (status != SOREX_OK)
-            return status;
-    }
-    if (walk.next != expect::nothing)
-        return bad(err, text.len, "the text ends too early");
-    *out_doc = json_doc{parser->nodes, parser->count, parser->order};
+    const uint32_t *tokens = parser->stage->structural_indexes.get();
+    bool escapes = std::memchr(text.data, '\\', text.len) != nullptr;
+    walk walk{parser, text, tokens, tokens + parser->stage->n_structural_indexes, escapes, tokens[0] == 0, 0};
+    enum sorex_status status = walk.document(err);
+    if (status != SOREX_OK)
+        return status;
+    *out_doc = json_doc{parser->nodes, parser->count, parser->order, walk.compact, escapes};
     return SOREX_OK;
 }

@@ -26,6 +26,8 @@ struct json_doc {
     const struct json_node *nodes; /* nodes[0] is the root */
     uint32_t count;
     const uint32_t *order;         /* private, see json_node.order */
+    bool compact;                  /* no white space outside of strings */
+    bool escapes;                  /* a string or name may have an escape */
 };
 
 enum sorex_status json_parser_new(struct json_parser **out, struct sorex_error *err);

@@ -192,6 +192,60 @@ static void test_slices(void **unused)
     assert_null(json_next(&doc, item));
 }
 
+static void test_document_flags(void **unused)
+{
+    (void)unused;
+    static const struct {
+        const char *text;
+        bool compact, escapes;
+    } cases[] = {
+        {"{\"a\":[1,\"b c\",null],\"d\":{}}", true, false},
+        {"\"\\n\"", true, true},
+        {"{\"a\\u0041\":1}", true, true},
+        {" 1", false, false},
+        {"1 ", false, false},
+        {"[]\n", false, false},
+        {"{\"a\": 1}", false, false},
+        {"{\"a\" :1}", false, false},
+        {"[1 ,2]", false, false},
+        {"[ ]", false, false},
+        {"{\"a\":\"b\"\t}", false, false},
+        {"[true\r,2]", false, false},
+        {"[{} ,2]", false, false},
+        {" \"\\\\\"", false, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct json_doc doc;
+        uint8_t *copy;
+        assert_int_equal(parse(bytes_str(cases[i].text), &doc, NULL, &copy), SOREX_OK);
+        if (doc.compact != cases[i].compact || doc.escapes != cases[i].escapes)
+            fail_msg("%s", cases[i].text);
+        free(copy);
+    }
+}
+
+/* Large objects whose members come in order of their names are not sorted; a name that stands twice is seen all the same. */
+static void test_names_in_order(void **unused)
+{
+    (void)unused;
+    for (unsigned count = 14; count < 20; count++)
+        for (unsigned twice = 0; twice < 2; twice++) {
+            struct buf text = {0};
+            struct json_doc doc;
+            struct sorex_error err = {0};
+            for (unsigned i = 0; i < count; i++)
+                assert_int_equal(buf_printf(&text, NULL, "%c\"n%02u\":%u", i == 0 ? '{' : ',', twice && i == count - 1 ? i - 1 : i, i),
+                                 SOREX_OK);
+            assert_int_equal(buf_append_str(&text, "}", NULL), SOREX_OK);
+            assert_int_equal(json_parse(parser, buf_view(&text), &doc, &err), twice ? SOREX_INVALID : SOREX_OK);
+            if (twice)
+                assert_non_null(strstr(err.text, "stands twice"));
+            else
+                assert_true(bytes_is(json_member(&doc, &doc.nodes[0], "n13")->raw, "13"));
+            buf_deinit(&text);
+        }
+}
+
 static void test_writer(void **unused)
 {
     (void)unused;
@@ -252,7 +306,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_valid),      cmocka_unit_test(test_invalid),
                                        cmocka_unit_test(test_many_names), cmocka_unit_test(test_depth),
-                                       cmocka_unit_test(test_slices),     cmocka_unit_test(test_writer),
+                                       cmocka_unit_test(test_slices),     cmocka_unit_test(test_document_flags),
+                                       cmocka_unit_test(test_names_in_order), cmocka_unit_test(test_writer),
                                        cmocka_unit_test(test_noise)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
