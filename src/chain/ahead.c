@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
+#define PLACE_BYTES 256
 #define INTERRUPT_EVERY_MS 20 /* a call may begin just after it was interrupted */
 
 enum slot_state { SLOT_EMPTY, SLOT_FETCHING, SLOT_READY, SLOT_FAILED };
@@ -62,23 +63,33 @@ static bool may_start(const struct ahead *ahead)
     return ahead->next == ahead->head || expected <= ahead->options.bytes_max;
 }
 
+static enum sorex_status check_block(struct slot *slot, const uint8_t hash[HASH_BYTES], struct sorex_error *err)
+{
+    TRY(block_header_parse(buf_view(&slot->raw), &slot->entry, err));
+    if (memcmp(slot->entry.hash, hash, HASH_BYTES) != 0)
+        return sorex_error_set(err, SOREX_CORRUPT, "the bytes that came are another block");
+    return block_check(buf_view(&slot->raw), err);
+}
+
 static enum sorex_status fetch_block(struct source *source, uint32_t height, struct slot *out, struct sorex_error *err)
 {
     uint8_t hash[HASH_BYTES];
-    char text[HASH_HEX_SIZE];
+    char text[HASH_HEX_SIZE], place[PLACE_BYTES] = "";
     TRY(source->type->hash_at(source, height, hash, err));
     enum sorex_status status = source->type->fetch(source, height, hash, &out->raw, err);
     if (status == SOREX_STOPPED)
         return status;
-    if (status == SOREX_OK)
-        status = block_header_parse(buf_view(&out->raw), &out->entry, err);
-    if (status == SOREX_OK && memcmp(out->entry.hash, hash, HASH_BYTES) != 0)
-        status = sorex_error_set(err, SOREX_CORRUPT, "the bytes that came are another block");
-    if (status == SOREX_OK)
-        status = block_check(buf_view(&out->raw), err);
+    if (status == SOREX_OK) {
+        status = check_block(out, hash, err);
+        if (status != SOREX_OK && source->type->place != NULL)
+            source->type->place(source, height, hash, place, sizeof place);
+    }
     out->entry.height = height;
     hash_display(hash, text);
-    return status == SOREX_OK ? status : sorex_error_prefix(err, "height %u: block %s", height, text);
+    if (status == SOREX_OK)
+        return SOREX_OK;
+    return sorex_error_prefix(err, "height %u: block %s%s%s%s", height, text, place[0] != '\0' ? " (" : "", place,
+                              place[0] != '\0' ? ")" : "");
 }
 
 /* Puts a result into its slot. The lock is held. */

@@ -54,7 +54,7 @@ struct chain {
     uint64_t retry_ms;  /* nothing is asked before */
     uint64_t seed;
     char trouble[SOREX_ERROR_TEXT_MAX + 64];
-    char told[256]; /* the last `waiting` that was given out, "" after another event */
+    char told[CHAIN_WAITING_BYTES]; /* the last `waiting` that was given out, "" after another event */
 };
 
 /* What a round of the loop ended with: an event is filled in, or there is more to do. */
@@ -148,8 +148,8 @@ static enum sorex_status retry_later(struct chain *chain, enum sorex_status stat
         return status;
     uint64_t first = chain->options.retry_ms;
     uint64_t delay = backoff_ms(chain->attempt++, first, first * RETRY_FACTOR_MAX, &chain->seed);
-    snprintf(chain->trouble, sizeof chain->trouble, "%.200s, retrying in %llu.%llu s (attempt %u)", err->text,
-             (unsigned long long)(delay / 1000), (unsigned long long)(delay % 1000 / 100), chain->attempt);
+    snprintf(chain->trouble, sizeof chain->trouble, "%.*s, retrying in %llu.%llu s (attempt %u)",
+             CHAIN_WAITING_BYTES - 64, err->text, (unsigned long long)(delay / 1000), (unsigned long long)(delay % 1000 / 100), chain->attempt);
     chain->retry_ms = clock_ms() + delay;
     chain->tip_asked = false;
     ahead_discard(chain->ahead);

@@ -31,6 +31,8 @@ enum chain_event_kind {
     CHAIN_IDLE,  /* nothing now: at the tip, or waiting for the source; `waiting` says why */
 };
 
+#define CHAIN_WAITING_BYTES 512
+
 struct chain_event {
     enum chain_event_kind kind;
     struct entry entry;              /* CHAIN_ENTRY; payload is borrowed until the next chain_next */
@@ -38,8 +40,8 @@ struct chain_event {
     uint8_t height_hash[HASH_BYTES]; /* CHAIN_UNDO: hash at that height, on both branches */
     uint32_t source_tip;             /* the source's tip as last seen, or SOREX_HEIGHT_NONE */
     bool near_tip;                   /* CHAIN_ENTRY: few entries are left: commit durably */
-    char waiting[256]; /* CHAIN_IDLE: "at the tip", "node 127.0.0.1:8332: Connection refused, retrying in 2 s (attempt
-                          4)" */
+    /* CHAIN_IDLE: "at the tip", "node 127.0.0.1:8332: Connection refused, retrying in 2 s (attempt 4)" */
+    char waiting[CHAIN_WAITING_BYTES];
 };
 
 /* source is borrowed. position: last committed entry, or height SOREX_HEIGHT_NONE. */

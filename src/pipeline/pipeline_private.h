@@ -37,7 +37,7 @@ struct pipeline {
     struct pipeline_sink sinks[PIPELINE_SINKS_MAX];
     size_t sink_count;
     bool network_kept;                   /* the store knows the source's network */
-    char trouble[256];                   /* of the source, as last logged; "" when there is none */
+    char trouble[CHAIN_WAITING_BYTES];   /* of the source, as last logged; "" when there is none */
     struct progress progress;
     struct pipeline_summary summary;
 

@@ -330,6 +330,18 @@ static enum sorex_status blockfiles_fetch(struct source *source, uint32_t height
     return sorex_error_set(err, SOREX_GONE, "block %s (height %u) is not in %s", text, height, self->path);
 }
 
+static void blockfiles_place(struct source *source, uint32_t height, const uint8_t hash[HASH_BYTES], char *out,
+                             size_t size)
+{
+    struct blockfiles *self = of(source);
+    struct tree_place place;
+    (void)height;
+    pthread_mutex_lock(&self->lock);
+    if (tree_find(self->tree, hash, &place))
+        (void)snprintf(out, size, "%s, offset %llu", self->files[place.file].path, (unsigned long long)place.offset);
+    pthread_mutex_unlock(&self->lock);
+}
+
 static void blockfiles_wait(struct source *source, uint32_t timeout_ms)
 {
     struct blockfiles *self = of(source);
@@ -357,5 +369,6 @@ const struct source_type source_blockfiles = {
     .tip = blockfiles_tip,
     .hash_at = blockfiles_hash_at,
     .fetch = blockfiles_fetch,
+    .place = blockfiles_place,
     .wait = blockfiles_wait,
 };

@@ -205,6 +205,14 @@ static enum sorex_status blocks_fetch(struct source *source, uint32_t height, co
     return file_read(file->path, SOREX_ENTRY_BYTES_MAX, out, err);
 }
 
+static void blocks_place(struct source *source, uint32_t height, const uint8_t hash[HASH_BYTES], char *out, size_t size)
+{
+    const struct block_file *file = find(of(source), height);
+    (void)hash;
+    if (file != NULL)
+        (void)snprintf(out, size, "%s", file->path);
+}
+
 const struct source_type source_blocks = {
     .name = "blocks",
     .summary = "raw blocks in files of their own",
@@ -215,4 +223,5 @@ const struct source_type source_blocks = {
     .tip = blocks_tip,
     .hash_at = blocks_hash_at,
     .fetch = blocks_fetch,
+    .place = blocks_place,
 };

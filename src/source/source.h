@@ -30,6 +30,9 @@ struct source_type {
     /* The raw block of a hash, appended to out (which is empty). hash and parent are checked by chain/, not here. */
     enum sorex_status (*fetch)(struct source *source, uint32_t height, const uint8_t hash[HASH_BYTES], struct buf *out,
                                struct sorex_error *err);
+    /* Writes where this block is kept, for messages ("blk00003.dat, offset 4711"); nothing when it is not known. NULL:
+     * its hash is all there is to say. */
+    void (*place)(struct source *source, uint32_t height, const uint8_t hash[HASH_BYTES], char *out, size_t size);
     /* Blocks at most timeout_ms, less when there is reason to look again (a new block file, a long poll); may be NULL.
      */
     void (*wait)(struct source *source, uint32_t timeout_ms);

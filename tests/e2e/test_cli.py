@@ -162,6 +162,30 @@ def test_torn_block_file(root, _):
     equal(status(file)["heights"]["durable"], 14131, "tip after the file was completed")
 
 
+def test_damaged_block(root, _):
+    """A block that fails its checks is waited for, with where it is kept; when the file is whole again, the run goes on."""
+    blocks = root / "blocks"
+    blocks.mkdir()
+    data = bytearray((BLOCKS / "blk00000.dat").read_bytes())
+    at = 0
+    for _height in range(70):
+        at += 8 + int.from_bytes(data[at + 4: at + 8], "little")
+    data[at + 8 + 120] ^= 1
+    (blocks / "blk00000.dat").write_bytes(data)
+    file = small(root, source={"type": "blockfiles", "path": str(blocks)}, sinks=[])
+    with Running(file, "--until", 100, log=root / "log") as run:
+        def waits():
+            s = status(file)
+            return s["waiting_for"] if s and "height 70" in s.get("waiting_for", "") else None
+        why = wait_for("the damaged block to be named", waits)
+        check(f"blk00000.dat, offset {at + 8}" in why and "Merkle root" in why and "retrying in" in why, why)
+        equal(status(file)["heights"]["durable"], 69, "height before the damaged block")
+        wait_for("the log to name it", lambda: f"blk00000.dat, offset {at + 8}" in run.text())
+        data[at + 8 + 120] ^= 1
+        (blocks / "blk00000.dat").write_bytes(data)
+        equal(wait_for("the end", lambda: None if run.alive() else run.process.wait() + 1), 1, "exit code")
+
+
 def test_guest_that_never_returns(root, _):
     """The watchdog says so; SIGTERM ends the process within two seconds; nothing of the block is visible."""
     file = small(root, indexer={"name": "loop", "wasm": str(GUESTS / "tiny_indexer_loop.wasm"), "watchdog": 200}, transforms=[], sinks=[])
@@ -286,5 +310,6 @@ if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
          test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
-         test_guest_that_never_returns, test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
+         test_damaged_block, test_guest_that_never_returns,
+         test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)

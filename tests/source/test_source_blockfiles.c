@@ -376,6 +376,29 @@ static void harmful_damage(void **state)
     }
 }
 
+/* What the follower says of a block whose transactions are bad. */
+static void place_of_a_block(void **state)
+{
+    struct place place;
+    struct mined chain[10];
+    char got[256] = "", wanted[64];
+    (void)state;
+    place_init(&place);
+    mined_chain(chain, 10, NULL, 0);
+    append(&place, 0, chain, 4);
+    append(&place, 1, chain + 4, 6);
+    place_open(&place);
+    assert_tip(&place, 9, &chain[9]);
+    place.source->type->place(place.source, 6, chain[6].hash, got, sizeof got);
+    (void)snprintf(wanted, sizeof wanted, "/blk00001.dat, offset %d", 2 * (8 + MINED_BYTES) + 8);
+    assert_non_null(strstr(got, wanted));
+    uint8_t unknown[HASH_BYTES] = {1};
+    got[0] = '\0';
+    place.source->type->place(place.source, 6, unknown, got, sizeof got);
+    assert_string_equal(got, "");
+    place_deinit(&place);
+}
+
 static void forks(void **state)
 {
     struct place place;
@@ -538,6 +561,7 @@ int main(void)
         cmocka_unit_test(torn),
         cmocka_unit_test(harmless_garbage),
         cmocka_unit_test(harmful_damage),
+        cmocka_unit_test(place_of_a_block),
         cmocka_unit_test(forks),
         cmocka_unit_test(a_fork_among_equals_is_the_same_at_every_start),
         cmocka_unit_test(grows_while_followed),

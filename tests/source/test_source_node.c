@@ -29,7 +29,7 @@ struct follower {
     uint32_t count;
     uint32_t undone_to; /* by the last undo, or SOREX_HEIGHT_NONE */
     uint32_t undos;
-    char waiting[256];
+    char waiting[CHAIN_WAITING_BYTES];
 };
 
 static struct follower follower;
