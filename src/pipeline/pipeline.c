@@ -76,9 +76,9 @@ static enum sorex_status programs_mark_absent(struct pipeline *p, struct sorex_e
         struct store_program program, unused;
         memcpy(&program, absent.programs.data + at, sizeof program);
         log_line(LOG_WARN, "pipeline",
-                 "program %s of this store is not in the pipeline: it misses every entry from now on, and only `sorex upgrade` "
-                 "takes it in again",
-                 program.name);
+                 "program %s of this store is not in the pipeline: it misses every entry from now on, and only `sorex upgrade "
+                 "PIPELINE --program %s` takes it in again",
+                 program.name, program.name);
         status = store_program(p->store, program.name, none, program.module_hash, true, &unused, err);
     }
     buf_deinit(&absent.programs);

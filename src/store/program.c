@@ -179,6 +179,21 @@ static enum sorex_status program_adopt(struct store *store, struct program *prog
     return SOREX_OK;
 }
 
+/* It was taken out of the pipeline, and is there again. */
+static enum sorex_status program_left_out(const struct store *store, const struct store_program *program,
+                                          struct sorex_error *err)
+{
+    char missed[160] = "and missed what came since; take it in again from the next entry on";
+    if (head_is_empty(&store->head) || store->head.tip < program->from_height)
+        (void)snprintf(missed, sizeof missed,
+                       "; nothing is left of what it missed (it was undone, or never came), but only you can say that it is "
+                       "to go on: take it in again");
+    return sorex_error_set(err, SOREX_MISMATCH,
+                           "program %s was not in the pipeline from height %u on%s%s with `sorex upgrade PIPELINE --program "
+                           "%s`, or index again into a new data directory",
+                           program->name, program->from_height, missed[0] == ';' ? "" : " ", missed, program->name);
+}
+
 enum sorex_status store_program(struct store *store, const char *name, const uint8_t identity[HASH_BYTES],
                                 const uint8_t module_hash[HASH_BYTES], bool adopt, struct store_program *out,
                                 struct sorex_error *err)
@@ -199,11 +214,7 @@ enum sorex_status store_program(struct store *store, const char *name, const uin
     }
     static const uint8_t left_out[HASH_BYTES];
     if (program != NULL && !adopt && memcmp(program_now(program)->identity, left_out, sizeof left_out) == 0)
-        return sorex_error_set(err, SOREX_MISMATCH,
-                               "program %s was not in the pipeline from height %u on and missed what came since; take it in "
-                               "again from the next entry on with `sorex upgrade --program %s`, or index again into a new "
-                               "data directory",
-                               name, program_now(program)->from_height, name);
+        return program_left_out(store, program_now(program), err);
     if (program != NULL && !adopt) {
         char before[HASH_HEX_SIZE], now[HASH_HEX_SIZE];
         hash_hex(program_now(program)->module_hash, before);
@@ -212,8 +223,8 @@ enum sorex_status store_program(struct store *store, const char *name, const uin
         return sorex_error_set(
             err, SOREX_MISMATCH,
             "program %s is not the one that wrote this store (%s: %.16s here, %.16s now); either go on with the "
-            "old module and settings, or adopt the new ones from the next entry on with `sorex upgrade --program "
-            "%s`, or index again into a new data directory",
+            "old module and settings, or adopt the new ones from the next entry on with `sorex upgrade PIPELINE "
+            "--program %s`, or index again into a new data directory",
             name, same ? "same module, other settings; module" : "module", before, now, name);
     }
     TRY(store_writable(store, err));

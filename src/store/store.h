@@ -70,7 +70,7 @@ struct store_program {
 
 /* Finds the program by name or adds it.
  * Errors: SOREX_MISMATCH when it is stored with another identity and adopt is false (text spells out the choices:
- *         `sorex upgrade --program NAME`, a new data directory). With adopt the new identity holds from the next entry
+ *         `sorex upgrade PIPELINE --program NAME`, a new data directory). With adopt the new identity holds from the next entry
  * on. The identity zero stands for a program that was left out: it is given with adopt, and refused afterwards by name. */
 enum sorex_status store_program(struct store *store, const char *name, const uint8_t identity[HASH_BYTES],
                                 const uint8_t module_hash[HASH_BYTES], bool adopt, struct store_program *out,

@@ -281,7 +281,12 @@ def test_program_left_out(root, _):
     check("balances" not in sorex("run", without, "--until", 9).stderr, "the warning comes again and again")
     file = small(root, sinks=[])
     refused = sorex("run", file, "--until", 10, code=4).stderr
-    check("program balances was not in the pipeline from height 6 on" in refused and "sorex upgrade" in refused, refused)
+    check("program balances was not in the pipeline from height 6 on" in refused, refused)
+    check("sorex upgrade PIPELINE --program balances" in refused and "missed what came since" in refused, refused)
+    sorex("rollback", small(root, sinks=[], transforms=[]), "--to", 3)
+    file = small(root, sinks=[])
+    refused = sorex("run", file, "--until", 10, code=4).stderr
+    check("nothing is left of what it missed" in refused and "sorex upgrade PIPELINE --program balances" in refused, refused)
     sorex("upgrade", file, "--program", "balances")
     sorex("run", file, "--until", 10)
     late = dict(BALANCES, name="late")

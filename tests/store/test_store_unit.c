@@ -437,7 +437,7 @@ static void programs_are_checked(void **state)
     world_start(&world, STORE_HISTORY_FULL);
     commit(&world, 3, "k", "v", false);
     assert_int_equal(store_program(world.store, "p", identity_b, module_b, false, &program, &err), SOREX_MISMATCH);
-    assert_non_null(strstr(err.text, "sorex upgrade --program p"));
+    assert_non_null(strstr(err.text, "sorex upgrade PIPELINE --program p"));
     OK(store_program(world.store, "p", identity_b, module_b, true, &program, &err));
     assert_int_equal(program.id, 0);
     assert_int_equal(program.from_height, 4);
