@@ -1,6 +1,6 @@
 /* Keys, within the program's own key space for pages:
  *
- *   "m"            u64le memory bytes, 32 bytes tag
+ *   "m"            u64le memory bytes, 32 bytes tag, 32 bytes SHA-256 of the module
  *   "s"            bitmap of the pages that have a key, bit (i & 7) of byte i >> 3
  *   "g"            the mutable globals, as the caller encodes them
  *   "p" u32be i    4096 bytes, page i
@@ -10,25 +10,32 @@
  *
  * The tag is a hash chain: SHA-256(tag before || u32le number of pages || changed pages, each behind its u32le index ||
  * globals). It names the content, so the host's own copy of the memory (the image) is used as long as the store says
- * the same tag; after an undo, a failed commit or a restart it does not, and the pages are read again. */
+ * the same tag; after an undo, a failed commit or a restart it does not, and the pages are read again.
+ *
+ * What another module left there is not restored: its layout means nothing to this one. Its pages stay until they are
+ * written again; the new bitmap does not name them. */
 #include "guest/kept.h"
 
 #include <stdlib.h>
 
 #include "base/check.h"
 
-#define SIZE_RECORD_BYTES (8 + SHA256_BYTES)
+#define SIZE_RECORD_BYTES (8 + 2 * SHA256_BYTES)
 
 static const uint8_t zero_page[KEPT_PAGE_BYTES];
 
-void kept_init(struct kept *kept) { *kept = (struct kept){.valid = false}; }
+void kept_init(struct kept *kept, const uint8_t module_hash[SHA256_BYTES])
+{
+    *kept = (struct kept){.valid = false};
+    memcpy(kept->module_hash, module_hash, SHA256_BYTES);
+}
 
 void kept_deinit(struct kept *kept)
 {
     free(kept->image);
     buf_deinit(&kept->stored);
     buf_deinit(&kept->globals);
-    kept_init(kept);
+    *kept = (struct kept){.valid = false};
 }
 
 static bool is_stored(const struct kept *kept, size_t page)
@@ -107,15 +114,15 @@ enum sorex_status kept_load(struct kept *kept, const struct state_reader *pages,
     struct bytes record = {0};
     bool found = false;
     TRY(pages->get(pages->user_data, bytes_str("m"), &record, &found, err));
-    if (!found) {
+    if (found && (record.len != SIZE_RECORD_BYTES || u64le_get(record.data) % KEPT_PAGE_BYTES != 0 ||
+                  u64le_get(record.data) > (uint64_t)1 << 32))
+        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: the size record of %zu bytes does not decode",
+                               record.len);
+    if (!found || memcmp(kept->module_hash, record.data + 8 + SHA256_BYTES, SHA256_BYTES) != 0) {
         kept_forget(kept);
         kept->valid = true;
         return SOREX_OK;
     }
-    if (record.len != SIZE_RECORD_BYTES || u64le_get(record.data) % KEPT_PAGE_BYTES != 0 ||
-        u64le_get(record.data) > (uint64_t)1 << 32)
-        return sorex_error_set(err, SOREX_CORRUPT, "kept memory: the size record of %zu bytes does not decode",
-                               record.len);
     if (kept->valid && !kept->empty && memcmp(kept->tag, record.data + 8, SHA256_BYTES) == 0)
         return SOREX_OK;
 
@@ -173,6 +180,7 @@ static enum sorex_status size_write(struct kept *kept, const struct state_writer
     sha256_finish(hash, kept->tag);
     u64le_put(record, kept->image_len);
     memcpy(record + 8, kept->tag, SHA256_BYTES);
+    memcpy(record + 8 + SHA256_BYTES, kept->module_hash, SHA256_BYTES);
     return pages->put(pages->user_data, bytes_str("m"), bytes_of(record, sizeof record), err);
 }
 

@@ -13,7 +13,8 @@
 
 struct kept {
     bool valid; /* what follows was read from, or written to, the store under this tag */
-    bool empty; /* the store held nothing: the guest has never run */
+    bool empty; /* the store held nothing of this module: it has never run, or another one has since */
+    uint8_t module_hash[SHA256_BYTES];
     uint8_t tag[SHA256_BYTES];
     uint8_t *image; /* owned; the memory after the last successful call */
     size_t image_len;
@@ -22,7 +23,8 @@ struct kept {
     struct buf globals; /* as encoded by the caller */
 };
 
-void kept_init(struct kept *kept);
+/* module_hash: memory that another module has left counts as none. */
+void kept_init(struct kept *kept, const uint8_t module_hash[SHA256_BYTES]);
 void kept_deinit(struct kept *kept);
 
 /* Makes kept what the store holds; reads one key when it already is.

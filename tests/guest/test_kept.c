@@ -11,6 +11,8 @@
 
 #define PAGES 32
 
+static const uint8_t module[SHA256_BYTES] = {1}, other_module[SHA256_BYTES] = {2};
+
 static struct guest_memory memory_new(size_t pages)
 {
     uint8_t *data = calloc(pages, KEPT_PAGE_BYTES);
@@ -48,7 +50,7 @@ static void test_only_changed_pages_are_written(void **state)
     struct kept kept;
     struct map map = {0};
     struct guest_memory memory = memory_new(PAGES);
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &map), SOREX_OK);
     assert_true(kept.empty);
 
@@ -74,14 +76,42 @@ static void test_only_changed_pages_are_written(void **state)
     map_free(&map);
 }
 
+/* Only the module that left it gets it back; the other one begins with nothing, and then the first one does. */
+static void test_another_module_gets_nothing(void **state)
+{
+    (void)state;
+    struct kept first, second;
+    struct map map = {0};
+    struct guest_memory memory = memory_new(PAGES), little = memory_new(1);
+    kept_init(&first, module);
+    kept_init(&second, other_module);
+    memory.data[7 * KEPT_PAGE_BYTES] = 1;
+    little.data[0] = 2;
+    assert_int_equal(load(&first, &map), SOREX_OK);
+    save(&first, memory, "globals", &map);
+    assert_int_equal(load(&second, &map), SOREX_OK);
+    assert_true(second.empty);
+    save(&second, little, "other", &map);
+    assert_int_equal(load(&second, &map), SOREX_OK);
+    assert_false(second.empty);
+    check_restored(&second, little);
+    assert_int_equal(load(&first, &map), SOREX_OK);
+    assert_true(first.empty);
+    kept_deinit(&first);
+    kept_deinit(&second);
+    free(memory.data);
+    free(little.data);
+    map_free(&map);
+}
+
 static void test_another_process_reads_it_back(void **state)
 {
     (void)state;
     struct kept first, second;
     struct map map = {0};
     struct guest_memory memory = memory_new(PAGES);
-    kept_init(&first);
-    kept_init(&second);
+    kept_init(&first, module);
+    kept_init(&second, module);
     assert_int_equal(load(&first, &map), SOREX_OK);
     for (size_t i = 0; i < PAGES; i += 3)
         memory.data[i * KEPT_PAGE_BYTES + i] = (uint8_t)(i + 1);
@@ -105,7 +135,7 @@ static void test_undo_brings_the_pages_back(void **state)
     struct kept kept;
     struct map map = {0};
     struct guest_memory memory = memory_new(PAGES), grown = memory_new(2 * PAGES);
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &map), SOREX_OK);
     memory.data[1] = 1;
     save(&kept, memory, "one", &map);
@@ -137,7 +167,7 @@ static void test_a_failed_write_invalidates(void **state)
     struct map map = {0};
     struct guest_memory memory = memory_new(PAGES);
     struct sorex_error err = {0};
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &map), SOREX_OK);
     memory.data[0] = 1;
     save(&kept, memory, "g", &map);
@@ -169,7 +199,7 @@ static void test_damaged_records(void **state)
     struct map map = {0};
     struct kept kept;
     struct guest_memory memory = memory_new(PAGES);
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &map), SOREX_OK);
     memory.data[0] = 1;
     save(&kept, memory, "g", &map);
@@ -181,21 +211,21 @@ static void test_damaged_records(void **state)
         for (size_t e = 0; e < damaged.count; e++)
             if (damaged.entries[e].key[0] == (uint8_t)keys[i][0])
                 damaged.entries[e].value_len--;
-        kept_init(&kept);
+        kept_init(&kept, module);
         assert_int_equal(load(&kept, &damaged), SOREX_CORRUPT);
         kept_deinit(&kept);
         map_free(&damaged);
     }
     struct map damaged = map_copy(&map);
     map_set(&damaged, "s", bytes_of("\x01\x00\x00\x00\x01", 5)); /* a page beyond the memory, without a key */
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &damaged), SOREX_CORRUPT);
     assert_false(kept.valid);
     kept_deinit(&kept);
     map_free(&damaged);
 
     map.fail_get_at = map.gets + 3;
-    kept_init(&kept);
+    kept_init(&kept, module);
     assert_int_equal(load(&kept, &map), SOREX_IO);
     assert_int_equal(load(&kept, &map), SOREX_OK); /* and again, when the disk is back */
     check_restored(&kept, memory);
@@ -208,6 +238,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_changed_pages_are_written),
+        cmocka_unit_test(test_another_module_gets_nothing),
         cmocka_unit_test(test_another_process_reads_it_back),
         cmocka_unit_test(test_undo_brings_the_pages_back),
         cmocka_unit_test(test_a_failed_write_invalidates),
