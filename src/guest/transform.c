@@ -268,25 +268,20 @@ static enum sorex_status globals_collect(struct transform *transform, struct sor
     return SOREX_OK;
 }
 
-/* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost. */
-static struct wasm_settings settings_of(const struct transform *transform)
-{
-    struct wasm_settings settings = guest_settings(&transform->limits);
-    settings.interruptible = true;
-    return settings;
-}
-
 static enum sorex_status program_open(struct transform *transform, struct bytes wasm, const char *cache_dir,
                                       struct sorex_error *err)
 {
     struct wasm_program_options options = {
         .name = transform->name,
-        .settings = settings_of(transform),
+        .settings = guest_settings(&transform->limits),
         .imports = transform_imports,
         .imports_count = sizeof transform_imports / sizeof *transform_imports,
         .cache_dir = cache_dir,
         .unknown_functions_trap = true,
     };
+    /* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost.
+     */
+    options.settings.interruptible = true;
     TRY(wasm_program_open(wasm, &options, &transform->program, err));
     TRY(guest_memory_check(transform->program, err));
     TRY(guest_export(transform->program, "process_block", "() -> i32", false, &transform->process_block, err));
@@ -300,9 +295,6 @@ static enum sorex_status transform_load(struct transform *transform, struct byte
     TRY(json_parser_new(&transform->parser, err));
     if (!transform->keeps_memory)
         return program_open(transform, wasm, cache_dir, err);
-    /* Rewriting could make a valid module of an invalid one, with a global that is not kept. */
-    struct wasm_settings settings = settings_of(transform);
-    TRY(wasm_validate(wasm, &settings, err));
     struct buf rewritten = {0};
     enum sorex_status status = wasm_rewrite(wasm, &rewritten, err);
     if (status == SOREX_OK)
@@ -326,7 +318,9 @@ enum sorex_status transform_new(struct bytes wasm, const struct transform_option
     transform->stop = options->stop;
     transform->stop_user_data = options->stop_user_data;
     transform->keeps_memory = options->memory == GUEST_MEMORY_KEPT;
-    kept_init(&transform->kept);
+    uint8_t module_hash[SHA256_BYTES];
+    sha256_once(wasm, module_hash);
+    kept_init(&transform->kept, module_hash);
     enum sorex_status status = transform_load(transform, wasm, options->cache_dir, err);
     if (status != SOREX_OK) {
         (void)sorex_error_prefix(err, "program %s", transform->name);
