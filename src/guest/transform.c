@@ -268,20 +268,25 @@ static enum sorex_status globals_collect(struct transform *transform, struct sor
     return SOREX_OK;
 }
 
+/* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost. */
+static struct wasm_settings settings_of(const struct transform *transform)
+{
+    struct wasm_settings settings = guest_settings(&transform->limits);
+    settings.interruptible = true;
+    return settings;
+}
+
 static enum sorex_status program_open(struct transform *transform, struct bytes wasm, const char *cache_dir,
                                       struct sorex_error *err)
 {
     struct wasm_program_options options = {
         .name = transform->name,
-        .settings = guest_settings(&transform->limits),
+        .settings = settings_of(transform),
         .imports = transform_imports,
         .imports_count = sizeof transform_imports / sizeof *transform_imports,
         .cache_dir = cache_dir,
         .unknown_functions_trap = true,
     };
-    /* A transform spends its time in host functions; being able to stop one is worth more than the epoch checks cost.
-     */
-    options.settings.interruptible = true;
     TRY(wasm_program_open(wasm, &options, &transform->program, err));
     TRY(guest_memory_check(transform->program, err));
     TRY(guest_export(transform->program, "process_block", "() -> i32", false, &transform->process_block, err));
@@ -295,6 +300,9 @@ static enum sorex_status transform_load(struct transform *transform, struct byte
     TRY(json_parser_new(&transform->parser, err));
     if (!transform->keeps_memory)
         return program_open(transform, wasm, cache_dir, err);
+    /* Rewriting could make a valid module of an invalid one, with a global that is not kept. */
+    struct wasm_settings settings = settings_of(transform);
+    TRY(wasm_validate(wasm, &settings, err));
     struct buf rewritten = {0};
     enum sorex_status status = wasm_rewrite(wasm, &rewritten, err);
     if (status == SOREX_OK)

@@ -2,6 +2,7 @@
  * instantiation. */
 #include <stdlib.h>
 
+#include "base/check.h"
 #include "base/limits.h"
 #include "wasm/inspect_outline.h"
 #include "wasm/private.h"
@@ -240,6 +241,15 @@ enum sorex_status wasm_program_func(const struct wasm_program *program, const ch
                                export->type, type != NULL ? type : "a shorter type");
     *out = export;
     return SOREX_OK;
+}
+
+enum sorex_status wasm_validate(struct bytes wasm, const struct wasm_settings *settings, struct sorex_error *err)
+{
+    struct wasm_engine *engine = NULL;
+    TRY(engine_take(settings, &engine, err));
+    wasmtime_error_t *error = wasmtime_module_validate(engine->engine, wasm.data, wasm.len);
+    engine_drop(engine);
+    return error == NULL ? SOREX_OK : trap_error_take(error, SOREX_INVALID, err, "validate");
 }
 
 enum sorex_status wasm_from_text(struct bytes text, struct buf *out, struct sorex_error *err)

@@ -9,7 +9,8 @@
 #define WASM_REWRITE_PREFIX "sorex:global:"
 
 /* Appends to out the module with every mutable global of its own exported under WASM_REWRITE_PREFIX. The module must
- * be valid (wasm_program_open accepts it); a broken one is refused, never read past its end.
+ * be valid (wasm_validate accepts it): then the result is. Another one is refused or makes something that may even be
+ * valid; nothing is read past its end.
  *
  * Errors: SOREX_INVALID  it writes tables or drops segments (table.set/grow/fill/copy/init, elem.drop, data.drop,
  *                        the text names the instruction and the function), has a mutable global of type v128 or a

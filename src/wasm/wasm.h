@@ -197,6 +197,10 @@ void wasm_sandbox_stop(struct wasm_sandbox *sandbox);
 
 /* -- tools ------------------------------------------------------------------------------------------------------- */
 
+/* Whether an engine of these settings accepts the binary, without compiling it.
+ * Errors: SOREX_INVALID with Wasmtime's text; those of an engine that cannot be made. Thread: any. */
+enum sorex_status wasm_validate(struct bytes wasm, const struct wasm_settings *settings, struct sorex_error *err);
+
 /* Text format to binary, appended to out. For tests and tools. Errors: SOREX_INVALID with Wasmtime's text. */
 enum sorex_status wasm_from_text(struct bytes text, struct buf *out, struct sorex_error *err);
 

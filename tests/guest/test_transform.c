@@ -169,6 +169,39 @@ static void test_load_errors(void **state)
     }
 }
 
+/* One byte behind the last export makes a module invalid, and would become the length of a name that swallows the
+ * export that `memory: kept` adds: valid, but with a global that nobody keeps. */
+static void test_an_invalid_module_is_not_made_valid(void **state)
+{
+    (void)state;
+    static const char module[] = "(module (memory (export \"memory\") 1) (global (mut i32) (i32.const 0))"
+                                 " (func (export \"process_block\") (result i32) i32.const 0))";
+    static const uint8_t exports_end[] =
+        "process_block"; /* with the NUL: the kind of the last export, then its index */
+    for (int memory = GUEST_MEMORY_FRESH; memory <= GUEST_MEMORY_KEPT; memory++) {
+        struct buf wasm = {0}, broken = {0};
+        struct sorex_error err = {0};
+        struct transform *transform = NULL;
+        struct transform_options options = {
+            .name = "inline", .memory = (enum guest_memory_mode)memory, .limits = {.memory_bytes_max = 16 << 20}};
+        assert_int_equal(wasm_from_text(TEXT(module), &wasm, &err), SOREX_OK);
+        uint8_t *name = memmem(wasm.data, wasm.len, exports_end, sizeof exports_end);
+        assert_non_null(name);
+        uint8_t *end = name + sizeof exports_end + 1;
+        uint8_t *start = memmem(wasm.data, wasm.len, "\x07\x1a\x02\x06memory", 10); /* id, length, count, name */
+        assert_true(start != NULL && start + 2 + start[1] == end);
+        start[1]++;
+        size_t before = (size_t)(end - wasm.data);
+        assert_int_equal(buf_append(&broken, bytes_of(wasm.data, before), &err), SOREX_OK);
+        assert_int_equal(buf_append_u8(&broken, sizeof "sorex:global:0", &err), SOREX_OK);
+        assert_int_equal(buf_append(&broken, bytes_of(end, wasm.len - before), &err), SOREX_OK);
+        assert_int_equal(transform_new(buf_view(&broken), &options, &transform, &err), SOREX_INVALID);
+        assert_non_null(strstr(err.text, "program inline: "));
+        buf_deinit(&broken);
+        buf_deinit(&wasm);
+    }
+}
+
 static void test_pushed_changes(void **state)
 {
     (void)state;
@@ -505,6 +538,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_errors),
+        cmocka_unit_test(test_an_invalid_module_is_not_made_valid),
         cmocka_unit_test(test_pushed_changes),
         cmocka_unit_test(test_returned_changes),
         cmocka_unit_test(test_pushed_first_then_returned),
