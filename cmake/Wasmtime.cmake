@@ -9,6 +9,15 @@ include(CheckFunctionExists)
 set(SOREX_WASMTIME_DIR ${CMAKE_SOURCE_DIR}/build/deps/wasmtime CACHE PATH "cargo's target directory of deps/wasmtime")
 set(SOREX_WASMTIME_VERSION 48.0.8)
 
+# Ends with the text, and forgets what was found: the next attempt looks again.
+function(wasmtime_refuse)
+  unset(SOREX_WASMTIME_SYSTEM_HOOKS CACHE)
+  unset(SOREX_WASMTIME_SYSTEM_LIB CACHE)
+  unset(SOREX_WASMTIME_SYSTEM_INCLUDE CACHE)
+  string(CONCAT _text ${ARGV})
+  message(FATAL_ERROR "${_text}")
+endfunction()
+
 find_library(SOREX_WASMTIME_LIB NAMES libsorex_wasmtime.a PATHS ${SOREX_WASMTIME_DIR}/release NO_DEFAULT_PATH)
 file(GLOB _conf ${SOREX_WASMTIME_DIR}/release/build/wasmtime-c-api-impl-*/out/include/wasmtime/conf.h)
 if(SOREX_WASMTIME_LIB AND _conf)
@@ -20,14 +29,16 @@ else()
   find_path(SOREX_WASMTIME_SYSTEM_INCLUDE NAMES wasmtime/conf.h)
   mark_as_advanced(SOREX_WASMTIME_SYSTEM_LIB SOREX_WASMTIME_SYSTEM_INCLUDE)
   if(NOT SOREX_WASMTIME_SYSTEM_LIB OR NOT SOREX_WASMTIME_SYSTEM_INCLUDE)
-    message(FATAL_ERROR "Wasmtime ${SOREX_WASMTIME_VERSION} is neither built nor installed: run `make deps` first")
+    message(FATAL_ERROR "Wasmtime ${SOREX_WASMTIME_VERSION} is neither built nor installed: run `make deps`, which builds it below "
+      "build/deps in about 5 minutes, or name the prefix of an installed one with -D CMAKE_PREFIX_PATH=DIR")
   endif()
   set(CMAKE_REQUIRED_LIBRARIES ${SOREX_WASMTIME_SYSTEM_LIB} Threads::Threads ${CMAKE_DL_LIBS} m)
   check_function_exists(sorex_wasmtime_store_limits SOREX_WASMTIME_SYSTEM_HOOKS)
   unset(CMAKE_REQUIRED_LIBRARIES)
   if(NOT SOREX_WASMTIME_SYSTEM_HOOKS)
-    message(FATAL_ERROR "${SOREX_WASMTIME_SYSTEM_LIB} lacks sorex_wasmtime_store_limits (it is the stock library): run `make deps`, "
-      "which builds deps/wasmtime, or install what that builds")
+    wasmtime_refuse("${SOREX_WASMTIME_SYSTEM_LIB} is Wasmtime's stock library: it lacks sorex_wasmtime_store_limits, without which the result of "
+      "memory.grow would depend on the machine's free memory. Run `make deps`, which builds deps/wasmtime below build/deps in about "
+      "5 minutes, or install what that builds (libsorex_wasmtime.a and the headers) and name its prefix with -D CMAKE_PREFIX_PATH=DIR")
   endif()
   unset(SOREX_WASMTIME_LIB CACHE)  # looked for again once `make deps` was run
   set(SOREX_WASMTIME_LIB ${SOREX_WASMTIME_SYSTEM_LIB})
@@ -37,7 +48,8 @@ endif()
 
 file(STRINGS ${SOREX_WASMTIME_INCLUDE}/wasmtime.h _version REGEX "define WASMTIME_VERSION \"")
 if(NOT _version MATCHES "\"${SOREX_WASMTIME_VERSION}\"")
-  message(FATAL_ERROR "Wasmtime ${SOREX_WASMTIME_VERSION} wanted, found in ${SOREX_WASMTIME_INCLUDE}: ${_version}; run `make deps`")
+  wasmtime_refuse("Wasmtime ${SOREX_WASMTIME_VERSION} wanted, because results depend on it; found in "
+    "${SOREX_WASMTIME_INCLUDE}: ${_version}. Run `make deps`")
 endif()
 
 add_library(wasmtime UNKNOWN IMPORTED GLOBAL)
