@@ -78,7 +78,7 @@ static enum sorex_status rows_check(struct history *h, uint32_t transform, const
             wanted_add(&keys, bytes_of(key, 2), bytes_of(value, 4));
     }
     TRY(space_check(reader, program_space(&h->transforms[transform], STORE_KEYS), &keys, err));
-    for (uint32_t n = 0; n < MODEL_ROWS && h->model.kinds[transform] != GUESTS_GUEST; n++) {
+    for (uint32_t n = 0; n < MODEL_ROWS && guests_images(h->model.kinds[transform]); n++) {
         uint32_t i = n < MODEL_ROWS / 2 ? 2 * n : 2 * (n - MODEL_ROWS / 2) + 1;
         uint8_t key[] = {2, 't', (uint8_t)('0' + i % 2), 'r', (uint8_t)('0' + i)};
         if (!rows[i].present)
@@ -106,17 +106,19 @@ static enum sorex_status state_check(struct history *h, uint32_t number, struct 
     return status;
 }
 
-static struct history_seen *seen_find(struct history *h, const uint8_t hash[HASH_BYTES], bool *out_found)
+static struct history_seen *seen_find(struct history *h, const struct model_height *height, bool *out_found)
 {
+    const uint8_t *hash = height->entry.hash;
     *out_found = true;
     for (uint32_t i = 0; i < h->seen_count; i++)
-        if (memcmp(h->seen[i].hash, hash, HASH_BYTES) == 0)
+        if (h->seen[i].path == height->path && memcmp(h->seen[i].hash, hash, HASH_BYTES) == 0)
             return &h->seen[i];
     *out_found = false;
     if (h->seen_count == HISTORY_SEEN)
         return NULL;
     struct history_seen *seen = &h->seen[h->seen_count++];
     memcpy(seen->hash, hash, HASH_BYTES);
+    seen->path = height->path;
     return seen;
 }
 
@@ -125,7 +127,7 @@ static enum sorex_status commitments_check(struct history *h, uint32_t number, s
 {
     const struct model_height *height = &h->model.heights[number];
     bool known;
-    struct history_seen *seen = seen_find(h, height->entry.hash, &known);
+    struct history_seen *seen = seen_find(h, height, &known);
     for (uint32_t i = 0; i <= h->model.transform_count; i++) {
         uint8_t got[HASH_BYTES];
         const struct program *program = i == 0 ? &h->indexer : &h->transforms[i - 1];
@@ -205,18 +207,18 @@ static enum sorex_status outbox_check(struct history *h, struct sorex_error *err
 }
 
 static enum sorex_status sink_row_check(struct history *h, struct history_sink *sink, uint32_t transform,
-                                        const struct model_rows *rows, uint64_t *count, struct sorex_error *err)
+                                        const struct model_row *rows, uint64_t *count, struct sorex_error *err)
 {
     const char *program = h->transforms[transform].settings->name;
     for (uint32_t i = 0; i < MODEL_ROWS; i++) {
         const char table[] = {'t', (char)('0' + i % 2)}, key[] = {'r', (char)('0' + i)};
         struct bytes got;
         TRY(twin_row(&sink->twin, program, bytes_of(table, 2), bytes_of(key, 2), &got, err));
-        if (!rows->rows[i].present && got.data == NULL)
+        if (!rows[i].present && got.data == NULL)
             continue;
         buf_reset(&h->wanted);
-        TRY(model_image(rows->rows[i].value, &h->wanted, err));
-        if (!rows->rows[i].present || got.data == NULL || !bytes_equal(got, buf_view(&h->wanted)))
+        TRY(model_image(rows[i].value, &h->wanted, err));
+        if (!rows[i].present || got.data == NULL || !bytes_equal(got, buf_view(&h->wanted)))
             return WRONG(err, "sink %s at sequence %llu: row t%u/r%u of program %s is not what the model has",
                          sink->name, (unsigned long long)sink->twin.cursor.sequence, i % 2, i, program);
         ++*count;
@@ -230,7 +232,7 @@ static enum sorex_status sink_check(struct history *h, struct history_sink *sink
     if (sequence > h->model.durable_head)
         return WRONG(err, "sink %s is ahead of the outbox", sink->name);
     for (uint32_t i = 0; i < h->model.transform_count; i++)
-        TRY(sink_row_check(h, sink, i, &h->model.outbox[sequence].rows[i], &rows, err));
+        TRY(sink_row_check(h, sink, i, h->model.outbox[sequence].rows[i], &rows, err));
     TRY(twin_count(&sink->twin, &there, err));
     if (there != rows)
         return WRONG(err, "sink %s has %llu rows, the model %llu", sink->name, (unsigned long long)there,

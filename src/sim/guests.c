@@ -170,6 +170,7 @@ static const char transform_code[] =
     "   (br_if $next (i32.lt_s (local.get $i) (local.get $n))))"
     "  (local.set $sum (i32.add (local.get $sum) (i32.mul (i32.const 1000003)"
     "   (i32.add (i32.load (i32.const 0x300)) (i32.mul (i32.const 16) (global.get $count))))))"
+    "  (local.set $sum (i32.add (local.get $sum) (global.get $version)))"
     "  (local.set $push (i32.and (call $h (i32.const 30)) (i32.const 1)))"
     "  (global.set $out (i32.const 0x2004))"
     "  (if (i32.eqz (local.get $push)) (then (call $put (i32.const 91))))"
@@ -196,7 +197,39 @@ static const char rollback_text[] = " (func (export \"rollback\") (result i32)"
                                     "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
                                     "  (i32.const 0))";
 
-static const char *const transform_names[GUESTS_KINDS] = {"engine", "guest", "kept"};
+/* A row a block, whatever was there; after an undo that row is deleted, one key is set and one is deleted. */
+static const char inverse_code[] =
+    " (func $value (result i32) (i32.add (i32.or (call $h (i32.const 2)) (i32.shl (call $h (i32.const 3)) (i32.const 8)))"
+    "  (global.get $version)))"
+    " (func $name (param $i i32) (result i32) (local $row i32)"
+    "  (local.set $row (i32.rem_u (call $h (local.get $i)) (i32.const 6)))"
+    "  (i32.store8 (i32.const 0x105) (i32.add (i32.const 48) (local.get $row)))"
+    "  (local.get $row))"
+    " (func $emit (result i32)"
+    "  (i32.store (i32.const 0x2000) (i32.sub (global.get $out) (i32.const 0x2004)))"
+    "  (call $push (i32.const 0x2000)))"
+    " (func (export \"process_block\") (result i32) (local $n i32)"
+    "  (drop (call $block_hash)) (call $load (i32.const 0x200))"
+    "  (local.set $n (call $view (i32.const 0x120) (i32.const 0x130)))"
+    "  (call $load (i32.const 0x1000))"
+    "  (if (i32.eq (i32.load8_u offset=0xfff (local.get $n)) (i32.const 7)) (then (return (i32.const -1))))"
+    "  (global.set $out (i32.const 0x2004))"
+    "  (call $change (i32.const 0x890) (call $name (i32.const 1)) (i32.const 0) (i32.const 0) (i32.const 1) (call $value))"
+    "  (i32.store (i32.const 0x414) (call $value))"
+    "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
+    "  (call $emit))"
+    " (func (export \"rollback\") (result i32)"
+    "  (drop (call $block_hash)) (call $load (i32.const 0x200))"
+    "  (global.set $out (i32.const 0x2004))"
+    "  (call $change (i32.const 0x8a0) (call $name (i32.const 1)) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))"
+    "  (drop (call $name (i32.const 4)))"
+    "  (i32.store (i32.const 0x414) (call $height))"
+    "  (drop (call $set_state (i32.const 0x100) (i32.const 0x410)))"
+    "  (drop (call $name (i32.const 5)))"
+    "  (drop (call $delete_state (i32.const 0x100)))"
+    "  (call $emit))";
+
+static const char *const transform_names[GUESTS_KINDS] = {"engine", "guest", "kept", "inverse"};
 
 const char *guests_name(enum guests_kind kind) { return transform_names[kind]; }
 
@@ -212,29 +245,33 @@ static enum sorex_status indexer_load(struct guests *guests, struct sorex_error 
     return indexer_new(buf_view(&program->wasm), &options, &program->indexer, err);
 }
 
-static enum sorex_status transform_text(enum guests_kind kind, struct buf *out, struct sorex_error *err)
+static enum sorex_status transform_text(enum guests_kind kind, uint32_t version, struct buf *out,
+                                        struct sorex_error *err)
 {
     TRY(buf_append_str(out, transform_head, err));
-    TRY(buf_printf(out, err, " (global $always i32 (i32.const %d))", kind == GUESTS_GUEST));
+    TRY(buf_printf(out, err, " (global $always i32 (i32.const %d)) (global $version i32 (i32.const %u))",
+                   kind == GUESTS_GUEST, version));
     TRY(buf_append_str(out, transform_texts, err));
-    TRY(buf_append_str(out, transform_code, err));
-    if (kind != GUESTS_GUEST)
+    TRY(buf_append_str(out, kind == GUESTS_INVERSE ? inverse_code : transform_code, err));
+    if (kind != GUESTS_GUEST && kind != GUESTS_INVERSE)
         TRY(buf_append_str(out, rollback_text, err));
     return buf_append_str(out, ")", err);
 }
 
-static enum sorex_status transform_load(struct guests *guests, enum guests_kind kind, struct sorex_error *err)
+static enum sorex_status transform_load(struct guests *guests, enum guests_kind kind, uint32_t version,
+                                        struct sorex_error *err)
 {
-    struct program *program = &guests->transforms[kind];
+    struct program *program = &guests->transforms[kind][version];
     struct program_settings *settings = &guests->settings[1 + kind];
     static char names[GUESTS_KINDS][8];
     (void)memcpy(names[kind], transform_names[kind], strlen(transform_names[kind]) + 1);
     *settings = (struct program_settings){.name = names[kind]};
     settings->memory = kind == GUESTS_KEPT ? GUEST_MEMORY_KEPT : GUEST_MEMORY_FRESH;
-    settings->before = kind == GUESTS_GUEST ? BEFORE_GUEST : BEFORE_ENGINE;
+    settings->before = kind == GUESTS_GUEST || kind == GUESTS_INVERSE ? BEFORE_GUEST : BEFORE_ENGINE;
+    settings->inverse = kind == GUESTS_INVERSE ? INVERSE_GUEST : INVERSE_HOST;
     *program = (struct program){.contract = PROGRAM_TRANSFORM, .settings = settings};
     struct buf text = {0};
-    enum sorex_status status = transform_text(kind, &text, err);
+    enum sorex_status status = transform_text(kind, version, &text, err);
     if (status == SOREX_OK)
         status = wasm_from_text(buf_view(&text), &program->wasm, err);
     buf_deinit(&text);
@@ -249,19 +286,21 @@ enum sorex_status guests_load(struct guests *guests, struct sorex_error *err)
     *guests = (struct guests){0};
     TRY(indexer_load(guests, err));
     for (int kind = 0; kind < GUESTS_KINDS; kind++)
-        TRY(transform_load(guests, (enum guests_kind)kind, err));
+        for (uint32_t version = 0; version < GUESTS_VERSIONS; version++)
+            TRY(transform_load(guests, (enum guests_kind)kind, version, err));
     return SOREX_OK;
 }
 
 void guests_unload(struct guests *guests)
 {
     for (int kind = 0; kind < GUESTS_KINDS; kind++)
-        program_unload(&guests->transforms[kind]);
+        for (uint32_t version = 0; version < GUESTS_VERSIONS; version++)
+            program_unload(&guests->transforms[kind][version]);
     program_unload(&guests->indexer);
 }
 
-enum sorex_status guests_register(struct program *program, struct store *store, struct sorex_error *err)
+enum sorex_status guests_register(struct program *program, struct store *store, bool adopt, struct sorex_error *err)
 {
-    return store_program(store, program->settings->name, program->module_hash, program->module_hash, false,
+    return store_program(store, program->settings->name, program->module_hash, program->module_hash, adopt,
                          &program->stored, err);
 }

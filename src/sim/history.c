@@ -56,12 +56,24 @@ static enum sorex_status chain_open(struct history *h, struct source *source, st
     return chain_new(source, &options, heights.tip, tip.hash, &h->chain, err);
 }
 
+static uint64_t guest_inverse_bits(const struct history *h)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < h->model.transform_count; i++)
+        if (h->model.kinds[i] == GUESTS_INVERSE)
+            bits |= (uint64_t)1 << h->transforms[i].stored.id;
+    return bits;
+}
+
 static enum sorex_status sink_start(struct history *h, struct history_sink *sink, struct sorex_error *err)
 {
     static const uint8_t zero[HASH_BYTES];
     uint64_t sequence;
     uint8_t hash[HASH_BYTES];
-    struct feed_options options = {.changes_max = 3, .bytes_max = 1 << 20, .finality = sink->finality};
+    struct feed_options options = {.changes_max = 3,
+                                   .bytes_max = 1 << 20,
+                                   .finality = sink->finality,
+                                   .guest_inverse = guest_inverse_bits(h)};
     enum sorex_status status = store_cursor_get(h->store, sink->name, &sequence, hash, err);
     if (status == SOREX_GONE)
         status = store_cursor_set(h->store, sink->name, 0, zero, err);
@@ -70,15 +82,15 @@ static enum sorex_status sink_start(struct history *h, struct history_sink *sink
     return feed_new(h->store, &options, &sink->feed, err);
 }
 
-/* Opens the store and everything on it, as a process that starts does. */
-static enum sorex_status start(struct history *h, struct sorex_error *err)
+/* Opens the store and everything on it, as a process that starts does; adopt: as `sorex upgrade` does. */
+static enum sorex_status open_all(struct history *h, bool adopt, struct sorex_error *err)
 {
     struct store_options options = {
         .dir = "sim", .disk = h->disk, .create = true, .history = h->model.history, .group_ms_max = UINT64_MAX / 2};
     TRY(store_open(&options, &h->store, err));
-    TRY(guests_register(&h->indexer, h->store, err));
+    TRY(guests_register(&h->indexer, h->store, false, err));
     for (uint32_t i = 0; i < h->model.transform_count; i++)
-        TRY(guests_register(&h->transforms[i], h->store, err));
+        TRY(guests_register(&h->transforms[i], h->store, adopt, err));
     TRY(step_init(&h->step, h->store, &h->indexer, h->transforms, h->model.transform_count, err));
     for (uint32_t i = 0; i < h->model.sink_count; i++)
         TRY(sink_start(h, &h->sinks[i], err));
@@ -102,14 +114,44 @@ static void stop(struct history *h, bool crash)
     h->store = NULL;
 }
 
-static enum sorex_status crash(struct history *h, struct sorex_error *err)
+static enum sorex_status start(struct history *h, struct sorex_error *err) { return open_all(h, false, err); }
+
+static void die(struct history *h)
 {
     h->figures.crashes++;
     store_fault_arm(FAULT_NONE, 0);
     stop(h, true);
     disk_crash(h->disk);
     model_crash(&h->model);
+}
+
+static enum sorex_status crash(struct history *h, struct sorex_error *err)
+{
+    die(h);
     return start(h, err);
+}
+
+/* Arms what a script calls write `number / 2`, before it or (odd) after it; 0 is none. */
+static void fault_arm(struct history *h, uint32_t number)
+{
+    h->model.fault_in = number / 2;
+    h->model.fault_after = number % 2 != 0;
+    store_fault_arm(number / 2 == 0 ? FAULT_NONE : number % 2 != 0 ? FAULT_FAIL_AFTER : FAULT_FAIL, number / 2);
+}
+
+/* The process is killed, and when it starts again its nth write fails and it is killed again. */
+static enum sorex_status kill_twice(struct history *h, uint32_t nth, struct sorex_error *err)
+{
+    die(h);
+    store_fault_arm(nth == 0 ? FAULT_NONE : FAULT_FAIL, nth);
+    enum sorex_status status = start(h, err);
+    store_fault_arm(FAULT_NONE, 0);
+    return status == SOREX_IO ? crash(h, err) : status;
+}
+
+static void transform_use(struct history *h, uint32_t number)
+{
+    h->transforms[number] = h->guests->transforms[h->model.kinds[number]][h->model.versions[number]];
 }
 
 /* What differs between histories, from the seed. */
@@ -119,21 +161,27 @@ static void configure(struct history *h, uint64_t seed, uint32_t forget_undo)
                                                               {GUESTS_GUEST, 0},
                                                               {GUESTS_KEPT, 0},
                                                               {GUESTS_ENGINE, GUESTS_KEPT},
-                                                              {GUESTS_GUEST, GUESTS_ENGINE}};
-    static const uint32_t counts[] = {1, 1, 1, 2, 2};
+                                                              {GUESTS_GUEST, GUESTS_ENGINE},
+                                                              {GUESTS_INVERSE, 0},
+                                                              {GUESTS_INVERSE, GUESTS_KEPT}};
+    static const uint32_t counts[] = {1, 1, 1, 2, 2, 1, 2};
     static const char *const names[MODEL_SINKS] = {"first", "second"};
     uint64_t random = seed ^ 0x5eed;
-    uint32_t set = script_draw(&random, 5);
-    uint32_t history = script_draw(&random, 5) == 0 ? STORE_HISTORY_FULL : script_draw(&random, 8);
+    uint32_t set = script_draw(&random, 7);
+    uint32_t chance = script_draw(&random, 3);
+    uint32_t history = chance == 0 ? STORE_HISTORY_FULL : script_draw(&random, chance == 1 ? 8 : 30);
     model_start(&h->model, sets[set], counts[set], history, 1 + script_draw(&random, MODEL_SINKS));
     h->model.forget_undo = forget_undo;
     h->indexer = h->guests->indexer;
+    bool inverse = h->model.kinds[0] == GUESTS_INVERSE; /* is outside the guarantees with finality */
     for (uint32_t i = 0; i < h->model.transform_count; i++)
-        h->transforms[i] = h->guests->transforms[h->model.kinds[i]];
+        transform_use(h, i);
     for (uint32_t i = 0; i < MODEL_SINKS; i++) {
         h->sinks[i].name = names[i];
-        h->sinks[i].finality = i == 0 ? 0 : script_draw(&random, 4);
+        h->sinks[i].finality = i == 0 || inverse ? 0 : script_draw(&random, 4);
     }
+    h->model.undo_entries = script_draw(&random, 2) == 0 ? 1 + script_draw(&random, 4) : UINT32_MAX;
+    store_fault_undo_entries(h->model.undo_entries);
     store_fault_prune_budget(script_draw(&random, 3) == 0 ? script_draw(&random, 4) : UINT32_MAX);
 }
 
@@ -156,6 +204,8 @@ static enum sorex_status history_open(struct history *h, struct guests *guests, 
     TRY(memory_open(&h->source, err));
     for (uint32_t i = 0; i < h->model.sink_count; i++)
         TRY(twin_init(&h->sinks[i].twin, err));
+    for (uint32_t i = 0; i < h->model.sink_count; i++)
+        h->sinks[i].twin.trusted = guests_name(GUESTS_INVERSE);
     return start(h, err);
 }
 
@@ -173,6 +223,7 @@ static void history_close(struct history *h)
     disk_free(h->disk);
     h->disk = NULL;
     store_fault_prune_budget(UINT32_MAX);
+    store_fault_undo_entries(UINT32_MAX);
     clock_virtual(0);
 }
 
@@ -329,12 +380,25 @@ static enum sorex_status undo_some(struct history *h, uint32_t count, enum model
 {
     struct entry undone;
     bool each = undo_calls_guests(h);
-    uint32_t before = h->model.count;
+    uint32_t before = h->model.count, amended = h->model.amendments;
     *out = model_undo(&h->model, each ? before - 1 : count);
     enum sorex_status status =
         each ? step_undo(&h->step, &undone, err) : store_undo_to(h->store, count - 1, NULL, NULL, err);
     h->figures.undone += before - h->model.count;
-    return outcome_check(h, *out, status, "undoing", err);
+    h->figures.amendments += h->model.amendments - amended;
+    TRY(outcome_check(h, *out, status, "undoing", err));
+    if (h->model.crashed) /* an undo stands although what the guests said of it could not be written */
+        *out = MODEL_CRASHED;
+    return SOREX_OK;
+}
+
+/* Below the horizon nothing is undone. */
+static enum sorex_status undo_refused(struct history *h, uint32_t count, struct sorex_error *err)
+{
+    if (count == 0)
+        return SOREX_OK;
+    return outcome_check(h, MODEL_GONE, store_undo_to(h->store, count - 1, NULL, NULL, err),
+                         "undoing to below the horizon", err);
 }
 
 /* As pipeline_undo_to: below the horizon, as it is when everything is written, nothing is touched. */
@@ -344,9 +408,14 @@ static enum sorex_status undo_to(struct history *h, uint32_t count, enum model_o
     TRY(outcome_check(h, *out, store_flush(h->store, err), "a flush", err));
     if (*out == MODEL_CRASHED)
         return SOREX_OK;
+    uint32_t before = h->model.count;
     *out = count == 0 || count - 1 < h->model.horizon ? MODEL_GONE : MODEL_DONE;
+    if (*out == MODEL_GONE)
+        TRY(undo_refused(h, count, err));
     while (*out == MODEL_DONE && h->model.count > count)
         TRY(undo_some(h, count, out, err));
+    h->figures.deep_undos += before - h->model.count >= 10;
+    h->figures.torn_undos += *out == MODEL_CRASHED && h->model.count < before && h->model.count > count;
     return SOREX_OK;
 }
 
@@ -436,24 +505,22 @@ static enum sorex_status follow(struct history *h, uint32_t events, uint32_t dur
 static enum sorex_status follow_and_crash(struct history *h, const struct script_step *s, struct sorex_error *err)
 {
     uint64_t crashes = h->figures.crashes;
-    uint32_t nth = s->c / 2 == 0 ? 1 : s->c / 2;
-    h->model.fault_in = nth;
-    h->model.fault_after = s->c % 2 != 0;
-    store_fault_arm(h->model.fault_after ? FAULT_FAIL_AFTER : FAULT_FAIL, nth);
+    fault_arm(h, s->c < 2 ? 2 : s->c);
     TRY(follow(h, s->a, s->b, err));
-    store_fault_arm(FAULT_NONE, 0);
-    h->model.fault_in = 0;
+    fault_arm(h, 0);
     return h->figures.crashes == crashes ? crash(h, err) : SOREX_OK;
 }
 
 /* ---- other steps ---- */
 
-static enum sorex_status rollback(struct history *h, uint32_t depth, struct sorex_error *err)
+static enum sorex_status rollback(struct history *h, const struct script_step *s, struct sorex_error *err)
 {
     enum model_outcome outcome;
     if (h->model.count == 0)
         return SOREX_OK;
-    TRY(undo_to(h, h->model.count > depth ? h->model.count - depth : 0, &outcome, err));
+    fault_arm(h, s->c);
+    TRY(undo_to(h, h->model.count > s->a ? h->model.count - s->a : 0, &outcome, err));
+    fault_arm(h, 0);
     return outcome == MODEL_CRASHED ? crash(h, err) : chain_open(h, h->source, err);
 }
 
@@ -606,6 +673,21 @@ static enum sorex_status restart(struct history *h, struct sorex_error *err)
     return start(h, err);
 }
 
+/* Another module is refused until it is adopted; then it holds from the next entry on. */
+static enum sorex_status upgrade(struct history *h, uint32_t number, struct sorex_error *err)
+{
+    (void)model_flush(&h->model);
+    stop(h, false);
+    model_upgrade(&h->model, number);
+    transform_use(h, number);
+    enum sorex_status status = start(h, err);
+    if (status != SOREX_MISMATCH)
+        return WRONG(err, "a start with another module of transform %u returned %s", number, sorex_status_name(status));
+    stop(h, false);
+    h->figures.upgrades++;
+    return open_all(h, true, err);
+}
+
 static enum sorex_status step_play(struct history *h, const struct script_step *s, struct sorex_error *err)
 {
     switch (s->kind) {
@@ -627,17 +709,19 @@ static enum sorex_status step_play(struct history *h, const struct script_step *
     case STEP_CRASH_AT:
         return follow_and_crash(h, s, err);
     case STEP_ROLLBACK:
-        return rollback(h, s->a, err);
+        return rollback(h, s, err);
     case STEP_FLUSH:
         return flush(h, err);
     case STEP_KILL:
-        return crash(h, err);
+        return kill_twice(h, s->a, err);
     case STEP_RESTART:
         return restart(h, err);
     case STEP_DELIVER:
         return deliver(h, s, err);
     case STEP_PREVIEW:
         return preview(h, err);
+    case STEP_UPGRADE:
+        return upgrade(h, s->a % h->model.transform_count, err);
     case STEP_APPLY:
     case STEP_UNDO:
     case STEP_KINDS:
@@ -693,11 +777,17 @@ static enum sorex_status settle(struct history *h, struct sorex_error *err)
     return history_check(h, err);
 }
 
+/* Steps of the source alone: nothing of ours has run that could have changed anything. */
+static bool step_is_far_away(enum step_kind kind)
+{
+    return kind == STEP_GROW || kind == STEP_FORK || kind == STEP_LIE || kind == STEP_TRUTH || kind == STEP_AWAY;
+}
+
 static enum sorex_status play(struct history *h, const struct script *script, struct sorex_error *err)
 {
     for (size_t i = 0; i < script->count; i++) {
         enum sorex_status status = step_play(h, &script->steps[i], err);
-        if (status == SOREX_OK)
+        if (status == SOREX_OK && !step_is_far_away(script->steps[i].kind))
             status = history_check(h, err);
         if (status != SOREX_OK)
             return sorex_error_prefix(err, "step %zu", i + 1);

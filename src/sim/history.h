@@ -21,10 +21,14 @@ struct history_sink {
 
 struct history_figures {
     uint64_t steps, entries, undone, refused, crashes, hard_stops, batches, checks;
+    uint64_t deep_undos; /* of ten entries and more */
+    uint64_t torn_undos; /* crashed with a part undone */
+    uint64_t amendments, upgrades;
 };
 
-/* A commitment seen before: one branch has one, whenever and however it is reached. */
+/* A commitment seen before: one branch and the same modules have one, whenever and however it is reached. */
 struct history_seen {
+    uint64_t path;
     uint8_t hash[HASH_BYTES];
     uint8_t commitments[MODEL_PROGRAMS][HASH_BYTES];
 };

@@ -20,6 +20,7 @@ void model_start(struct model *model, const enum guests_kind *kinds, uint32_t ki
         model->kinds[i] = kinds[i];
     model->history = history;
     model->sink_count = sink_count;
+    model->undo_entries = UINT32_MAX;
     model->outbox_first = 1;
     model->outbox[0] = (struct model_record){0};
 }
@@ -188,20 +189,48 @@ static enum sorex_status row_do(struct making *making, uint32_t transform, uint3
     return change_keep(making, transform, &change, before_given, err);
 }
 
+/* As guests see it. */
+static void hash_turn(const uint8_t hash[HASH_BYTES], uint8_t out[HASH_BYTES])
+{
+    for (size_t i = 0; i < HASH_BYTES; i++)
+        out[i] = hash[HASH_BYTES - 1 - i];
+}
+
+static uint32_t inverse_row(const struct entry *entry, uint32_t what)
+{
+    return entry->hash[HASH_BYTES - 1 - what] % MODEL_ROWS;
+}
+
+static enum sorex_status inverse_do(struct making *making, uint32_t transform, struct sorex_error *err)
+{
+    const struct entry *entry = &making->height.entry;
+    uint8_t hash[HASH_BYTES];
+    hash_turn(entry->hash, hash);
+    uint32_t row = inverse_row(entry, GUESTS_INVERSE_ROW);
+    uint32_t value = (hash[2] | (uint32_t)hash[3] << 8) + making->model->versions[transform];
+    struct change_made change = {.operation = "create", .row = row, .has_after = true, .after = value};
+    making->height.state.transforms[transform].rows[row] = (struct model_row){.present = true, .value = value};
+    making->touched_rows[transform][row] = true;
+    return change_keep(making, transform, &change, false, err);
+}
+
 static enum sorex_status transform_do(struct making *making, uint32_t transform, struct sorex_error *err)
 {
     struct model_rows *rows = &making->height.state.transforms[transform];
     const struct entry *entry = &making->height.entry;
-    uint8_t hash[HASH_BYTES]; /* as guests see it: display order */
-    for (size_t i = 0; i < HASH_BYTES; i++)
-        hash[i] = entry->hash[HASH_BYTES - 1 - i];
-    rows->blocks++;
+    uint32_t version = making->model->versions[transform];
+    uint8_t hash[HASH_BYTES];
+    if (making->model->kinds[transform] == GUESTS_INVERSE)
+        return inverse_do(making, transform, err);
+    hash_turn(entry->hash, hash);
+    rows->blocks = rows->version == version ? rows->blocks + 1 : 1; /* what is kept does not go over to another module */
+    rows->version = version;
     uint32_t sum = 0, blocks = making->model->kinds[transform] == GUESTS_KEPT ? rows->blocks : 1;
     buf_reset(&making->text);
     TRY(view_of(entry->height, &making->height.state, &making->text, err));
     for (size_t i = 0; i < making->text.len; i++)
         sum = sum * 33 + making->text.data[i];
-    sum += 1000003 * 17 * blocks;
+    sum += 1000003 * 17 * blocks + version;
     for (uint32_t j = 0; j < (hash[0] & 3u); j++)
         TRY(row_do(making, transform, j, sum, hash, err));
     return SOREX_OK;
@@ -264,7 +293,7 @@ static enum sorex_status transform_writes(const struct making *making, uint32_t 
         TRY(write_append(out, STORE_KEYS, bytes_of(key, 2), rows->rows[i].present,
                          bytes_of(value, rows->rows[i].present ? 4 : 0), count, err));
     }
-    for (uint32_t n = 0; n < MODEL_ROWS && making->model->kinds[transform] != GUESTS_GUEST; n++) {
+    for (uint32_t n = 0; n < MODEL_ROWS && guests_images(making->model->kinds[transform]); n++) {
         uint32_t i = n < MODEL_ROWS / 2 ? 2 * n : 2 * (n - MODEL_ROWS / 2) + 1;
         if (making->touched_rows[transform][i])
             TRY(image_write(&rows->rows[i], i, out, count, err));
@@ -374,13 +403,27 @@ static struct model_record *record_add(struct model *model, enum outbox_kind kin
     CHECK(model->outbox_head < MODEL_RECORDS);
     struct model_record *record = &model->outbox[++model->outbox_head];
     *record = (struct model_record){.kind = kind, .entry = *entry};
+    (void)memcpy(record->rows, record[-1].rows, sizeof record->rows);
     return record;
 }
 
-static void rows_copy(struct model_record *record, const struct model_height *height)
+/* A transform's rows are at the sink as they are here. Those of `inverse: guest` follow its changes, one by one. */
+static void rows_copy(const struct model *model, struct model_record *record, const struct model_height *height)
 {
-    for (uint32_t i = 0; i < MODEL_TRANSFORMS; i++)
-        record->rows[i] = height != NULL ? height->state.transforms[i] : (struct model_rows){0};
+    for (uint32_t i = 0; i < model->transform_count; i++)
+        if (model->kinds[i] != GUESTS_INVERSE)
+            (void)memcpy(record->rows[i], height->state.transforms[i].rows, sizeof record->rows[i]);
+}
+
+static enum sorex_status sequence_add(struct model *model, struct model_height *height, struct sorex_error *err)
+{
+    struct model_sequence *sequence = arena_alloc(&model->arena, sizeof *sequence);
+    if (sequence == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for the model");
+    *sequence = (struct model_sequence){.number = model->outbox_head, .below = height->sequences};
+    height->sequences = sequence;
+    height->outbox_head = model->outbox_head;
+    return SOREX_OK;
 }
 
 /* The entry takes its place at the top. */
@@ -393,10 +436,15 @@ static enum sorex_status entry_add(struct making *making, struct sorex_error *er
         struct model_record *record = record_add(model, OUTBOX_APPLY, &making->height.entry);
         record->change_count = changes;
         record->changes = arena_copy(&model->arena, buf_view(&making->stored));
-        rows_copy(record, &making->height);
-        making->height.sequence = model->outbox_head;
+        rows_copy(model, record, &making->height);
+        for (uint32_t i = 0; i < model->transform_count; i++) {
+            uint32_t row = inverse_row(&record->entry, GUESTS_INVERSE_ROW);
+            if (model->kinds[i] == GUESTS_INVERSE)
+                record->rows[i][row] = making->height.state.transforms[i].rows[row];
+        }
         if (record->changes.data == NULL)
             return sorex_error_set(err, SOREX_NOMEM, "out of memory for the model");
+        TRY(sequence_add(model, &making->height, err));
     }
     making->height.outbox_head = model->outbox_head;
     model->heights[model->count++] = making->height;
@@ -414,6 +462,9 @@ static enum sorex_status entry_make(struct making *making, const struct entry *e
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for the model");
     if (below != NULL)
         making->height.state = below->state;
+    making->height.path = below != NULL ? below->path : 0;
+    for (uint32_t i = 0; i < model->transform_count; i++)
+        making->height.path = making->height.path * 31 + model->versions[i];
     struct model_state before = making->height.state;
     indexer_do(entry, &before, &making->height.state, making->touched_keys);
     for (uint32_t i = 0; i < model->transform_count; i++)
@@ -447,16 +498,58 @@ enum sorex_status model_apply(struct model *model, const struct entry *entry, bo
 static void entry_remove(struct model *model)
 {
     const struct model_height *undone = &model->heights[model->count - 1], *below = undone - 1;
-    if (undone->sequence != 0) {
+    for (const struct model_sequence *at = undone->sequences; at != NULL; at = at->below) {
         struct model_record *record = record_add(model, OUTBOX_UNDO, &undone->entry);
-        record->undone = undone->sequence;
-        rows_copy(record, below);
+        record->undone = at->number;
+        rows_copy(model, record, below);
     }
     if (++model->undos == model->forget_undo) {
         struct model_height *wrong = &model->heights[model->count - 2];
         (void)memcpy(wrong->state.transforms, undone->state.transforms, sizeof wrong->state.transforms);
     }
     model->count--;
+}
+
+/* What GUESTS_INVERSE does when it is told of an undo: a record and writes of the entry that is the tip now. */
+static enum sorex_status amend(struct model *model, uint32_t transform, const struct entry *undone, struct buf *text,
+                               struct sorex_error *err)
+{
+    struct model_height *tip = &model->heights[model->count - 1];
+    uint32_t row = inverse_row(undone, GUESTS_INVERSE_ROW);
+    struct change_made change = {.operation = "delete", .row = row};
+    struct model_row *rows = tip->state.transforms[transform].rows;
+    struct buf json = {0};
+    enum sorex_status status = change_text(undone, &change, false, &json, err);
+    if (status == SOREX_OK)
+        status = buf_append_u8(text, (uint8_t)(transform + 1), err);
+    if (status == SOREX_OK)
+        status = buf_append_u8(text, 0, err);
+    if (status == SOREX_OK)
+        status = buf_append_varint(text, json.len, err);
+    if (status == SOREX_OK)
+        status = buf_append(text, buf_view(&json), err);
+    buf_deinit(&json);
+    TRY(status);
+    struct model_record *record = record_add(model, OUTBOX_APPLY, &tip->entry);
+    record->change_count = 1;
+    record->changes = arena_copy(&model->arena, buf_view(text));
+    record->rows[transform][row] = (struct model_row){0};
+    rows[inverse_row(undone, GUESTS_INVERSE_SET)] = (struct model_row){.present = true, .value = undone->height};
+    rows[inverse_row(undone, GUESTS_INVERSE_DELETE)] = (struct model_row){0};
+    model->amendments++;
+    return sequence_add(model, tip, err);
+}
+
+static void guests_tell(struct model *model, const struct entry *undone)
+{
+    for (uint32_t i = model->transform_count; i-- > 0;) {
+        struct buf text = {0};
+        if (model->kinds[i] == GUESTS_INVERSE && write_happens(model)) {
+            CHECK(amend(model, i, undone, &text, NULL) == SOREX_OK);
+            made_durable(model);
+        }
+        buf_deinit(&text);
+    }
 }
 
 enum model_outcome model_undo(struct model *model, uint32_t count)
@@ -466,12 +559,24 @@ enum model_outcome model_undo(struct model *model, uint32_t count)
         return MODEL_CRASHED;
     if (model->count == 0 || count == 0 || count - 1 < model->horizon)
         return MODEL_GONE;
-    if (model->count <= count)
-        return MODEL_DONE;
-    if (!write_happens(model))
-        return MODEL_CRASHED;
-    while (model->count > count)
-        entry_remove(model);
-    made_durable(model);
-    return outcome(model);
+    while (model->count > count) {
+        struct entry undone = model_tip(model)->entry;
+        if (!write_happens(model))
+            return MODEL_CRASHED;
+        for (uint32_t i = 0; i < model->undo_entries && model->count > count; i++)
+            entry_remove(model);
+        made_durable(model);
+        if (model->crashed)
+            return MODEL_CRASHED;
+        guests_tell(model, &undone);
+        if (model->crashed)
+            return MODEL_DONE;
+    }
+    return MODEL_DONE;
+}
+
+void model_upgrade(struct model *model, uint32_t transform)
+{
+    model->versions[transform] = (model->versions[transform] + 1) % GUESTS_VERSIONS;
+    (void)memcpy(model->synced_cursors, model->cursors, sizeof model->cursors);
 }

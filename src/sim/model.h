@@ -16,7 +16,7 @@
 #define MODEL_PROGRAMS (1 + MODEL_TRANSFORMS)
 #define MODEL_SINKS 2
 #define MODEL_HEIGHTS 128
-#define MODEL_RECORDS 1024
+#define MODEL_RECORDS 16384
 
 struct model_key {
     bool present, empty;
@@ -31,7 +31,8 @@ struct model_row {
 /* What a transform keeps. */
 struct model_rows {
     struct model_row rows[MODEL_ROWS];
-    uint32_t blocks; /* since the start, where memory is kept */
+    uint32_t blocks; /* where memory is kept: that this module has seen */
+    uint32_t version; /* ... and which module that is */
 };
 
 struct model_state {
@@ -40,11 +41,18 @@ struct model_state {
     struct model_rows transforms[MODEL_TRANSFORMS];
 };
 
+/* Outbox records of an entry, the last one first. */
+struct model_sequence {
+    uint64_t number;
+    const struct model_sequence *below;
+};
+
 struct model_height {
     struct entry entry; /* its payload is the model's own */
     struct model_state state;
     uint8_t commitments[MODEL_PROGRAMS][HASH_BYTES];
-    uint64_t sequence; /* of its outbox record; 0: none */
+    uint64_t path; /* the modules that executed the entries up to here, as a hash */
+    const struct model_sequence *sequences;
     uint64_t outbox_head;
 };
 
@@ -54,20 +62,22 @@ struct model_record {
     struct entry entry;
     uint32_t change_count;
     struct bytes changes;                     /* as store.h says */
-    struct model_rows rows[MODEL_TRANSFORMS]; /* what a sink holds that has taken everything up to here */
+    struct model_row rows[MODEL_TRANSFORMS][MODEL_ROWS]; /* what a sink holds that has taken everything up to here */
 };
 
 struct model {
     struct arena arena;
     uint32_t transform_count;
     enum guests_kind kinds[MODEL_TRANSFORMS];
+    uint32_t versions[MODEL_TRANSFORMS];
     uint32_t history;
     uint32_t sink_count;
+    uint32_t undo_entries; /* that one write of an undo takes */
 
     struct model_height heights[MODEL_HEIGHTS]; /* 0 .. count - 1 */
+    struct model_record outbox[MODEL_RECORDS + 1];
     uint32_t count, durable_count;
     uint32_t horizon;
-    struct model_record outbox[MODEL_RECORDS + 1];
     uint64_t outbox_first, outbox_head, durable_head;
     uint64_t cursors[MODEL_SINKS], synced_cursors[MODEL_SINKS];
 
@@ -76,6 +86,7 @@ struct model {
     bool crashed;
     uint32_t forget_undo; /* test hook: at this undo, counted from 1, rows are not restored */
     uint32_t undos;
+    uint32_t amendments;
 };
 
 /* transforms: kinds in the order of the pipeline. The arena is kept over a second call. */
@@ -93,9 +104,12 @@ enum model_outcome { MODEL_DONE, MODEL_GUEST, MODEL_GONE, MODEL_CRASHED };
 
 enum sorex_status model_apply(struct model *model, const struct entry *entry, bool durable, enum model_outcome *out,
                               struct sorex_error *err);
-/* Undoes until `count` entries are left, in one write. */
+/* Undoes until `count` entries are left, undo_entries to a write; the guests are told. After a crash in what they write,
+ * the undo itself is MODEL_DONE and model->crashed is set. */
 enum model_outcome model_undo(struct model *model, uint32_t count);
 enum model_outcome model_flush(struct model *model);
+/* A transform's other module from the next entry on; with everything written and synced. */
+void model_upgrade(struct model *model, uint32_t transform);
 enum model_outcome model_cursor(struct model *model, uint32_t sink, uint64_t sequence);
 /* The process ends now; what was not durable is gone. */
 void model_crash(struct model *model);

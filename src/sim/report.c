@@ -11,6 +11,8 @@ static const struct {
     {"entries", offsetof(struct sim_result, entries)},       {"undone", offsetof(struct sim_result, undone)},
     {"refused", offsetof(struct sim_result, refused)},       {"crashes", offsetof(struct sim_result, crashes)},
     {"hard_stops", offsetof(struct sim_result, hard_stops)}, {"batches", offsetof(struct sim_result, batches)},
+    {"deep_undos", offsetof(struct sim_result, deep_undos)}, {"torn_undos", offsetof(struct sim_result, torn_undos)},
+    {"amendments", offsetof(struct sim_result, amendments)}, {"upgrades", offsetof(struct sim_result, upgrades)},
 };
 
 #define FIGURES (sizeof figures / sizeof *figures)

@@ -1,5 +1,7 @@
 #include "sim/script.h"
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "source/memory.h"
 
@@ -20,11 +22,18 @@ static uint32_t branch_draw(uint64_t *random)
     return chance == 0 ? 6 : chance == 1 ? 7 : chance % 3;
 }
 
+/* Shallow mostly, as in life; deep often enough. */
+static uint32_t depth_draw(uint64_t *random)
+{
+    uint32_t chance = script_draw(random, 10);
+    return chance == 0 ? script_draw(random, 40) : chance < 3 ? script_draw(random, 12) : 1 + script_draw(random, 3);
+}
+
 /* Kinds by weight. */
 static const uint8_t weights[STEP_KINDS] = {
     [STEP_GROW] = 18,   [STEP_FORK] = 24,   [STEP_LIE] = 4,      [STEP_TRUTH] = 3,    [STEP_AWAY] = 4,
-    [STEP_NETWORK] = 1, [STEP_FOLLOW] = 30, [STEP_CRASH_AT] = 6, [STEP_ROLLBACK] = 3, [STEP_FLUSH] = 2,
-    [STEP_KILL] = 2,    [STEP_RESTART] = 2, [STEP_DELIVER] = 20, [STEP_PREVIEW] = 2,
+    [STEP_NETWORK] = 1, [STEP_FOLLOW] = 34, [STEP_CRASH_AT] = 6, [STEP_ROLLBACK] = 5, [STEP_FLUSH] = 2,
+    [STEP_KILL] = 2,    [STEP_RESTART] = 2, [STEP_DELIVER] = 20, [STEP_PREVIEW] = 2, [STEP_UPGRADE] = 2,
 };
 
 static enum step_kind kind_draw(uint64_t *random)
@@ -43,11 +52,11 @@ static struct script_step step_draw(uint64_t *random)
     struct script_step step = {.kind = kind_draw(random)};
     switch (step.kind) {
     case STEP_GROW:
-        step.a = 1 + script_draw(random, 3);
+        step.a = 1 + script_draw(random, 6);
         step.b = branch_draw(random);
         break;
     case STEP_FORK:
-        step.a = script_draw(random, 5) == 0 ? script_draw(random, 12) : 1 + script_draw(random, 3);
+        step.a = depth_draw(random);
         step.b = script_draw(random, 4) == 0 ? 0 : step.a + script_draw(random, 3);
         step.c = branch_draw(random);
         break;
@@ -61,12 +70,19 @@ static struct script_step step_draw(uint64_t *random)
         break;
     case STEP_FOLLOW:
     case STEP_CRASH_AT:
-        step.a = 1 + script_draw(random, 8);
+        step.a = 1 + script_draw(random, 16);
         step.b = script_draw(random, 3) == 0 ? 255 : script_draw(random, 256);
         step.c = 2 + script_draw(random, 8);
         break;
     case STEP_ROLLBACK:
-        step.a = 1 + script_draw(random, 3);
+        step.a = depth_draw(random);
+        step.c = script_draw(random, 2) == 0 ? 0 : 2 + script_draw(random, 10);
+        break;
+    case STEP_KILL:
+        step.a = script_draw(random, 4);
+        break;
+    case STEP_UPGRADE:
+        step.a = script_draw(random, 2);
         break;
     case STEP_DELIVER:
         step.a = script_draw(random, 2);
@@ -76,7 +92,6 @@ static struct script_step step_draw(uint64_t *random)
     case STEP_TRUTH:
     case STEP_NETWORK:
     case STEP_FLUSH:
-    case STEP_KILL:
     case STEP_RESTART:
     case STEP_PREVIEW:
     case STEP_APPLY:
@@ -127,8 +142,15 @@ static enum sorex_status deliver_say(const struct script_step *s, struct buf *ou
     return buf_printf(out, err, "sink %u takes %u batches%s", s->a, s->b, trouble_names[s->c % TROUBLE_KINDS]);
 }
 
+static const char *crash_say(uint32_t write, char *out, size_t size)
+{
+    (void)snprintf(out, size, ", crash %s write %u", write % 2 == 0 ? "before" : "after", write / 2);
+    return write / 2 == 0 ? "" : out;
+}
+
 enum sorex_status script_say(const struct script_step *s, struct buf *out, struct sorex_error *err)
 {
+    char text[64];
     switch (s->kind) {
     case STEP_GROW:
         return buf_printf(out, err, "the source grows by %u blocks of branch %u", s->a, s->b);
@@ -146,20 +168,23 @@ enum sorex_status script_say(const struct script_step *s, struct buf *out, struc
     case STEP_FOLLOW:
         return buf_printf(out, err, "follow %u events (durable commits: bits of %u)", s->a, s->b);
     case STEP_CRASH_AT:
-        return buf_printf(out, err, "follow %u events (durable commits: bits of %u), crash %s write %u", s->a, s->b,
-                          s->c % 2 == 0 ? "before" : "after", s->c / 2);
+        return buf_printf(out, err, "follow %u events (durable commits: bits of %u)%s", s->a, s->b,
+                          crash_say(s->c, text, sizeof text));
     case STEP_ROLLBACK:
-        return buf_printf(out, err, "roll back %u entries on request", s->a);
+        return buf_printf(out, err, "roll back %u entries on request%s", s->a, crash_say(s->c, text, sizeof text));
     case STEP_FLUSH:
         return buf_printf(out, err, "flush");
     case STEP_KILL:
-        return buf_printf(out, err, "kill, start again");
+        return s->a == 0 ? buf_printf(out, err, "kill, start again")
+                         : buf_printf(out, err, "kill, start again, crash before write %u of that", s->a);
     case STEP_RESTART:
         return buf_printf(out, err, "stop, start again");
     case STEP_DELIVER:
         return deliver_say(s, out, err);
     case STEP_PREVIEW:
         return buf_printf(out, err, "preview of a block");
+    case STEP_UPGRADE:
+        return buf_printf(out, err, "transform %u gets its other module", s->a);
     case STEP_APPLY:
         return buf_printf(out, err, "apply %u blocks", s->a);
     case STEP_UNDO:

@@ -14,12 +14,13 @@ enum step_kind {
     STEP_NETWORK,  /* is another network for a while */
     STEP_FOLLOW,   /* the pipeline takes `a` events; bit n of `b`: the nth commit is durable */
     STEP_CRASH_AT, /* ... and ends at write `c / 2`, before it or (odd) after it */
-    STEP_ROLLBACK, /* undoes `a` entries because somebody asked */
+    STEP_ROLLBACK, /* undoes `a` entries because somebody asked; ends at write `c / 2` as above, 0: does not */
     STEP_FLUSH,
-    STEP_KILL,    /* ends, starts again */
+    STEP_KILL,    /* ends, starts again; ends at write `a` of that, 0: does not, and starts once more */
     STEP_RESTART, /* stops in order, starts again */
     STEP_DELIVER, /* sink `a` gets `b` batches; `c` is an enum script_trouble of the last one */
     STEP_PREVIEW, /* somebody asks for a preview */
+    STEP_UPGRADE, /* stops, starts with transform `a`'s other module */
     STEP_APPLY,   /* with real blocks: the next `a` */
     STEP_UNDO,    /* with real blocks: `a` back */
     STEP_KINDS

@@ -68,6 +68,10 @@ static void figures_add(struct sim_result *out, const struct sim *sim)
     out->refused += f->refused;
     out->crashes += f->crashes + r->crashes;
     out->hard_stops += f->hard_stops;
+    out->deep_undos += f->deep_undos;
+    out->torn_undos += f->torn_undos;
+    out->amendments += f->amendments;
+    out->upgrades += f->upgrades;
     out->batches += f->batches + r->batches;
     out->trace = (out->trace ^ sim->history.trace ^ r->trace) * 0x9e3779b97f4a7c15u;
 }

@@ -22,6 +22,7 @@ struct sim_options {
 
 struct sim_result {
     uint64_t histories, steps, entries, undone, refused, crashes, hard_stops, batches;
+    uint64_t deep_undos, torn_undos, amendments, upgrades; /* of made-up histories */
     uint64_t trace; /* of all histories: the same options give the same number */
     bool failed;
     uint64_t failed_seed;

@@ -1,5 +1,5 @@
 /* A sink's twin in memory: the rows that a target would have, and its cursor. It takes no change on trust: a create
- * meets no row, the `before` of the others is the row. */
+ * meets no row, the `before` of the others is the row. Only a program that is named as trusted may say what it likes. */
 #ifndef SOREX_SIM_TWIN_H
 #define SOREX_SIM_TWIN_H
 
@@ -10,6 +10,7 @@ struct twin {
     struct memory_state rows;  /* program, table and key, each behind its length -> image */
     struct sink_cursor cursor; /* sequence 0: none yet */
     uint64_t changes;          /* applied */
+    const char *trusted;       /* a program's name, borrowed, or NULL */
     struct json_parser *parsers[2];
     struct buf key;
 };

@@ -35,6 +35,8 @@ static void histories_agree(void **state)
     /* Nothing of what it is for was left out. */
     assert_true(result.undone > runs / 2 && result.crashes > runs / 2 && result.batches > runs);
     assert_true(result.refused > 0 && result.hard_stops > 0);
+    assert_true(result.deep_undos > 0 && result.torn_undos > 0);
+    assert_true(result.amendments > 0 && result.upgrades > 0);
     buf_deinit(&text);
     sim_result_deinit(&result);
 }
