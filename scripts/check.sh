@@ -1,8 +1,10 @@
 #!/bin/sh
-# check.sh PRESET...: builds and tests each preset; ctest's summaries come last. Fails when anything failed.
+# check.sh PRESET...: builds and tests each preset, then runs every fuzz target for SOREX_FUZZ_SECONDS (60; 0: none); the summaries come
+# last. Fails when anything failed.
 set -u
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
+fuzz_seconds=${SOREX_FUZZ_SECONDS:-60}
 logs=build/check
 mkdir -p "$logs"
 
@@ -22,9 +24,20 @@ for preset in "$@"; do
     [ "$(cat "$logs/$preset.status")" = 0 ] || failed=1
 done
 
+if [ "$fuzz_seconds" != 0 ]; then
+    echo "== fuzz, $fuzz_seconds s each"
+    { scripts/fuzz.sh "$fuzz_seconds"; echo $? >"$logs/fuzz.status"; } 2>&1 | tee "$logs/fuzz.log"
+    [ "$(cat "$logs/fuzz.status")" = 0 ] || failed=1
+else
+    echo "== fuzz: not run (SOREX_FUZZ_SECONDS=0)" | tee "$logs/fuzz.log"
+fi
+
 for preset in "$@"; do
     echo
     echo "== $preset"
     sed -n '/tests passed,/,$p' "$logs/$preset.log"
 done
+echo
+echo "== fuzz"
+cat "$logs/fuzz.log"
 exit $failed

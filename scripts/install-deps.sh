@@ -86,11 +86,26 @@ packages_build() {
     packages_install $missing
 }
 
+# clang's libFuzzer and sanitizers lie in a package of their own, which Debian's clang only recommends.
+clang_major() {
+    clang -dumpversion 2>/dev/null | sed 's/\..*//'
+}
+
+have_libfuzzer() {
+    have clang || return 1
+    for file in "$(clang --print-runtime-dir)"/libclang_rt.fuzzer*.a "$(clang --print-resource-dir)"/lib/*/libclang_rt.fuzzer*.a; do
+        [ -e "$file" ] && return 0
+    done
+    return 1
+}
+
 packages_test() {
     missing=
     package_installed libcmocka-dev || missing="$missing libcmocka-dev"
     have python3 || missing="$missing python3"
     have_postgres || missing="$missing postgresql-15"
+    have clang || packages_install clang
+    have_libfuzzer || missing="$missing libclang-rt-$(clang_major)-dev"
     packages_install $missing
 }
 

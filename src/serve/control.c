@@ -18,6 +18,7 @@
 #define CONTROL_REQUEST_MAX ((size_t)16 << 20) /* a block as hex in a preview: 8 MB and room */
 #define CONTROL_FRAME_MAX ((size_t)1 << 30)
 #define CONTROL_OUTPUT_BYTES ((size_t)64 << 10)
+#define CONTROL_PIECE_BYTES ((size_t)64 << 10)
 #define FRAME_HEADER 5
 
 struct control {
@@ -84,6 +85,18 @@ static bool frame_write(int fd, char type, struct bytes payload)
     return write_all(fd, header, sizeof header) && write_all(fd, payload.data, payload.len);
 }
 
+/* Makes room as bytes come: who only says that many will follow gets no memory for them. */
+static bool payload_read(int fd, size_t len, struct buf *out)
+{
+    while (out->len < len) {
+        size_t piece = len - out->len < CONTROL_PIECE_BYTES ? len - out->len : CONTROL_PIECE_BYTES;
+        if (buf_reserve(out, piece, NULL) != SOREX_OK || !read_all(fd, out->data + out->len, piece))
+            return false;
+        out->len += piece;
+    }
+    return true;
+}
+
 /* False on a broken connection or a frame over max. out is reset. */
 static bool frame_read(int fd, size_t max, char *out_type, struct buf *out)
 {
@@ -92,9 +105,8 @@ static bool frame_read(int fd, size_t max, char *out_type, struct buf *out)
     if (!read_all(fd, header, sizeof header))
         return false;
     size_t len = u32le_get(header + 1);
-    if (len > max || buf_reserve(out, len, NULL) != SOREX_OK || !read_all(fd, out->data, len))
+    if (len > max || !payload_read(fd, len, out))
         return false;
-    out->len = len;
     *out_type = (char)header[0];
     return true;
 }
@@ -249,6 +261,22 @@ void control_stop(struct control *control)
     control_free(control);
 }
 
+/* A status that this program does not know comes from a newer one. */
+static enum sorex_status error_of(struct bytes frame, struct sorex_error *err)
+{
+    enum sorex_status status = SOREX_FATAL;
+#define KNOWN(name, text, action)                                                                                      \
+    if (frame.data[0] == SOREX_##name)                                                                                 \
+        status = SOREX_##name;
+    SOREX_STATUS_LIST(KNOWN)
+#undef KNOWN
+    if (status == SOREX_OK)
+        return sorex_error_set(err, SOREX_IO, "the running pipeline says that it failed with \"ok\"");
+    if (frame.len == 1 || frame.data[1] == '\0')
+        return sorex_error_set(err, status, "the running pipeline gives no reason");
+    return sorex_error_set(err, status, "%.*s", (int)(frame.len - 1), (const char *)frame.data + 1);
+}
+
 static enum sorex_status answer_read(int fd, service_output_fn *output, void *user_data, struct sorex_error *err)
 {
     struct buf frame = {0};
@@ -262,8 +290,7 @@ static enum sorex_status answer_read(int fd, service_output_fn *output, void *us
         if (type == 'Z')
             break;
         if (type == 'E' && frame.len >= 1) {
-            status = sorex_error_set(err, (enum sorex_status)frame.data[0], "%.*s", (int)(frame.len - 1),
-                                     (const char *)frame.data + 1);
+            status = error_of(buf_view(&frame), err);
             break;
         }
         if (type == 'D' && (status = output(user_data, buf_view(&frame), err)) != SOREX_OK)
