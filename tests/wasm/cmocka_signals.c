@@ -13,10 +13,3 @@ __attribute__((visibility("default"))) void (*signal(int number, void (*handler)
         return SIG_DFL;
     return sigaction(number, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
 }
-
-/* Wasmtime is not instrumented either: ThreadSanitizer sees its memory but not its atomics. */
-const char *__tsan_default_suppressions(void);
-__attribute__((weak, visibility("default"))) const char *__tsan_default_suppressions(void)
-{
-    return "signal:wasmtime\nsignal:alloc\nrace:wasmtime\nrace:cranelift\nrace:alloc::\nrace:core::\nrace:std::\n";
-}
