@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
 
@@ -20,21 +22,24 @@
 #define CONTROL_OUTPUT_BYTES ((size_t)64 << 10)
 #define CONTROL_PIECE_BYTES ((size_t)64 << 10)
 #define FRAME_HEADER 5
+#define STOP_PATIENCE_MS 1000 /* what is being answered when the pipeline ends has so long to reach the asker */
 
 struct control {
     struct service *service;
     int listener;
     int wake[2]; /* closing wake[1] ends the accept loop */
     pthread_t thread;
-    pthread_mutex_t lock; /* guards clients */
+    pthread_mutex_t lock; /* guards clients and their sockets, which are closed under it */
     pthread_cond_t idle;
-    unsigned clients;
+    struct client *clients;
+    unsigned count;
     _Atomic bool stopping;
     char path[4096];
 };
 
 struct client {
     struct control *control;
+    struct client *next, **link;
     int fd;
     struct buf pending; /* output not sent yet: a dump has many short lines */
 };
@@ -148,18 +153,46 @@ static void client_serve(struct client *client)
     buf_deinit(&client->pending);
 }
 
+/* The lock is held. */
+static void client_drop(struct client *client)
+{
+    struct control *control = client->control;
+    *client->link = client->next;
+    if (client->next != NULL)
+        client->next->link = client->link;
+    (void)close(client->fd);
+    free(client);
+    control->count--;
+    (void)pthread_cond_broadcast(&control->idle);
+}
+
 static void *client_thread(void *user_data)
 {
     struct client *client = user_data;
     struct control *control = client->control;
     client_serve(client);
-    (void)close(client->fd);
-    free(client);
     pthread_mutex_lock(&control->lock);
-    control->clients--;
-    (void)pthread_cond_broadcast(&control->idle);
+    client_drop(client);
     pthread_mutex_unlock(&control->lock);
     return NULL;
+}
+
+/* NULL when there are too many. */
+static struct client *client_new(struct control *control, int fd)
+{
+    struct client *client = NULL;
+    pthread_mutex_lock(&control->lock);
+    if (control->count < CONTROL_CLIENTS_MAX)
+        client = calloc(1, sizeof *client);
+    if (client != NULL) {
+        *client = (struct client){.control = control, .next = control->clients, .link = &control->clients, .fd = fd};
+        if (client->next != NULL)
+            client->next->link = &client->next;
+        control->clients = client;
+        control->count++;
+    }
+    pthread_mutex_unlock(&control->lock);
+    return client;
 }
 
 static void client_accept(struct control *control)
@@ -167,24 +200,17 @@ static void client_accept(struct control *control)
     int fd = accept4(control->listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0)
         return;
-    struct client *client = malloc(sizeof *client);
-    pthread_mutex_lock(&control->lock);
-    bool room = client != NULL && control->clients < CONTROL_CLIENTS_MAX;
-    control->clients += room;
-    pthread_mutex_unlock(&control->lock);
     pthread_t thread;
-    if (room) {
-        *client = (struct client){.control = control, .fd = fd};
-        if (pthread_create(&thread, NULL, client_thread, client) == 0) {
-            (void)pthread_detach(thread);
-            return;
-        }
+    struct client *client = client_new(control, fd);
+    if (client == NULL) {
+        (void)close(fd);
+    } else if (pthread_create(&thread, NULL, client_thread, client) == 0) {
+        (void)pthread_detach(thread);
+    } else {
         pthread_mutex_lock(&control->lock);
-        control->clients--;
+        client_drop(client);
         pthread_mutex_unlock(&control->lock);
     }
-    free(client);
-    (void)close(fd);
 }
 
 static void *accept_thread(void *user_data)
@@ -232,7 +258,11 @@ enum sorex_status control_start(struct service *service, const char *data_dir, s
     control->service = service;
     control->listener = control->wake[0] = control->wake[1] = -1;
     CHECK(pthread_mutex_init(&control->lock, NULL) == 0);
-    CHECK(pthread_cond_init(&control->idle, NULL) == 0);
+    pthread_condattr_t monotonic;
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&control->idle, &monotonic) == 0);
+    (void)pthread_condattr_destroy(&monotonic);
     (void)snprintf(control->path, sizeof control->path, "%s/control.sock", data_dir);
     enum sorex_status status = listen_at(control, data_dir, err);
     if (status == SOREX_OK && pipe2(control->wake, O_CLOEXEC) != 0)
@@ -247,6 +277,26 @@ enum sorex_status control_start(struct service *service, const char *data_dir, s
     return SOREX_OK;
 }
 
+/* how: SHUT_RD ends the wait for a request that does not come, SHUT_RDWR whatever a client is at. The lock is held. */
+static void clients_shutdown(struct control *control, int how)
+{
+    for (struct client *client = control->clients; client != NULL; client = client->next)
+        (void)shutdown(client->fd, how);
+}
+
+/* Nobody who is silent, or does not read, holds up the end. The lock is held. */
+static void clients_end(struct control *control)
+{
+    uint64_t end = clock_ms() + STOP_PATIENCE_MS;
+    struct timespec deadline = {.tv_sec = (time_t)(end / 1000), .tv_nsec = (long)(end % 1000) * 1000000};
+    clients_shutdown(control, SHUT_RD);
+    while (control->count != 0 && pthread_cond_timedwait(&control->idle, &control->lock, &deadline) != ETIMEDOUT) {
+    }
+    clients_shutdown(control, SHUT_RDWR);
+    while (control->count != 0)
+        (void)pthread_cond_wait(&control->idle, &control->lock);
+}
+
 void control_stop(struct control *control)
 {
     atomic_store(&control->stopping, true);
@@ -254,8 +304,7 @@ void control_stop(struct control *control)
     control->wake[1] = -1;
     (void)pthread_join(control->thread, NULL);
     pthread_mutex_lock(&control->lock);
-    while (control->clients != 0)
-        (void)pthread_cond_wait(&control->idle, &control->lock);
+    clients_end(control);
     pthread_mutex_unlock(&control->lock);
     (void)unlink(control->path);
     control_free(control);
