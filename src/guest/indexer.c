@@ -24,7 +24,6 @@ struct indexer {
     guest_stop_fn *stop;
     void *stop_user_data;
     struct wasm_program *program;
-    struct wasm_program *views_program; /* the same, or compiled so that it can be stopped */
     const struct wasm_export *start;
     const char **views; /* owned array, borrowed names */
     atomic_uint views_running;
@@ -207,8 +206,8 @@ static enum sorex_status views_collect(struct indexer *indexer, struct sorex_err
     return SOREX_OK;
 }
 
-static enum sorex_status programs_open(struct indexer *indexer, struct bytes wasm,
-                                       const struct indexer_options *options, struct sorex_error *err)
+static enum sorex_status program_open(struct indexer *indexer, struct bytes wasm, const struct indexer_options *options,
+                                      struct sorex_error *err)
 {
     struct wasm_program_options program = {
         .name = indexer->name,
@@ -218,16 +217,11 @@ static enum sorex_status programs_open(struct indexer *indexer, struct bytes was
         .cache_dir = options->cache_dir,
         .unknown_functions_trap = true,
     };
+    program.settings.interruptible = options->interruptible;
     TRY(wasm_program_open(wasm, &program, &indexer->program, err));
-    indexer->views_program = indexer->program;
     TRY(guest_memory_check(indexer->program, err));
     TRY(guest_export(indexer->program, "_start", "() ->", false, &indexer->start, err));
-    TRY(views_collect(indexer, err));
-    if (!options->views_only_metered)
-        return SOREX_OK;
-    program.settings.interruptible = true;
-    indexer->views_program = NULL;
-    return wasm_program_open(wasm, &program, &indexer->views_program, err);
+    return views_collect(indexer, err);
 }
 
 enum sorex_status indexer_new(struct bytes wasm, const struct indexer_options *options, struct indexer **out,
@@ -246,7 +240,7 @@ enum sorex_status indexer_new(struct bytes wasm, const struct indexer_options *o
     indexer->stop_user_data = options->stop_user_data;
     arena_init(&indexer->messages, 0);
     atomic_flag_clear(&indexer->messages_taken);
-    enum sorex_status status = programs_open(indexer, wasm, options, err);
+    enum sorex_status status = program_open(indexer, wasm, options, err);
     if (status != SOREX_OK) {
         (void)sorex_error_prefix(err, "program %s", indexer->name);
         indexer_free(indexer);
@@ -260,8 +254,6 @@ void indexer_free(struct indexer *indexer)
 {
     if (indexer == NULL)
         return;
-    if (indexer->views_program != indexer->program)
-        wasm_program_close(indexer->views_program);
     wasm_program_close(indexer->program);
     arena_deinit(&indexer->messages);
     free(indexer->views);
@@ -371,7 +363,7 @@ static enum sorex_status view_after(void *user_data, struct wasm_sandbox *sandbo
 static const struct wasm_export *view_find(const struct indexer *indexer, struct bytes name)
 {
     size_t count = 0;
-    const struct wasm_export *exports = wasm_program_exports(indexer->views_program, &count);
+    const struct wasm_export *exports = wasm_program_exports(indexer->program, &count);
     for (size_t i = 0; i < count; i++)
         if (bytes_is(name, exports[i].name))
             return is_view(&exports[i]) ? &exports[i] : NULL;
@@ -395,7 +387,7 @@ static enum sorex_status view_call(struct indexer *indexer, const struct wasm_ex
                                    struct guest_cost *out_cost, bool *out_deterministic, struct sorex_error *err)
 {
     struct guest_call guest = {
-        .program = indexer->views_program,
+        .program = indexer->program,
         .func = func,
         .limits = &indexer->limits,
         .name = indexer->name,

@@ -10,7 +10,7 @@ struct indexer_options {
     const char *name;       /* program name, for errors and logs; copied */
     struct guest_limits limits;
     const char *cache_dir;  /* compiled modules; NULL = no cache; copied */
-    bool views_only_metered;/* reserved for views on behalf of strangers: epochs on */
+    bool interruptible;     /* stop ends a run or a view at any moment, not only between calls: costs 13 to 20 % */
     guest_stop_fn *stop;    /* may be NULL; asked from the watchdog's thread */
     void *stop_user_data;
 };

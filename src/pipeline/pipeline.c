@@ -9,10 +9,14 @@
 #include "base/file.h"
 #include "base/log.h"
 
+bool pipeline_stopping(struct pipeline *p)
+{
+    return atomic_load(&p->stopping);
+}
+
 static bool guest_stop(void *user_data)
 {
-    struct pipeline *pipeline = user_data;
-    return atomic_load(&pipeline->stopping);
+    return pipeline_stopping(user_data);
 }
 
 static enum sorex_status store_start(struct pipeline *p, struct sorex_error *err)

@@ -39,6 +39,8 @@ enum sorex_status pipeline_run(struct pipeline *pipeline, uint32_t until, struct
 
 /* Asks the loop to end after the entry in hand. Thread: any. */
 void pipeline_stop(struct pipeline *pipeline);
+/* Whether somebody did. Thread: any. */
+bool pipeline_stopping(struct pipeline *pipeline);
 
 /* Undoes down to `height`, which remains. While run is alive the loop does it between two entries.
  * Errors: SOREX_GONE below the horizon or above the tip. Thread: any. */

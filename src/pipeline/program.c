@@ -48,6 +48,7 @@ static enum sorex_status compile(struct program *program, const struct program_c
         struct indexer_options options = {.name = program->settings->name,
                                           .limits = program->settings->limits,
                                           .cache_dir = cache_dir,
+                                          .interruptible = context->interruptible,
                                           .stop = context->stop,
                                           .stop_user_data = context->stop_user_data};
         return indexer_new(buf_view(&program->wasm), &options, &program->indexer, err);
@@ -135,15 +136,17 @@ enum sorex_status program_register(struct program *program, struct store *store,
 }
 
 enum sorex_status program_load_stored(struct program *program, const struct store_program *stored,
-                                      struct program_settings *settings, const char *data_dir, struct sorex_error *err)
+                                      struct program_settings *settings, const struct program_context *context,
+                                      struct sorex_error *err)
 {
     char path[PATH_MAX];
-    TRY(module_path(data_dir, stored->module_hash, path, err));
+    TRY(module_path(context->data_dir, stored->module_hash, path, err));
     char name[sizeof stored->name]; /* for errors of loading */
     memcpy(name, stored->name, sizeof name);
-    *settings = (struct program_settings){.name = name, .wasm = path};
-    struct program_context context = {.data_dir = data_dir, .module_hash = stored->module_hash};
-    enum sorex_status status = program_load(program, PROGRAM_INDEXER, settings, &context, err);
+    *settings = (struct program_settings){.name = name, .wasm = path, .limits = settings->limits};
+    struct program_context this_module = *context;
+    this_module.module_hash = stored->module_hash;
+    enum sorex_status status = program_load(program, PROGRAM_INDEXER, settings, &this_module, err);
     program->stored = *stored;
     settings->name = program->stored.name;
     settings->wasm = NULL;

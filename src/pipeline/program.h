@@ -28,6 +28,7 @@ struct program_context {
     uint32_t start_height;     /* part of the identity */
     guest_stop_fn *stop;
     void *stop_user_data;
+    bool interruptible;         /* an indexer: stop ends it at any moment */
     const uint8_t *module_hash; /* of the only module that will do; NULL = any */
 };
 
@@ -41,10 +42,11 @@ void program_unload(struct program *program);
 enum sorex_status program_register(struct program *program, struct store *store, const char *data_dir, bool adopt,
                                    struct sorex_error *err);
 
-/* Loads the indexer of a store from DATA/modules by its stored module hash, with default limits. settings: scratch, borrowed as
- * long as the program is loaded. */
+/* Loads the indexer of a store from DATA/modules (context->data_dir) by its stored module hash. settings: the limits are the
+ * caller's, the rest is scratch; borrowed as long as the program is loaded. */
 enum sorex_status program_load_stored(struct program *program, const struct store_program *stored,
-                                      struct program_settings *settings, const char *data_dir, struct sorex_error *err);
+                                      struct program_settings *settings, const struct program_context *context,
+                                      struct sorex_error *err);
 
 static inline struct store_space program_space(const struct program *program, enum store_kind kind)
 {

@@ -9,8 +9,7 @@
 enum sorex_status query_view(struct store *store, struct program *indexer, struct bytes name, struct bytes input,
                              uint32_t height, struct buf *out, uint32_t *out_height, struct sorex_error *err);
 
-/* Runs _start with block at height + 1 over a throw-away overlay, then the view there. The store is untouched. indexer must be one
- * that nobody else runs. */
+/* Runs _start with block at height + 1 over a throw-away overlay, then the view there. The store is untouched. */
 enum sorex_status query_preview(struct store *store, struct program *indexer, struct bytes block, struct bytes name,
                                 struct bytes input, uint32_t height, struct buf *out, uint32_t *out_height,
                                 struct sorex_error *err);

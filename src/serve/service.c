@@ -21,14 +21,14 @@ struct call {
 void service_init(struct service *service, struct store *store, const char *data_dir, struct pipeline *pipeline)
 {
     *service = (struct service){.store = store, .data_dir = data_dir, .pipeline = pipeline};
-    if (pipeline != NULL)
-        service->indexer = pipeline_indexer(pipeline);
     CHECK(pthread_mutex_init(&service->lock, NULL) == 0);
+    CHECK(pthread_mutex_init(&service->preview, NULL) == 0);
 }
 
 void service_deinit(struct service *service)
 {
-    program_unload(&service->own);
+    program_unload(&service->indexer);
+    (void)pthread_mutex_destroy(&service->preview);
     (void)pthread_mutex_destroy(&service->lock);
 }
 
@@ -69,18 +69,41 @@ static void indexer_pick(void *user_data, const struct store_program *program)
         *first = *program;
 }
 
-static enum sorex_status own_load(struct service *service, struct sorex_error *err)
+static bool pipeline_ends(void *user_data)
 {
-    if (service->own_loaded)
-        return SOREX_OK;
+    return pipeline_stopping(user_data);
+}
+
+/* The pipeline's own, otherwise the store's. The lock is held. */
+static enum sorex_status indexer_load(struct service *service, struct sorex_error *err)
+{
+    struct program_context context = {.data_dir = service->data_dir, .interruptible = true};
     struct store_program stored = {0};
-    TRY(store_programs(service->store, indexer_pick, &stored, err));
-    if (stored.name[0] == '\0')
-        return sorex_error_set(err, SOREX_GONE, "this store has no indexer");
-    enum sorex_status status = program_load_stored(&service->own, &stored, &service->own_settings, service->data_dir, err);
+    const struct program *running = service->pipeline != NULL ? pipeline_indexer(service->pipeline) : NULL;
+    if (running != NULL) {
+        stored = running->stored;
+        service->settings.limits = running->settings->limits;
+        context.stop = pipeline_ends;
+        context.stop_user_data = service->pipeline;
+    } else {
+        TRY(store_programs(service->store, indexer_pick, &stored, err));
+        if (stored.name[0] == '\0')
+            return sorex_error_set(err, SOREX_GONE, "this store has no indexer");
+    }
+    enum sorex_status status = program_load_stored(&service->indexer, &stored, &service->settings, &context, err);
     if (status != SOREX_OK)
-        program_unload(&service->own);
-    service->own_loaded = status == SOREX_OK;
+        program_unload(&service->indexer);
+    service->indexer_loaded = status == SOREX_OK;
+    return status;
+}
+
+/* Loads it the first time. */
+static enum sorex_status indexer_get(struct service *service, struct program **out, struct sorex_error *err)
+{
+    pthread_mutex_lock(&service->lock);
+    enum sorex_status status = service->indexer_loaded ? SOREX_OK : indexer_load(service, err);
+    pthread_mutex_unlock(&service->lock);
+    *out = &service->indexer;
     return status;
 }
 
@@ -123,16 +146,12 @@ static enum sorex_status result_write(const struct call *call, const struct buf 
 static enum sorex_status verb_view(const struct call *call, struct sorex_error *err)
 {
     struct service *service = call->service;
+    struct program *indexer;
     struct buf input = {0}, result = {0};
     uint32_t height = 0;
     enum sorex_status status = hex_member(call, "input", &input, err);
-    struct program *indexer = service->indexer;
-    if (status == SOREX_OK && indexer == NULL) {
-        pthread_mutex_lock(&service->lock);
-        status = own_load(service, err);
-        pthread_mutex_unlock(&service->lock);
-        indexer = &service->own;
-    }
+    if (status == SOREX_OK)
+        status = indexer_get(service, &indexer, err);
     if (status == SOREX_OK)
         status = query_view(service->store, indexer, text_member(call, "name"), buf_view(&input), call->height, &result, &height,
                             err);
@@ -146,18 +165,19 @@ static enum sorex_status verb_view(const struct call *call, struct sorex_error *
 static enum sorex_status verb_preview(const struct call *call, struct sorex_error *err)
 {
     struct service *service = call->service;
+    struct program *indexer;
     struct buf input = {0}, block = {0}, result = {0};
     uint32_t height = 0;
     enum sorex_status status = hex_member(call, "input", &input, err);
     if (status == SOREX_OK)
         status = hex_member(call, "block", &block, err);
-    pthread_mutex_lock(&service->lock);
     if (status == SOREX_OK)
-        status = own_load(service, err);
+        status = indexer_get(service, &indexer, err);
+    pthread_mutex_lock(&service->preview);
     if (status == SOREX_OK)
-        status = query_preview(service->store, &service->own, buf_view(&block), text_member(call, "name"), buf_view(&input),
+        status = query_preview(service->store, indexer, buf_view(&block), text_member(call, "name"), buf_view(&input),
                                call->height, &result, &height, err);
-    pthread_mutex_unlock(&service->lock);
+    pthread_mutex_unlock(&service->preview);
     if (status == SOREX_OK)
         status = result_write(call, &result, height, err);
     buf_deinit(&input);

@@ -19,11 +19,11 @@ struct service {
     struct store *store;             /* borrowed */
     const char *data_dir;            /* borrowed */
     struct pipeline *pipeline;       /* borrowed; NULL: no run is alive, this process opened the store */
-    struct program *indexer;         /* borrowed from the pipeline; NULL: loaded from the store when first needed */
-    struct program_settings own_settings;
-    struct program own;              /* for previews, and for views without a pipeline */
-    bool own_loaded;
-    pthread_mutex_t lock;            /* one preview at a time; guards own */
+    struct program_settings settings;
+    struct program indexer;          /* the store's, loaded when first needed: not the pipeline's, because it can be stopped */
+    bool indexer_loaded;
+    pthread_mutex_t lock;            /* guards the loading */
+    pthread_mutex_t preview;         /* one at a time: a whole block's writes are kept in memory */
 };
 
 void service_init(struct service *service, struct store *store, const char *data_dir, struct pipeline *pipeline);

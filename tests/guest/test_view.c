@@ -144,7 +144,7 @@ static void test_a_view_that_never_returns(void **state)
     bench_open(&b, (struct indexer_options){.limits = {.fuel = 100000}});
     check_fails(&b, "spin", SOREX_LIMIT, true, "fuel");
     bench_close(&b);
-    bench_open(&b, (struct indexer_options){.views_only_metered = true, .stop = stop_now});
+    bench_open(&b, (struct indexer_options){.interruptible = true, .stop = stop_now});
     check_fails(&b, "spin", SOREX_STOPPED, false, "height 3: ");
     bench_close(&b);
 }
