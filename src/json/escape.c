@@ -36,7 +36,8 @@ static size_t utf8_put(uint8_t *out, uint32_t c)
 }
 
 /* The character whose \u has its four digits at *i; takes the second half of a pair too. */
-static enum sorex_status unit_decode(struct bytes inside, size_t offset, size_t *i, uint32_t *out, struct sorex_error *err)
+static enum sorex_status unit_decode(struct bytes inside, size_t offset, size_t *i, uint32_t *out,
+                                     struct sorex_error *err)
 {
     int unit = inside.len - *i >= 4 ? hex4(inside.data + *i) : -1;
     if (unit < 0)
@@ -56,7 +57,8 @@ static enum sorex_status unit_decode(struct bytes inside, size_t offset, size_t 
     return SOREX_OK;
 }
 
-enum sorex_status escape_decode(struct arena *arena, struct bytes inside, size_t offset, struct bytes *out, struct sorex_error *err)
+enum sorex_status escape_decode(struct arena *arena, struct bytes inside, size_t offset, struct bytes *out,
+                                struct sorex_error *err)
 {
     *out = inside;
     if (inside.len == 0 || memchr(inside.data, '\\', inside.len) == NULL)
@@ -110,4 +112,29 @@ bool escape_minimal(struct bytes inside)
         i += 4;
     }
     return true;
+}
+
+size_t escape_encode(struct bytes text, uint8_t *out)
+{
+    static const char digits[] = "0123456789abcdef", names[] = "btn\0fr"; /* of 0x08 to 0x0d */
+    uint8_t *at = out;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.data[i];
+        if (c >= 0x20 && c != '"' && c != '\\') {
+            *at++ = c;
+            continue;
+        }
+        *at++ = '\\';
+        if (c >= 0x20) {
+            *at++ = c;
+        } else if (c >= 0x08 && c <= 0x0d && c != 0x0b) {
+            *at++ = (uint8_t)names[c - 0x08];
+        } else {
+            memcpy(at, "u00", 3);
+            at[3] = (uint8_t)digits[c >> 4];
+            at[4] = (uint8_t)digits[c & 15];
+            at += 5;
+        }
+    }
+    return (size_t)(at - out);
 }

@@ -1,11 +1,11 @@
 #include "json/writer.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "base/check.h"
 #include "base/hex.h"
 #include "json/double.h"
+#include "json/escape.h"
 #include "json/utf8.h"
 
 /* Bits of an open level. */
@@ -18,13 +18,21 @@ void json_writer_init(struct json_writer *w, struct buf *out, bool pretty, struc
     *w = (struct json_writer){.out = out, .err = err, .status = SOREX_OK, .pretty = pretty};
 }
 
-static void put(struct json_writer *w, struct bytes text)
+/* Most pieces are short and there is room: those are copied here. */
+static inline void put(struct json_writer *w, struct bytes text)
 {
-    if (w->status == SOREX_OK)
-        w->status = buf_append(w->out, text, w->err);
+    struct buf *out = w->out;
+    if (w->status != SOREX_OK)
+        return;
+    if (text.len > 0 && out->cap - out->len >= text.len) {
+        memcpy(out->data + out->len, text.data, text.len);
+        out->len += text.len;
+    } else {
+        w->status = buf_append(out, text, w->err);
+    }
 }
 
-static void put_z(struct json_writer *w, const char *text)
+static inline void put_z(struct json_writer *w, const char *text)
 {
     put(w, bytes_str(text));
 }
@@ -85,35 +93,30 @@ void json_array_end(struct json_writer *w) { level_end(w, "]", LEVEL_ARRAY); }
 
 static void escape_put(struct json_writer *w, uint8_t c)
 {
-    static const char digits[] = "0123456789abcdef";
-    char text[7] = {'\\', 0};
-    switch (c) {
-    case '"':
-    case '\\':
-        text[1] = (char)c;
-        break;
-    case '\b':
-        text[1] = 'b';
-        break;
-    case '\f':
-        text[1] = 'f';
-        break;
-    case '\n':
-        text[1] = 'n';
-        break;
-    case '\r':
-        text[1] = 'r';
-        break;
-    case '\t':
-        text[1] = 't';
-        break;
-    default:
-        memcpy(text + 1, "u00", 3);
-        text[4] = digits[c >> 4];
-        text[5] = digits[c & 15];
-        break;
+    uint8_t text[6];
+    put(w, bytes_of(text, escape_encode(bytes_of(&c, 1), text)));
+}
+
+static bool is_plain(uint8_t c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
+
+/* High bits of the bytes of x that are zero; behind such a byte it may name others too. */
+static uint64_t zero_bytes(uint64_t x) { return (x - UINT64_C(0x0101010101010101)) & ~x; }
+
+/* How many bytes from `at` on stand in a string as they are, ASCII only. Eight at a time while all of them do. */
+static size_t plain_run(struct bytes text, size_t at)
+{
+    size_t i = at;
+    for (; text.len - i >= 8; i += 8) {
+        uint64_t x;
+        memcpy(&x, text.data + i, 8);
+        uint64_t control = x - UINT64_C(0x2020202020202020);
+        uint64_t quote = zero_bytes(x ^ UINT64_C(0x2222222222222222)), slash = zero_bytes(x ^ UINT64_C(0x5c5c5c5c5c5c5c5c));
+        if (((x | control | quote | slash) & UINT64_C(0x8080808080808080)) != 0)
+            break;
     }
-    put_z(w, text);
+    while (i < text.len && is_plain(text.data[i]))
+        i++;
+    return i - at;
 }
 
 static void quoted_put(struct json_writer *w, struct bytes text)
@@ -122,8 +125,8 @@ static void quoted_put(struct json_writer *w, struct bytes text)
     size_t start = 0, i = 0;
     while (i < text.len) {
         uint8_t c = text.data[i];
-        if (c >= 0x20 && c < 0x80 && c != '"' && c != '\\') {
-            i++;
+        if (is_plain(c)) {
+            i += plain_run(text, i);
             continue;
         }
         size_t n = utf8_sequence(text.data + i, text.len - i);
@@ -177,18 +180,28 @@ void json_raw(struct json_writer *w, struct bytes text)
     put(w, text);
 }
 
+/* Digits from the end of text on; returns where they begin. */
+static char *digits_write(char *end, uint64_t value)
+{
+    do
+        *--end = (char)('0' + value % 10);
+    while ((value /= 10) != 0);
+    return end;
+}
+
 void json_uint(struct json_writer *w, uint64_t value)
 {
-    char text[24];
-    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)value);
-    json_raw(w, bytes_str(text));
+    char text[20], *end = text + sizeof text, *begin = digits_write(end, value);
+    json_raw(w, bytes_of(begin, (size_t)(end - begin)));
 }
 
 void json_int(struct json_writer *w, int64_t value)
 {
-    char text[24];
-    (void)snprintf(text, sizeof text, "%lld", (long long)value);
-    json_raw(w, bytes_str(text));
+    char text[20], *end = text + sizeof text;
+    char *begin = digits_write(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    if (value < 0)
+        *--begin = '-';
+    json_raw(w, bytes_of(begin, (size_t)(end - begin)));
 }
 
 void json_double(struct json_writer *w, double value)
