@@ -157,7 +157,11 @@ enum sorex_status pipeline_new(const struct pipeline_settings *settings, const s
     p->state = "starting";
     p->source_tip = SOREX_HEIGHT_NONE;
     CHECK(pthread_mutex_init(&p->lock, NULL) == 0);
-    CHECK(pthread_cond_init(&p->changed, NULL) == 0);
+    pthread_condattr_t monotonic; /* the time of day may jump */
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&p->changed, &monotonic) == 0);
+    (void)pthread_condattr_destroy(&monotonic);
     enum sorex_status status = store_start(p, err);
     if (status == SOREX_OK)
         status = programs_start(p, options->upgrade, err);

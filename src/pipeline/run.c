@@ -150,13 +150,8 @@ static bool outbox_has_room(struct pipeline *p)
         }
     }
     pipeline_state(p, "waiting", text);
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)OUTBOX_WAIT_MS * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    uint64_t at_ms = clock_ms() + OUTBOX_WAIT_MS;
+    struct timespec until = {.tv_sec = (time_t)(at_ms / 1000), .tv_nsec = (long)(at_ms % 1000) * 1000000};
     pthread_mutex_lock(&p->lock);
     if (!atomic_load(&p->stopping))
         (void)pthread_cond_timedwait(&p->changed, &p->lock, &until);
