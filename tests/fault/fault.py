@@ -1,6 +1,6 @@
 """What the tests of this folder share, over tests/e2e/harness.py: the preloaded shim, a run's result as one value, a quick place to work.
 FAULT_LONG=1 (make torture) walks everything where `make check` takes samples."""
-import contextlib, hashlib, json, os, pathlib, random, signal, subprocess, tempfile, time
+import bisect, contextlib, functools, hashlib, json, os, pathlib, random, signal, subprocess, tempfile, time
 import harness
 from harness import *
 
@@ -50,6 +50,65 @@ def reported(path):
     """(calls seen, the failed call's text)"""
     count, _, call = path.read_text().strip().partition(" ")
     return int(count), call
+
+
+@functools.cache
+def functions():
+    """Of the program: start addresses in order, and (end, name, source file for a static function) of each."""
+    found, source = {}, None
+    for line in subprocess.run(["readelf", "-sW", SOREX], capture_output=True, text=True, check=True).stdout.splitlines():
+        words = line.split()
+        if len(words) != 8 or words[3] not in ("FILE", "FUNC") or (words[3] == "FUNC" and words[6] == "UND"):
+            continue
+        if words[3] == "FILE":
+            source = words[7]
+        else:
+            start = int(words[1], 16)
+            found[start] = (start + int(words[2], 0), words[7], source if words[4] == "LOCAL" else None)
+    check(found, "the program has no symbols")
+    return sorted(found), found
+
+
+def stopped(process):
+    """Stops the process; False when it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGSTOP)
+    _pid, how = os.waitpid(process.pid, os.WUNTRACED)
+    if os.WIFSTOPPED(how):
+        return True
+    process.returncode = os.waitstatus_to_exitcode(how)
+    return False
+
+
+def on_stacks(pid):
+    """Names and source files of the program's functions that a stopped process is in, on all threads: what looks like a return address
+    counts, so one that has just returned may be named too."""
+    starts, found = functions()
+    base = end = None
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if line.endswith(os.path.realpath(SOREX)):
+            low, high = (int(x, 16) for x in line.split()[0].split("-"))
+            base, end = low if base is None else base, high
+    if base is None:
+        return set()  # it has not begun yet
+    names = set()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
+            words = (task / "syscall").read_text().split()
+            if words[0] == "running":
+                continue
+            top, at = int(words[-2], 16), int(words[-1], 16)
+            addresses = [at]
+            with contextlib.suppress(OSError):
+                memory.seek(top & ~7)
+                data = memory.read(1 << 15)
+                addresses += memoryview(data[:len(data) & ~7]).cast("Q")
+            for address in addresses:
+                if base <= address < end:
+                    i = bisect.bisect_right(starts, address - base) - 1
+                    if i >= 0 and address - base < found[starts[i]][0]:
+                        names.update(found[starts[i]][1:])
+    return names
 
 
 def sample(numbers, count):

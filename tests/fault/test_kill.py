@@ -1,61 +1,98 @@
-"""SIGKILL at random moments of indexing, undoing and pruning, with a file and PostgreSQL (rows and log) behind it: afterwards state,
-commitments, rows, log and file are those of a run that nobody disturbed. 1,000 kills in the long job. Kills before each single system call:
-test_others.py; with a real node that reorganises: tests/e2e/test_node.py."""
+"""SIGKILL while starting, indexing, writing groups, pruning, undoing, and while a file and PostgreSQL (rows and log) take what came of it:
+half of the kills at random moments, half aimed at what was hit least. Each time it is looked up what the process was doing, and
+everything must have been hit. On the way and at the end state, commitments, rows, log and file are those of a run that nobody disturbed.
+1,000 kills in the long job. Kills before each single system call: test_others.py, test_deep.py; with a real node: tests/e2e/test_node.py."""
+import collections
 from fault import *
 
 KILLS = 1000 if LONG else 40
+EACH = 20 if LONG else 1
+CHECK_EVERY = 50 if LONG else 15
 HISTORY = 300
 LAST = 14131
+LOOKS = 60
+# What is on the stack of some thread: a function, or a static one of a source file.
+PHASES = {"start": "store_open", "index": "step_execute", "write": "group_write", "prune": "prune.c", "undo": "store_undo_to",
+          "file": "file_apply", "postgres": "postgres_apply"}
 
 
-def killed(words, log, most):
-    """Runs and kills at a random moment; True when it was in time."""
+def phases(pid):
+    names = on_stacks(pid)
+    return {phase for phase, name in PHASES.items() if name in names}
+
+
+def killed(words, log, most, hits, aim=None):
+    """Runs and kills at a random moment, or at the first of some where it does what is aimed at; True when it was in time."""
     with open(log, "ab") as output:
         process = subprocess.Popen([SOREX, *map(str, words)], stdout=output, stderr=output)
-        try:
-            process.wait(timeout=random.uniform(0.01, most))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            return True
+        for look in range(LOOKS):
+            try:
+                process.wait(timeout=random.uniform(0.001, 0.01) if aim and look else random.uniform(0.01, most))
+                break
+            except subprocess.TimeoutExpired:
+                pass
+            if not stopped(process):
+                break
+            doing = phases(process.pid)
+            if aim is None or aim in doing or look + 1 == LOOKS:
+                process.kill()
+                process.wait()
+                hits.update(doing or {"else"})
+                return True
+            process.send_signal(signal.SIGCONT)
     check(process.returncode in (0, 6), f"{words[0]} ended with {process.returncode}: {log.read_text(errors='replace')[-1500:]}")
     return False
+
+
+def undisturbed(root):
+    """A run that nobody disturbs; every height of it can be asked for."""
+    plain = sub(root, "plain")
+    sorex("run", pipeline(plain), "--until", LAST)
+    return plain / "pipeline.json"
+
+
+def compare(root, pg, plain, file, height, what):
+    for program in ("utxo", "balances"):
+        equal(state_hash([file], program), state_hash([plain], program, height), f"{program} {what}")
+    rows = engine_rows([plain], height)
+    equal(engine_rows([file]), rows, "rows in the engine " + what)
+    equal(fold_changes((root / "changes.jsonl").read_text()), rows, "fold of the file " + what)
+    equal(dict(pg.sql("select key, balance from balances")), {key: str(row["balance"]) for (_, key), row in rows.items()}, "rows in PostgreSQL " + what)
+    lines = (root / "changes.jsonl").read_text().count("\n")
+    equal(pg.sql("select count(*), count(distinct (sequence, ordinal)) from sorex_changes"), [[str(lines)] * 2], "rows of the log " + what)
 
 
 def test_killed_at_any_moment(root, stack):
     pg = Postgres(root)
     stack.callback(pg.close)
-    plain = sub(root, "plain")
-    sorex("run", pipeline(plain), "--until", LAST)
-    want = {**result(plain), "rows": engine_rows([plain / "pipeline.json"])}
+    plain = undisturbed(root)
     file = pipeline(root, history=str(HISTORY), group_ms=5, group_max="128 KiB",
                     sinks=[{"type": "postgres", "name": "pg", "url": pg.url()}, {"type": "postgres", "name": "log", "url": pg.url(), "mode": "log"},
                            {"type": "file", "path": str(root / "changes.jsonl")}])
     log = root / "log"
-    kills, undoing, top = 0, 0, 500
-    while kills < KILLS:
+    hits, kills, aimed, top, due = collections.Counter(), 0, 0, 500, CHECK_EVERY
+    while kills < KILLS or any(hits[phase] < EACH for phase in PHASES):
+        check(kills < 3 * KILLS, f"not everything was hit: {dict(hits)}")
+        aim = min(PHASES, key=lambda phase: (hits[phase], random.random())) if random.random() < 0.5 else None
         if random.random() < 0.25:  # a run to its end, so that there is something to undo however slow the build is
             sorex("run", file, "--until", top)
-        elif killed(["run", file, "--until", top], log, 0.3):
+            if kills >= due:
+                compare(root, pg, plain, file, status(file)["heights"]["durable"], f"after {kills} kills")
+                due += CHECK_EVERY
+        elif aim != "undo" and killed(["run", file, "--until", top], log, 0.3, hits, aim):
             kills += 1
+            aimed += aim is not None
             continue
-        if top < LAST and random.random() < 0.5:
+        if top < LAST and aim != "undo" and random.random() < 0.5:
             top = min(LAST, top + random.randrange(50, 1200))
             continue
-        if killed(["rollback", file, "--to", top - random.randrange(1, HISTORY)], log, 0.15):
+        aim = "undo" if aim else None
+        if killed(["rollback", file, "--to", top - random.randrange(1, HISTORY)], log, 0.15, hits, aim):
             kills += 1
-            undoing += 1
+            aimed += aim is not None
     sorex("run", file, "--until", LAST)
-    target = ["--data", root / "data"]
-    for program in ("utxo", "balances"):
-        equal(state_hash(target, program), want[program], f"{program} after {kills} kills")
-    equal(engine_rows([file]), want["rows"], "rows in the engine")
-    equal(fold_changes((root / "changes.jsonl").read_text()), want["rows"], "fold of the file")
-    equal(dict(pg.sql("select key, balance from balances")), {key: str(row["balance"]) for (_, key), row in want["rows"].items()}, "rows in PostgreSQL")
-    lines = (root / "changes.jsonl").read_text().count("\n")
-    equal(pg.sql("select count(*), count(distinct (sequence, ordinal)) from sorex_changes"), [[str(lines)] * 2], "rows of the log")
-    check(undoing > 0, "no undo was killed")
-    print(f"{kills} kills, {undoing} of them while undoing", flush=True)
+    compare(root, pg, plain, file, LAST, f"after {kills} kills")
+    print(f"{kills} kills, {aimed} of them aimed; the process was in {dict(sorted(hits.items()))}", flush=True)
 
 
 if __name__ == "__main__":
