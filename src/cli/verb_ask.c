@@ -1,6 +1,8 @@
 /* The verbs that ask a store: status, view, preview, rows, state, rollback. Each makes one request (serve/service.h), which a running
  * pipeline answers through its socket, or this process on the store that it opens itself. */
+#include <errno.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/file.h"
@@ -71,6 +73,8 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
 static enum sorex_status answer(const struct target *target, bool writes, struct bytes request, struct sorex_error *err)
 {
     bool connected = false;
+    if (access(target->data_dir, F_OK) != 0 && errno == ENOENT)
+        return sorex_error_set(err, SOREX_GONE, "no store in %s: nothing ran there yet (`sorex run PIPELINE` makes it)", target->data_dir);
     enum sorex_status status = control_ask(target->data_dir, request, stdout_write, NULL, &connected, err);
     return connected || status != SOREX_OK ? status : answer_here(target, writes, request, err);
 }

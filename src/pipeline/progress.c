@@ -9,22 +9,24 @@
 
 #define TERMINAL_MS 200u
 #define PLAIN_MS 5000u
+#define MEASURE_MS 500u /* `sorex status` wants the rate more often than the log */
 #define BAR_WIDTH 30u
 
 void progress_start(struct progress *progress)
 {
     uint64_t now = clock_ms();
-    *progress = (struct progress){.started_ms = now, .shown_ms = now, .mark_ms = now};
+    *progress = (struct progress){.shown_ms = now, .mark_ms = now};
 }
 
-static void duration_text(uint64_t seconds, char *out, size_t size)
+void progress_duration(uint64_t seconds, char out[PROGRESS_DURATION_SIZE])
 {
-    if (seconds >= 3600)
-        (void)snprintf(out, size, "%lluh%02llum", (unsigned long long)seconds / 3600, (unsigned long long)seconds / 60 % 60);
-    else if (seconds >= 60)
-        (void)snprintf(out, size, "%llum%02llus", (unsigned long long)seconds / 60, (unsigned long long)seconds % 60);
+    unsigned long long s = seconds;
+    if (s >= 3600)
+        (void)snprintf(out, PROGRESS_DURATION_SIZE, "%lluh%02llum", s / 3600, s / 60 % 60);
+    else if (s >= 60)
+        (void)snprintf(out, PROGRESS_DURATION_SIZE, "%llum%02llus", s / 60, s % 60);
     else
-        (void)snprintf(out, size, "%llus", (unsigned long long)seconds);
+        (void)snprintf(out, PROGRESS_DURATION_SIZE, "%llus", s);
 }
 
 static void bar_text(uint32_t height, uint32_t goal, char *out)
@@ -37,10 +39,10 @@ static void bar_text(uint32_t height, uint32_t goal, char *out)
 
 static void progress_show(const struct progress *progress, uint32_t height, uint32_t goal, bool terminal)
 {
-    char text[256], eta[32] = "unknown", bar[BAR_WIDTH + 1] = "";
+    char text[256], eta[PROGRESS_DURATION_SIZE] = "unknown", bar[BAR_WIDTH + 1] = "";
     bool known = goal != SOREX_HEIGHT_NONE && goal >= height;
     if (known && progress->rate > 0)
-        duration_text((uint64_t)((double)(goal - height) / progress->rate), eta, sizeof eta);
+        progress_duration((uint64_t)((double)(goal - height) / progress->rate), eta);
     if (!known)
         (void)snprintf(text, sizeof text, "height %u, %.0f blocks/s", height, progress->rate);
     else if (terminal) {
@@ -54,19 +56,20 @@ static void progress_show(const struct progress *progress, uint32_t height, uint
         log_line(LOG_INFO, "progress", "%s", text);
 }
 
-void progress_update(struct progress *progress, uint64_t entries, uint32_t height, uint32_t goal, bool force)
+void progress_update(struct progress *progress, uint64_t entries, uint32_t height, uint32_t goal)
 {
     uint64_t now = clock_ms();
-    bool terminal = isatty(STDERR_FILENO) != 0;
-    if (!force && now - progress->shown_ms < (terminal ? TERMINAL_MS : PLAIN_MS))
-        return;
-    if (now > progress->mark_ms) {
+    if (now - progress->mark_ms >= MEASURE_MS) {
         double latest = (double)(entries - progress->mark_entries) * 1000.0 / (double)(now - progress->mark_ms);
         progress->rate = progress->rate == 0 ? latest : progress->rate * 0.7 + latest * 0.3;
+        progress->mark_ms = now;
+        progress->mark_entries = entries;
     }
-    progress->mark_ms = progress->shown_ms = now;
-    progress->mark_entries = entries;
-    if (entries != 0 && height != SOREX_HEIGHT_NONE)
+    bool terminal = isatty(STDERR_FILENO) != 0;
+    if (now - progress->shown_ms < (terminal ? TERMINAL_MS : PLAIN_MS))
+        return;
+    progress->shown_ms = now;
+    if (progress->rate > 0 && height != SOREX_HEIGHT_NONE)
         progress_show(progress, height, goal, terminal);
 }
 

@@ -5,14 +5,18 @@
 #include "base/bytes.h"
 
 struct progress {
-    uint64_t started_ms, shown_ms, mark_ms;
-    uint64_t mark_entries;
+    uint64_t shown_ms;
+    uint64_t mark_ms, mark_entries; /* where the rate was last measured */
     double rate; /* entries a second, smoothed */
 };
 
 void progress_start(struct progress *progress);
 /* entries: applied since start; goal: height of the end, or SOREX_HEIGHT_NONE. Cheap: looks at the clock and returns mostly. */
-void progress_update(struct progress *progress, uint64_t entries, uint32_t height, uint32_t goal, bool force);
+void progress_update(struct progress *progress, uint64_t entries, uint32_t height, uint32_t goal);
 void progress_end(void);
+
+/* "1h02m", "3m07s", "12s". */
+#define PROGRESS_DURATION_SIZE 32
+void progress_duration(uint64_t seconds, char out[PROGRESS_DURATION_SIZE]);
 
 #endif

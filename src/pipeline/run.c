@@ -184,7 +184,7 @@ static enum sorex_status entry_serve(struct pipeline *p, const struct chain_even
     p->summary.guest_ns += result.guest_ns;
     p->summary.commit_ns += result.commit_ns;
     uint32_t goal = until < PIPELINE_UNTIL_TIP ? until : event->source_tip;
-    progress_update(&p->progress, p->summary.entries, event->entry.height, goal, false);
+    progress_update(&p->progress, p->summary.entries, event->entry.height, goal);
     pthread_mutex_lock(&p->lock);
     p->state = "indexing";
     p->waiting_for[0] = '\0';

@@ -1,5 +1,9 @@
 /* `sorex status`: what is it doing, and why is it waiting. */
 #include "pipeline/pipeline_private.h"
+
+#include <stdio.h>
+#include <string.h>
+
 #include "pipeline/status.h"
 
 static void height_member(struct json_writer *w, const char *name, uint32_t height)
@@ -95,9 +99,39 @@ static void sink_member(const struct sink_settings *settings, const struct sink_
     height_member(w, "height", status->height);
     json_name(w, "changes");
     json_uint(w, status->changes);
+    json_name(w, "attempts");
+    json_uint(w, status->attempts);
+    json_name(w, "retry_in_ms");
+    json_uint(w, status->retry_in_ms);
+    char held[64];
+    (void)snprintf(held, sizeof held, "held back until they are final (finality: %u)", settings->finality);
+    bool holds = settings->finality != 0 && status->state == SINK_IDLE && status->head > status->sequence;
     json_name(w, "why");
-    json_string_z(w, status->why);
+    json_string_z(w, holds ? held : status->why);
     json_object_end(w);
+}
+
+/* Of a sink that has no runner (yet, or any more): as far as the store knows. */
+static void sink_stopped(struct store *store, const char *name, struct sink_status *out)
+{
+    uint64_t first;
+    uint8_t hash[HASH_BYTES];
+    *out = (struct sink_status){.state = SINK_STOPPED, .height = SOREX_HEIGHT_NONE};
+    (void)store_cursor_get(store, name, &out->sequence, hash, NULL);
+    store_outbox_range(store, &first, &out->head);
+}
+
+/* Until the source's tip, if it goes on like this. The lock is held. */
+static void eta_member(const struct pipeline *p, double rate, struct json_writer *w)
+{
+    struct store_heights heights;
+    store_heights(p->store, &heights);
+    uint32_t next = heights.tip == SOREX_HEIGHT_NONE ? p->settings->top.start_height : heights.tip + 1;
+    json_name(w, "eta_seconds");
+    if (rate > 0 && p->source_tip != SOREX_HEIGHT_NONE)
+        json_uint(w, p->source_tip < next ? 0 : (uint64_t)((double)(p->source_tip - next) / rate) + 1);
+    else
+        json_null(w);
 }
 
 enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, struct sorex_error *err)
@@ -115,15 +149,19 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     json_uint(w, p->entries);
     json_name(w, "fuel");
     json_uint(w, p->fuel);
+    double rate = strcmp(p->state, "indexing") == 0 ? p->rate : 0;
     json_name(w, "entries_per_second");
-    json_double(w, p->rate);
+    json_double(w, rate);
+    eta_member(p, rate, w);
     status_store(p->store, p->source_tip, w);
     json_name(w, "sinks");
     json_array_begin(w);
     for (size_t i = 0; i < p->sink_count; i++) {
-        struct sink_status status = {.state = SINK_STOPPED, .height = SOREX_HEIGHT_NONE};
+        struct sink_status status;
         if (p->sinks[i].runner != NULL)
             sink_runner_status(p->sinks[i].runner, &status);
+        else
+            sink_stopped(p->store, p->settings->sinks[i].name, &status);
         sink_member(&p->settings->sinks[i], &status, w);
     }
     json_array_end(w);

@@ -1,9 +1,11 @@
 #include "serve/report.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "json/double.h"
+#include "pipeline/progress.h"
 
 #define REPORT_ROWS_MAX 100000u
 
@@ -58,50 +60,104 @@ static struct bytes member_raw(const struct json_doc *doc, const struct json_nod
     return member->kind == JSON_STRING ? member->text : member->raw;
 }
 
-static enum sorex_status status_sinks(const struct json_doc *doc, const struct json_node *sinks, struct buf *out,
-                                      struct sorex_error *err)
+static uint64_t member_uint(const struct json_doc *doc, const struct json_node *node, const char *name)
 {
-    for (const struct json_node *sink = sinks != NULL ? json_first(doc, sinks) : NULL; sink != NULL; sink = json_next(doc, sink)) {
-        struct bytes name = member_raw(doc, sink, "name"), type = member_raw(doc, sink, "type"),
-                     state = member_raw(doc, sink, "state"), height = member_raw(doc, sink, "height"),
-                     behind = member_raw(doc, sink, "behind"), why = member_raw(doc, sink, "why");
-        TRY(buf_printf(out, err, "sink      %.*s", BYTES_FMT(name)));
-        if (!bytes_is(type, "-")) /* known while it runs */
-            TRY(buf_printf(out, err, " (%.*s)", BYTES_FMT(type)));
-        TRY(buf_printf(out, err, ": %.*s", BYTES_FMT(state)));
-        if (!bytes_is(height, "-"))
-            TRY(buf_printf(out, err, ", height %.*s", BYTES_FMT(height)));
-        bool told = why.len != 0 && !bytes_is(why, "-");
-        TRY(buf_printf(out, err, ", %.*s records behind%s%.*s\n", BYTES_FMT(behind), told ? ": " : "", told ? (int)why.len : 0,
-                       (const char *)why.data));
+    const struct json_node *member = node != NULL ? json_member(doc, node, name) : NULL;
+    uint64_t value;
+    return member != NULL && json_u64(member, &value) ? value : 0;
+}
+
+/* "3.4 MiB". */
+static void size_text(uint64_t bytes, char *out, size_t size)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < sizeof units / sizeof units[0]; unit++)
+        value /= 1024;
+    (void)snprintf(out, size, "%.*f %s", unit == 0 ? 0 : 1, value, units[unit]);
+}
+
+/* "sink      pg (postgres): retrying (attempt 3, again in 1.2 s), height 812, 40 records behind: PostgreSQL: ..." */
+static enum sorex_status status_sink(const struct json_doc *doc, const struct json_node *sink, struct buf *out,
+                                     struct sorex_error *err)
+{
+    struct bytes name = member_raw(doc, sink, "name"), type = member_raw(doc, sink, "type"),
+                 state = member_raw(doc, sink, "state"), height = member_raw(doc, sink, "height"),
+                 why = member_raw(doc, sink, "why");
+    uint64_t behind = member_uint(doc, sink, "behind"), retry_ms = member_uint(doc, sink, "retry_in_ms");
+    TRY(buf_printf(out, err, "sink      %.*s", BYTES_FMT(name)));
+    if (!bytes_is(type, "-")) /* known while it runs */
+        TRY(buf_printf(out, err, " (%.*s)", BYTES_FMT(type)));
+    TRY(buf_printf(out, err, ": %.*s", BYTES_FMT(state)));
+    if (bytes_is(state, "retrying"))
+        TRY(buf_printf(out, err, " (attempt %llu, again in %llu.%llu s)",
+                       (unsigned long long)member_uint(doc, sink, "attempts"), (unsigned long long)retry_ms / 1000,
+                       (unsigned long long)retry_ms % 1000 / 100));
+    if (!bytes_is(height, "-"))
+        TRY(buf_printf(out, err, ", height %.*s", BYTES_FMT(height)));
+    if (behind != 0)
+        TRY(buf_printf(out, err, ", %llu records behind", (unsigned long long)behind));
+    else if (bytes_is(state, "idle") || bytes_is(state, "stopped"))
+        TRY(buf_append_str(out, ", has everything", err));
+    bool told = why.len != 0 && !bytes_is(why, "-");
+    return buf_printf(out, err, "%s%.*s\n", told ? ": " : "", told ? (int)why.len : 0, (const char *)why.data);
+}
+
+/* What it does, and what it waits for. */
+static enum sorex_status status_state(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *root = &doc->nodes[0];
+    struct bytes name = member_raw(doc, root, "pipeline"), state = member_raw(doc, root, "state"),
+                 why = member_raw(doc, root, "waiting_for");
+    if (!bytes_is(name, "-"))
+        TRY(buf_printf(out, err, "pipeline  %.*s\n", BYTES_FMT(name)));
+    if (bytes_is(state, "waiting"))
+        return buf_printf(out, err, "state     waiting for: %.*s\n", BYTES_FMT(why));
+    return buf_printf(out, err, "state     %.*s%s%.*s\n", BYTES_FMT(state), why.len != 0 ? "; waiting for: " : "",
+                      BYTES_FMT(why));
+}
+
+static enum sorex_status status_speed(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *root = &doc->nodes[0];
+    struct bytes rate = member_raw(doc, root, "entries_per_second"), eta = member_raw(doc, root, "eta_seconds");
+    double value;
+    char text[PROGRESS_DURATION_SIZE];
+    if (bytes_is(rate, "-") || !double_read(rate, &value) || value <= 0)
+        return SOREX_OK;
+    TRY(buf_printf(out, err, "speed     %.0f entries/s", value));
+    if (!bytes_is(eta, "-") && !bytes_is(eta, "0")) {
+        progress_duration(member_uint(doc, root, "eta_seconds"), text);
+        TRY(buf_printf(out, err, ", at the source's tip in about %s", text));
     }
-    return SOREX_OK;
+    return buf_append_u8(out, '\n', err);
 }
 
 static enum sorex_status status_text(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
 {
     const struct json_node *root = &doc->nodes[0];
-    const struct json_node *heights = json_member(doc, root, "heights"), *outbox = json_member(doc, root, "outbox");
-    struct bytes name = member_raw(doc, root, "pipeline"), state = member_raw(doc, root, "state"),
-                 why = member_raw(doc, root, "waiting_for"), rate = member_raw(doc, root, "entries_per_second"),
-                 fuel = member_raw(doc, root, "fuel");
-    if (!bytes_is(name, "-"))
-        TRY(buf_printf(out, err, "pipeline  %.*s\n", BYTES_FMT(name)));
-    TRY(buf_printf(out, err, "state     %.*s%s%.*s\n", BYTES_FMT(state), why.len != 0 ? ", waiting for: " : "", BYTES_FMT(why)));
+    const struct json_node *heights = json_member(doc, root, "heights"), *outbox = json_member(doc, root, "outbox"),
+                           *sinks = json_member(doc, root, "sinks");
+    char waiting[32], disk[32];
+    TRY(status_state(doc, out, err));
     struct bytes tip = member_raw(doc, heights, "tip"), durable = member_raw(doc, heights, "durable"),
                  horizon = member_raw(doc, heights, "horizon"), source = member_raw(doc, heights, "source"),
                  lag = member_raw(doc, heights, "lag");
     TRY(buf_printf(out, err, "heights   tip %.*s, durable %.*s, horizon %.*s, source %.*s (lag %.*s)\n", BYTES_FMT(tip),
                    BYTES_FMT(durable), BYTES_FMT(horizon), BYTES_FMT(source), BYTES_FMT(lag)));
-    if (!bytes_is(rate, "-"))
-        TRY(buf_printf(out, err, "speed     %.*s entries/s\n", BYTES_FMT(rate)));
-    if (!bytes_is(fuel, "-") && !bytes_is(fuel, "0")) /* of metered programs */
-        TRY(buf_printf(out, err, "fuel      %.*s units since the start\n", BYTES_FMT(fuel)));
-    struct bytes head = member_raw(doc, outbox, "head"), waiting = member_raw(doc, outbox, "waiting_bytes"),
-                 disk = member_raw(doc, root, "disk_bytes");
-    TRY(buf_printf(out, err, "outbox    %.*s records written, %.*s bytes wait for sinks\n", BYTES_FMT(head), BYTES_FMT(waiting)));
-    TRY(buf_printf(out, err, "disk      %.*s bytes\n", BYTES_FMT(disk)));
-    return status_sinks(doc, json_member(doc, root, "sinks"), out, err);
+    TRY(status_speed(doc, out, err));
+    uint64_t fuel = member_uint(doc, root, "fuel");
+    if (fuel != 0) /* of metered programs */
+        TRY(buf_printf(out, err, "fuel      %llu units since the start\n", (unsigned long long)fuel));
+    size_text(member_uint(doc, outbox, "waiting_bytes"), waiting, sizeof waiting);
+    size_text(member_uint(doc, root, "disk_bytes"), disk, sizeof disk);
+    TRY(buf_printf(out, err, "outbox    %llu records written, %s wait for sinks\n",
+                   (unsigned long long)member_uint(doc, outbox, "head"), waiting));
+    TRY(buf_printf(out, err, "disk      %s\n", disk));
+    for (const struct json_node *sink = sinks != NULL ? json_first(doc, sinks) : NULL; sink != NULL; sink = json_next(doc, sink))
+        TRY(status_sink(doc, sink, out, err));
+    return SOREX_OK;
 }
 
 enum sorex_status report_status(struct bytes json, struct buf *out, struct sorex_error *err)

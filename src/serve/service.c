@@ -286,7 +286,7 @@ static enum sorex_status verb_status(const struct call *call, struct sorex_error
         json_name(&w, "state");
         json_string_z(&w, "not running");
         json_name(&w, "waiting_for");
-        json_string_z(&w, "`sorex run`");
+        json_string_z(&w, "`sorex run PIPELINE`, which goes on where it was");
         status_store(service->store, SOREX_HEIGHT_NONE, &w);
         status_cursors(service->store, &w);
         json_object_end(&w);

@@ -42,6 +42,7 @@ struct sink_runner {
     pthread_mutex_t status_lock; /* everything below */
     pthread_cond_t status_changed;
     struct sink_status status;
+    uint64_t retry_at_ms; /* when the pause after a failure ends */
     bool stop, finished;
     uint32_t tip;
     uint64_t tips;                 /* how often the tip was set */
@@ -257,12 +258,13 @@ static bool retry_wait(struct sink_runner *runner, const struct sorex_error *err
         log_line(LOG_WARN, runner->component, "%s; trying again", err->text);
         (void)memcpy(runner->warned, err->text, sizeof runner->warned);
     }
-    state_set(runner, SINK_RETRYING, err->text);
-    (void)pthread_mutex_lock(&runner->status_lock);
-    runner->status.attempts++;
-    (void)pthread_mutex_unlock(&runner->status_lock);
     uint64_t wait_ms =
         backoff_ms(runner->failures, runner->options.retry_base_ms, runner->options.retry_max_ms, &runner->jitter);
+    (void)pthread_mutex_lock(&runner->status_lock);
+    runner->status.attempts++;
+    runner->retry_at_ms = clock_ms() + wait_ms;
+    (void)pthread_mutex_unlock(&runner->status_lock);
+    state_set(runner, SINK_RETRYING, err->text);
     if (runner->failures < UINT32_MAX)
         runner->failures++;
     return pause_for(runner, wait_ms);
@@ -422,7 +424,10 @@ void sink_runner_status(struct sink_runner *runner, struct sink_status *out)
     store_outbox_range(runner->store, &first, &head);
     (void)pthread_mutex_lock(&runner->status_lock);
     *out = runner->status;
+    uint64_t retry_at_ms = runner->retry_at_ms;
     (void)pthread_mutex_unlock(&runner->status_lock);
+    uint64_t now_ms = clock_ms();
+    out->retry_in_ms = out->state == SINK_RETRYING && retry_at_ms > now_ms ? retry_at_ms - now_ms : 0;
     out->head = head;
 }
 

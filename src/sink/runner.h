@@ -26,6 +26,7 @@ struct sink_status {
     uint32_t height;              /* height of the cursor's record, or SOREX_HEIGHT_NONE */
     uint64_t changes;             /* applied since start */
     uint64_t attempts;            /* of the batch in hand */
+    uint64_t retry_in_ms;         /* SINK_RETRYING: until the next attempt; 0: under way */
     char why[SOREX_ERROR_TEXT_MAX]; /* what it waits for or why it failed; "" when fine */
 };
 

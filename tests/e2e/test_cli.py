@@ -137,6 +137,28 @@ def test_preview_leaves_no_trace(root, _):
     equal(sorex("view", file, "supply").stdout.strip(), got, "the preview came true")
 
 
+def test_status_says_why(root, _):
+    """What is it doing, and why is it waiting: for a node, for a sink that fails, for room in the outbox; and when nothing runs."""
+    said = lambda file: sorex("status", file, ok=False).stdout
+    node = small(root, source={"type": "bitcoind", "url": f"http://127.0.0.1:{free_port()}"}, sinks=[])
+    check("no store in" in sorex("status", node, code=6).stderr, "status before the first run")
+    with Running(node, log=root / "log") as run:
+        text = wait_for("the node to be named", lambda: (t := said(node)) and "attempt 2" in t and t)
+        check("state     waiting for: node 127.0.0.1:" in text and "retrying in" in text and "lag -" in text, text)
+        check("trying again" in run.text() and "entries/s" not in text, run.text())
+    file = small(root, data=str(root / "other"), outbox_max=65536, group_ms=100, finality=3,
+                 sinks=[{"type": "postgres", "url": f"host=127.0.0.1 port={free_port()} dbname=x"}, {"type": "file", "path": str(root / "o")}])
+    with Running(file, log=root / "log2") as run:
+        text = wait_for("the outbox to be full", lambda: (t := said(file)) and "the outbox is full" in t and "finality: 3" in t and t)
+        check("waiting for: sink postgres (retrying): the outbox is full: PostgreSQL: connection" in text, text)
+        line = next(line for line in text.splitlines() if line.startswith("sink      postgres (postgres): "))
+        check("retrying (attempt " in line and ", again in " in line and " records behind: PostgreSQL: connection" in line, line)
+        check("sink      file (file): idle, height " in text and ", 3 records behind: held back until they are final" in text, text)
+        equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
+    text = said(file)
+    check("not running" in text and "sorex run PIPELINE" in text and "sink      postgres: stopped, " in text, text)
+
+
 def test_unwritable(root, _):
     if os.getuid() == 0:
         blocked = root / "blocked"
@@ -314,7 +336,7 @@ def test_other_network(root, _):
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
          test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
-         test_second_writer_and_socket, test_preview_leaves_no_trace, test_unwritable, test_torn_block_file,
+         test_second_writer_and_socket, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
          test_damaged_block, test_guest_that_never_returns,
          test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)
