@@ -108,8 +108,8 @@ const struct verb verb_replay = {
              "memory. The first\n"
              "height and program whose commitment is not the stored one is named, and the exit code is 4. Without "
              "--from and --to: all\n"
-             "that is retained. The store is opened for reading; stop a running pipeline first. With another module in "
-             "the pipeline file\n"
+             "that is retained. A pipeline that runs on the data directory has to be stopped first, and cannot start "
+             "meanwhile. With another module in the pipeline file\n"
              "it answers where that module's results part from the stored ones.",
     .example = "sorex replay pipeline.yaml --from 840000 --to 840100",
     .run = run,

@@ -9,6 +9,7 @@
 #include "pipeline/memory_state.h"
 #include "pipeline/step.h"
 #include "store/commitment.h"
+#include "store/lockfile.h"
 
 #define REPLAY_KINDS 3
 #define REPLAY_PROGRAMS_MAX (1 + PIPELINE_TRANSFORMS_MAX)
@@ -31,6 +32,7 @@ struct replay_program {
 
 struct replay {
     const struct pipeline_settings *settings;
+    struct lockfile lock;
     struct store *store;
     struct source *source;
     struct store_reader *reader; /* state before the entry; NULL: there is none */
@@ -248,11 +250,20 @@ static enum sorex_status program_add(struct replay *replay, struct program *prog
     return SOREX_OK;
 }
 
+/* A writer must not take tables away from under a long replay: its lock is held as long. Where there can be no lock, on a
+ * read-only file system or without a store, there is no writer either. */
+static enum sorex_status store_hold(struct replay *replay, struct sorex_error *err)
+{
+    enum sorex_status status = lockfile_take(&replay->lock, replay->settings->top.data, err);
+    return status == SOREX_BUSY ? status : SOREX_OK;
+}
+
 static enum sorex_status replay_open(struct replay *replay, struct sorex_error *err)
 {
     const struct pipeline_settings *s = replay->settings;
     struct store_options options = {.dir = s->top.data, .read_only = true, .history = STORE_HISTORY_FULL};
     TRY(sha256_init(&replay->hash, err));
+    TRY(store_hold(replay, err));
     TRY(store_open(&options, &replay->store, err));
     if (s->has_indexer)
         TRY(program_add(replay, &replay->indexer, PROGRAM_INDEXER, &s->indexer, err));
@@ -280,6 +291,7 @@ static void replay_close(struct replay *replay)
         replay->source->type->close(replay->source);
     if (replay->store != NULL)
         store_close(replay->store);
+    lockfile_release(&replay->lock);
     if (replay->hash.context != NULL)
         sha256_deinit(&replay->hash);
     buf_deinit(&replay->block);
@@ -327,6 +339,7 @@ enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a replay");
     *out = (struct replay_report){0};
     self->settings = settings;
+    self->lock.fd = -1;
     self->report = out;
     enum sorex_status status = replay_open(self, err);
     if (status == SOREX_OK)

@@ -24,7 +24,8 @@ struct replay_report {
 /* Executes heights from..to again and stops at the first difference, which is not an error.
  *
  * from, to   SOREX_HEIGHT_NONE: the lowest one whose state before it is retained, the durable tip.
- * Errors:    SOREX_GONE: beyond what is retained, or the source has such a block no more; SOREX_INVALID: from is above
+ * Errors:    SOREX_BUSY: another process has the store open for writing; meanwhile it cannot open it either.
+ *            SOREX_GONE: beyond what is retained, or the source has such a block no more; SOREX_INVALID: from is above
  * to, or a program of the pipeline is not in the store; of the programs, the source and the store. */
 enum sorex_status replay(const struct pipeline_settings *settings, uint32_t from, uint32_t to,
                          struct replay_report *out, struct sorex_error *err);
