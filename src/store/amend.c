@@ -6,6 +6,7 @@
  * the tip has no undo record, the writes just replace what was there. */
 #include "base/check.h"
 #include "store/internal.h"
+#include "store/lineage.h"
 
 enum sorex_status store_amend_begin(struct store *store, struct sorex_error *err)
 {
@@ -18,40 +19,38 @@ enum sorex_status store_amend_begin(struct store *store, struct sorex_error *err
     return SOREX_OK;
 }
 
-/* The state record of a node's key, decoded; *out_found is false when there is none. */
+/* What the node's key is now; absent when there is no record. Borrowed until the next read. */
 static enum sorex_status state_read(struct store *store, const struct node *node, struct version_record *out,
-                                    bool *out_found, struct sorex_error *err)
+                                    struct sorex_error *err)
 {
+    *out = (struct version_record){0};
     TRY(db_get(store->db, NULL, DB_STATE, node_key(node), &store->value, err));
-    *out_found = store->value.found;
-    if (*out_found && !state_decode(store->value.bytes, out))
+    if (store->value.found && !state_decode(store->value.bytes, out))
         return store_corrupt(err, "state record of a key of", node->key_len);
     return SOREX_OK;
 }
 
-/* A key that the tip has not touched so far: buries its version, and says what undo needs; the item is borrowed until
- * the next read. */
-static enum sorex_status key_join(struct store *store, const struct node *node, struct undo_item *out,
-                                  struct sorex_error *err)
+/* The staged version's place among the versions of its key: that of the one which it replaces, or behind it. */
+static enum sorex_status lineage_give(struct store *store, struct node *node, const struct version_record *before,
+                                      struct sorex_error *err)
 {
-    struct version_record before;
-    bool found = false;
-    TRY(state_read(store, node, &before, &found, err));
-    *out = (struct undo_item){.key = node_key(node), .had_previous = found, .deleted = version_deleted(node->pending)};
-    if (!found)
+    struct arena *arena = &store->current.generation.arena;
+    struct version_record version = version_record(node->pending);
+    uint8_t lineage[LINEAGE_BYTES_MAX];
+    if (before->kind == VERSION_ABSENT || store->head.tip <= store->head.pruned)
         return SOREX_OK;
-    uint8_t record[VARINT_BYTES_MAX];
-    out->previous = before.height;
-    out->buried = bytes_of(store->value.bytes.data + 4, store->value.bytes.len - 4);
-    TRY(history_key(&store->history_key, node_key(node), before.height, err));
-    db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key),
-                 history_encode(record, before.height, store->head.tip));
-    return SOREX_OK;
+    version.lineage = before->lineage;
+    if (before->height != version.height)
+        version.lineage = bytes_of(
+            lineage, lineage_next(lineage, before->lineage, before->height, version.height, store->head.horizon));
+    node->pending = version_new(arena, &version);
+    return node->pending != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory: amend");
 }
 
-/* Merges the tip's undo items with the staged nodes, both in ascending order, into items. */
-static enum sorex_status undo_merge(struct store *store, struct undo_walk *walk, struct buf *items, uint64_t *out_count,
-                                    struct sorex_error *err)
+/* Merges the tip's undo items with the staged nodes, both in ascending order, into items: a key that the tip has not
+ * touched so far buries its version. */
+static enum sorex_status undo_merge(struct store *store, struct undo_walk *walk, struct undo_builder *items,
+                                    uint64_t *out_count, struct sorex_error *err)
 {
     struct undo_item item;
     size_t next = 0;
@@ -61,9 +60,11 @@ static enum sorex_status undo_merge(struct store *store, struct undo_walk *walk,
         const struct node *node = next < store->staging.nodes.count ? store->staging.nodes.items[next] : NULL;
         int order = node == NULL ? -1 : !more ? 1 : bytes_compare(item.key, node_key(node));
         struct undo_item out = item;
-        if (order > 0)
-            TRY(key_join(store, node, &out, err));
-        else if (order == 0)
+        if (order > 0) {
+            out = (struct undo_item){.key = node_key(node)};
+            TRY(state_read(store, node, &out.buried, err));
+        }
+        if (order >= 0)
             out.deleted = version_deleted(node->pending);
         TRY(undo_append(items, &out, err));
         next += order >= 0 ? 1 : 0;
@@ -73,15 +74,22 @@ static enum sorex_status undo_merge(struct store *store, struct undo_walk *walk,
     return SOREX_OK;
 }
 
-static enum sorex_status undo_rewrite(struct store *store, struct bytes items, uint64_t count, struct sorex_error *err)
+static enum sorex_status undo_rewrite(struct store *store, const struct undo_builder *items, uint64_t count,
+                                      struct sorex_error *err)
 {
-    struct undo_reader undo = {.reader = reader_of(items), .total = count};
+    struct buf key = {0};
+    struct undo_reader undo;
     struct undo_item item;
-    bool ok = true;
-    TRY(undo_writer_start(&store->undo, store->batch, store->head.tip, count, err));
-    while (undo_next(&undo, &item, &ok))
-        TRY(undo_writer_add(&store->undo, &item, err));
-    CHECK(ok);
+    enum sorex_status status = SOREX_OK, added = SOREX_OK;
+    CHECK(undo_open(&undo, buf_view(&items->record), &key));
+    undo.total = count;
+    added = undo_writer_start(&store->undo, store->batch, store->head.tip, count, err);
+    while (added == SOREX_OK && undo_next(&undo, &item, &status))
+        added = undo_writer_add(&store->undo, &item, err);
+    buf_deinit(&key);
+    if (status != SOREX_OK)
+        return sorex_error_set(err, status, "out of memory: amend");
+    TRY(added);
     undo_writer_end(&store->undo);
     return SOREX_OK;
 }
@@ -91,17 +99,19 @@ static enum sorex_status amend_undo(struct store *store, struct sorex_error *err
     if (store->head.tip <= store->head.pruned)
         return SOREX_OK;
     struct undo_walk walk;
-    struct buf items = {0};
+    struct undo_builder items = {0};
     uint64_t count = 0;
-    bool found = false;
-    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, store->head.tip, &found, err);
+    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, store->head.tip, false, err);
     if (status == SOREX_OK)
-        status = found ? undo_merge(store, &walk, &items, &count, err)
-                       : store_corrupt(err, "undo record (missing) of height", store->head.tip);
+        status = undo_begin(&items, 0, UINT64_MAX, err);
+    if (status == SOREX_OK)
+        status = undo_merge(store, &walk, &items, &count, err);
+    if (status == SOREX_OK && walk.records == 0)
+        status = store_corrupt(err, "undo record (missing) of height", store->head.tip);
     undo_walk_close(&walk); /* its deletions come before what is put now */
     if (status == SOREX_OK)
-        status = undo_rewrite(store, buf_view(&items), count, err);
-    buf_deinit(&items);
+        status = undo_rewrite(store, &items, count, err);
+    undo_builder_deinit(&items);
     return status;
 }
 
@@ -148,11 +158,12 @@ static enum sorex_status amend_batch(struct store *store, struct head *head, str
     TRY(node_list_sort(&store->staging.nodes, err));
     TRY(amend_undo(store, err));
     for (size_t i = 0; i < store->staging.nodes.count; i++) {
-        const struct node *node = store->staging.nodes.items[i];
-        if (version_deleted(node->pending) && head->tip <= head->pruned)
-            db_batch_delete(store->batch, DB_STATE, node_key(node));
-        else
-            db_batch_put(store->batch, DB_STATE, node_key(node), bytes_of(node->pending->record, node->pending->len));
+        struct node *node = store->staging.nodes.items[i];
+        struct version_record before;
+        TRY(state_read(store, node, &before, err));
+        TRY(lineage_give(store, node, &before, err));
+        bool gone = version_deleted(node->pending) && head->tip <= head->pruned;
+        TRY(batch_state(store, node, gone ? &version_absent : node->pending, err));
     }
     TRY(amend_outbox(store, head, err));
     batch_head(store, head);

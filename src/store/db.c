@@ -22,7 +22,9 @@
 #define DB_WAL_BYTES_MAX ((uint64_t)512 << 20)
 #define DB_FLUSH_AT_CLOSE ((uint64_t)4 << 20) /* below this, replaying the log at the next start is cheaper */
 
-static const char *const family_names[DB_FAMILIES] = {"default", "state", "history", "undo", "outbox", "entries"};
+#define FAMILY_OF_FORMAT_2 "history"
+
+static const char *const family_names[DB_FAMILIES] = {"default", "state", "undo", "outbox", "entries"};
 
 struct db {
     rocksdb_t *rocks;
@@ -92,11 +94,11 @@ static rocksdb_options_t *common_options(const struct db_options *options)
 static rocksdb_options_t *family_options(struct db *db, enum db_family family)
 {
     rocksdb_options_t *o = rocksdb_options_create_copy(db->options);
-    bool big = family == DB_STATE || family == DB_HISTORY || family == DB_UNDO;
+    bool big = family == DB_STATE || family == DB_UNDO;
     rocksdb_options_set_write_buffer_size(o, big ? DB_WRITE_BUFFER_BYTES : DB_WRITE_BUFFER_SMALL);
     rocksdb_options_set_max_write_buffer_number(o, 3);
     rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    if (family == DB_HISTORY || family == DB_UNDO || family == DB_OUTBOX)
+    if (family == DB_UNDO || family == DB_OUTBOX)
         rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
     if (family == DB_STATE) {
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
@@ -135,7 +137,12 @@ static enum sorex_status families_check(const struct db *db, const struct db_opt
         bool known = false;
         for (size_t f = 0; f < DB_FAMILIES; f++)
             known = known || strcmp(names[i], family_names[f]) == 0;
-        if (!known)
+        if (!known && strcmp(names[i], FAMILY_OF_FORMAT_2) == 0)
+            status = sorex_error_set(err, SOREX_MISMATCH,
+                                     "%s is a store of format 2 or older; use a matching older sorex, or index again "
+                                     "into a new data directory",
+                                     options->path);
+        else if (!known)
             status = sorex_error_set(err, SOREX_MISMATCH,
                                      "%s is a RocksDB database of another program (it has a family '%s')",
                                      options->path, names[i]);
@@ -373,6 +380,14 @@ void db_iter_next(struct db_iter *iter)
         disk_iter_next(iter->disk);
     else
         rocksdb_iter_next(iter->rocks);
+}
+
+void db_iter_prev(struct db_iter *iter)
+{
+    if (iter->disk != NULL)
+        disk_iter_prev(iter->disk);
+    else
+        rocksdb_iter_prev(iter->rocks);
 }
 
 bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes *out_value)

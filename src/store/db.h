@@ -7,7 +7,7 @@
 
 #include "base/bytes.h"
 
-enum db_family { DB_META, DB_STATE, DB_HISTORY, DB_UNDO, DB_OUTBOX, DB_ENTRIES, DB_FAMILIES };
+enum db_family { DB_META, DB_STATE, DB_UNDO, DB_OUTBOX, DB_ENTRIES, DB_FAMILIES };
 
 struct db;
 struct db_batch;
@@ -55,12 +55,13 @@ enum sorex_status db_get_many(struct db *db, enum db_family family, size_t count
 struct db_view *db_view_new(struct db *db);
 void db_view_free(struct db_view *view);
 
-/* Ascending iteration. The key and value are borrowed until the iterator moves. */
+/* Iteration. The key and value are borrowed until the iterator moves. */
 struct db_iter *db_iter_new(struct db *db, const struct db_view *view, enum db_family family);
 void db_iter_free(struct db_iter *iter);
 void db_iter_seek(struct db_iter *iter, struct bytes key);      /* first key >= key */
 void db_iter_seek_back(struct db_iter *iter, struct bytes key); /* last key <= key */
 void db_iter_next(struct db_iter *iter);
+void db_iter_prev(struct db_iter *iter);
 /* False at the end and after an error; db_iter_status tells them apart. */
 bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes *out_value);
 enum sorex_status db_iter_status(const struct db_iter *iter, struct sorex_error *err);

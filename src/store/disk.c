@@ -220,6 +220,8 @@ void disk_iter_seek_back(struct disk_iter *iter, struct bytes key)
 
 void disk_iter_next(struct disk_iter *iter) { iter->at++; }
 
+void disk_iter_prev(struct disk_iter *iter) { iter->at = iter->at == 0 ? SIZE_MAX : iter->at - 1; }
+
 bool disk_iter_at(const struct disk_iter *iter, struct bytes *out_key, struct bytes *out_value)
 {
     if (iter->table == NULL || iter->at >= iter->table->count)

@@ -34,6 +34,7 @@ void disk_iter_free(struct disk_iter *iter);
 void disk_iter_seek(struct disk_iter *iter, struct bytes key);
 void disk_iter_seek_back(struct disk_iter *iter, struct bytes key);
 void disk_iter_next(struct disk_iter *iter);
+void disk_iter_prev(struct disk_iter *iter);
 bool disk_iter_at(const struct disk_iter *iter, struct bytes *out_key, struct bytes *out_value);
 struct disk_batch *disk_batch_new(void);
 void disk_batch_free(struct disk_batch *batch);

@@ -1,9 +1,8 @@
 /* Writing a group.
  *
  * Prune first (prune.c), which says up to which height (`elide`) nothing needs to be undone or viewed any more; then
- * per key, in order, the newest version to state and the versions it buries to history, unless buried at or below
- * `elide`; then per entry its undo record (above `elide`), header and outbox record; then the head. One batch, one
- * sync.
+ * per entry, in order, its undo records (above `elide`), header and outbox record, which gives every version its
+ * lineage; then per key, in order, the newest version to state; then the head. One batch, one sync.
  *
  * Who writes: the writer itself when it must be durable now, or when the group is small. Else the group is handed to a
  * thread of the store's own and the next entries go on; the writer waits for it before it hands over another one, and
@@ -25,13 +24,13 @@
 static struct version *lowest_written(const struct node *node, uint32_t group_first)
 {
     struct version *version = node->newest;
-    while (version->prev != NULL && version->prev->len != 0 && version_height(version->prev) >= group_first)
+    while (version->prev != NULL && version->prev->kind != VERSION_ABSENT && version->prev->height >= group_first)
         version = version->prev;
     return version;
 }
 
-static enum sorex_status bases_fetch(struct store *store, struct group *group, struct node **nodes, size_t count,
-                                     struct sorex_error *err)
+static enum sorex_status bases_fetch(struct store *store, struct group *group, struct version **lowest,
+                                     struct node **nodes, size_t count, struct sorex_error *err)
 {
     struct bytes keys[DB_GET_MANY_MAX] = {0};
     struct db_value values[DB_GET_MANY_MAX] = {0};
@@ -43,11 +42,10 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
         struct version *base = &version_absent;
         if (status == SOREX_OK && values[i].found && !state_decode(values[i].bytes, &decoded))
             status = store_corrupt(err, "state record of a key of", keys[i].len);
-        if (status == SOREX_OK && values[i].found &&
-            (base = version_copy(&group->generation.arena, values[i].bytes)) == NULL)
+        if (status == SOREX_OK && values[i].found && (base = version_new(&group->generation.arena, &decoded)) == NULL)
             status = sorex_error_set(err, SOREX_NOMEM, "out of memory: previous versions");
         if (status == SOREX_OK) {
-            lowest_written(nodes[i], group->entries[0].entry.height)->prev = base;
+            lowest[i]->prev = base;
             nodes[i]->based = true;
         }
         db_value_release(&values[i]);
@@ -55,27 +53,30 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
     return status;
 }
 
-/* Gives every chain its base. A tombstone that pruning has dropped counts as absent, also when the cache still has it.
- */
-static enum sorex_status bases_resolve(struct store *store, struct group *group, struct sorex_error *err)
+/* Gives every chain its base, where it is needed: nobody asks for what was before a version at or below `elide`. A
+ * tombstone that pruning has dropped counts as absent, also when the cache still has it. */
+static enum sorex_status bases_resolve(struct store *store, struct group *group, uint32_t elide,
+                                       struct sorex_error *err)
 {
     struct node *missing[DB_GET_MANY_MAX];
+    struct version *lowest[DB_GET_MANY_MAX];
     size_t count = 0;
+    uint32_t group_first = group->entries[0].entry.height;
     for (size_t i = 0; i < group->dirty.count; i++) {
         struct node *node = group->dirty.items[i];
-        if (!node->based)
-            missing[count++] = node;
+        struct version *version = lowest_written(node, group_first);
+        if (version->height <= elide) {
+            version->prev = &version_absent;
+        } else if (!node->based) {
+            missing[count] = node;
+            lowest[count++] = version;
+        } else if (version_deleted(version->prev) && version->prev->height <= elide) {
+            version->prev = &version_absent;
+        }
         if (count == DB_GET_MANY_MAX || (count != 0 && i + 1 == group->dirty.count)) {
-            TRY(bases_fetch(store, group, missing, count, err));
+            TRY(bases_fetch(store, group, lowest, missing, count, err));
             count = 0;
         }
-    }
-    if (head_is_empty(&store->durable))
-        return SOREX_OK;
-    for (size_t i = 0; i < group->dirty.count; i++) {
-        struct version *lowest = lowest_written(group->dirty.items[i], group->entries[0].entry.height);
-        if (version_deleted(lowest->prev) && version_height(lowest->prev) <= store->durable.pruned)
-            lowest->prev = &version_absent;
     }
     return SOREX_OK;
 }
@@ -84,22 +85,11 @@ static enum sorex_status node_write(struct store *store, const struct node *node
                                     struct sorex_error *err)
 {
     const struct version *newest = node->newest;
-    struct bytes key = node_key(node);
-    if (version_deleted(newest) && version_height(newest) <= elide)
-        db_batch_delete(store->batch, DB_STATE, key);
-    else
-        db_batch_put(store->batch, DB_STATE, key, bytes_of(newest->record, newest->len));
-
-    for (const struct version *above = newest; above->prev != NULL && above->prev->len != 0; above = above->prev) {
-        const struct version *buried = above->prev;
-        if (version_height(above) <= elide)
-            break; /* and all below it were buried lower still */
-        TRY(history_key(&store->history_key, key, version_height(buried), err));
-        uint8_t record[VARINT_BYTES_MAX];
-        db_batch_put(store->batch, DB_HISTORY, buf_view(&store->history_key),
-                     history_encode(record, version_height(buried), version_height(above)));
+    if (version_deleted(newest) && newest->height <= elide) {
+        db_batch_delete(store->batch, DB_STATE, node_key(node));
+        return SOREX_OK;
     }
-    return SOREX_OK;
+    return batch_state(store, node, newest, err);
 }
 
 static struct bytes height_key(uint8_t out[4], uint32_t height)
@@ -108,26 +98,25 @@ static struct bytes height_key(uint8_t out[4], uint32_t height)
     return bytes_of(out, 4);
 }
 
-static enum sorex_status undo_write(struct store *store, const struct group_entry *entry, struct sorex_error *err)
+static enum sorex_status undo_write(struct store *store, struct group *group, const struct group_entry *entry,
+                                    uint32_t horizon, struct sorex_error *err)
 {
     TRY(undo_writer_start(&store->undo, store->batch, entry->entry.height, entry->touched_count, err));
     for (size_t i = 0; i < entry->touched_count; i++) {
-        const struct version *version = entry->touched[i].version, *previous = version->prev;
+        struct version *version = entry->touched[i].version;
         struct undo_item item = {.key = node_key(entry->touched[i].node),
-                                 .had_previous = previous->len != 0,
-                                 .deleted = version_deleted(version)};
-        if (item.had_previous) {
-            item.previous = version_height(previous);
-            item.buried = bytes_of(previous->record + 4, previous->len - 4);
-        }
+                                 .deleted = version_deleted(version),
+                                 .buried = version_record(version->prev)};
+        if (!version_follow(&group->generation.arena, version, version->prev, horizon))
+            return sorex_error_set(err, SOREX_NOMEM, "out of memory: versions of a key");
         TRY(undo_writer_add(&store->undo, &item, err));
     }
     undo_writer_end(&store->undo);
     return SOREX_OK;
 }
 
-static enum sorex_status entry_write(struct store *store, struct head *head, const struct group_entry *entry,
-                                     uint32_t elide, struct sorex_error *err)
+static enum sorex_status entry_write(struct store *store, struct group *group, struct head *head,
+                                     const struct group_entry *entry, uint32_t elide, struct sorex_error *err)
 {
     uint8_t sequence[VARINT_BYTES_MAX], key[4];
     struct entry_record record = {.entry = entry->entry,
@@ -147,7 +136,7 @@ static enum sorex_status entry_write(struct store *store, struct head *head, con
     }
     CHECK(head->outbox_head == entry->outbox_head);
     if (entry->entry.height > elide)
-        TRY(undo_write(store, entry, err));
+        TRY(undo_write(store, group, entry, head->horizon, err));
     if (entry->entry.height < elide && entry->entry.height != head->first)
         return SOREX_OK;
     TRY(entry_encode(&store->scratch, &record, err));
@@ -172,11 +161,11 @@ static enum sorex_status group_batch(struct store *store, struct group *group, s
     uint32_t elide = head->pruned;
 
     TRY(node_list_sort(&group->dirty, err));
-    TRY(bases_resolve(store, group, err));
+    TRY(bases_resolve(store, group, elide, err));
+    for (size_t i = 0; i < group->entry_count; i++)
+        TRY(entry_write(store, group, head, &group->entries[i], elide, err));
     for (size_t i = 0; i < group->dirty.count; i++)
         TRY(node_write(store, group->dirty.items[i], elide, err));
-    for (size_t i = 0; i < group->entry_count; i++)
-        TRY(entry_write(store, head, &group->entries[i], elide, err));
     TRY(prune_outbox(store, group, head, budget, err));
     batch_head(store, head);
     return SOREX_OK;
@@ -273,6 +262,7 @@ static enum sorex_status background_collect(struct store *store, struct sorex_er
             *err = background->err;
         return background->status;
     }
+    store->old_settled = true;
     group_settle(&store->old);
     head_merge(store, &background->head);
     return SOREX_OK;
@@ -291,6 +281,7 @@ static enum sorex_status background_submit(struct store *store, struct sorex_err
     struct group spare = store->old;
     store->old = store->current;
     store->current = spare;
+    store->old_settled = false;
     group_reset(&store->current);
     background->head = head_to_write(store);
     pthread_mutex_lock(store->lock);

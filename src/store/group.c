@@ -1,6 +1,9 @@
 #include "store/group.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+#include "store/lineage.h"
 
 #define SLOTS_MIN 1024u
 #define NODE_LIST_MIN 256u
@@ -43,36 +46,38 @@ uint64_t key_hash(struct bytes key)
 
 /* ---- versions ---- */
 
-static struct version *version_alloc(struct arena *arena, size_t len)
+struct version *version_new(struct arena *arena, const struct version_record *record)
 {
-    if (len > SOREX_BUF_BYTES_MAX)
+    struct bytes value = record->value, lineage = record->lineage;
+    if (value.len > SOREX_BUF_BYTES_MAX)
         return NULL;
-    struct version *version = arena_alloc(arena, sizeof *version + len);
+    struct version *version = arena_alloc(arena, offsetof(struct version, value) + value.len + lineage.len);
     if (version == NULL)
         return NULL;
-    version->prev = NULL;
-    version->len = (uint32_t)len;
-    return version;
-}
-
-struct version *version_new(struct arena *arena, uint32_t height, enum version_kind kind, struct bytes value)
-{
-    struct version *version = version_alloc(arena, STATE_HEAD_BYTES + value.len);
-    if (version == NULL)
-        return NULL;
-    u32le_put(version->record, height);
-    version->record[4] = (uint8_t)kind;
+    *version = (struct version){.lineage = version->value + value.len,
+                                .height = record->height,
+                                .value_len = (uint32_t)value.len,
+                                .kind = (uint8_t)record->kind,
+                                .lineage_len = (uint8_t)lineage.len};
     if (value.len != 0)
-        memcpy(version->record + STATE_HEAD_BYTES, value.data, value.len);
+        memcpy(version->value, value.data, value.len);
+    if (lineage.len != 0)
+        memcpy(version->value + value.len, lineage.data, lineage.len);
     return version;
 }
 
-struct version *version_copy(struct arena *arena, struct bytes record)
+bool version_follow(struct arena *arena, struct version *version, const struct version *before, uint32_t horizon)
 {
-    struct version *version = version_alloc(arena, record.len);
-    if (version != NULL)
-        memcpy(version->record, record.data, record.len);
-    return version;
+    uint8_t lineage[LINEAGE_BYTES_MAX];
+    size_t len = 0;
+    if (before->kind != VERSION_ABSENT && version->height > horizon)
+        len = lineage_next(lineage, bytes_of(before->lineage, before->lineage_len), before->height, version->height,
+                           horizon);
+    version->lineage_len = (uint8_t)len;
+    if (len == 0)
+        return true;
+    version->lineage = arena_copy(arena, bytes_of(lineage, len)).data;
+    return version->lineage != NULL;
 }
 
 /* ---- generations ---- */
@@ -249,7 +254,7 @@ void group_settle(struct group *group)
 {
     for (size_t i = 0; i < group->dirty.count; i++) {
         struct node *node = group->dirty.items[i];
-        node->newest->prev = NULL;
+        node->newest->prev = NULL; /* never version_absent: an entry wrote it */
         node->dirty = false;
         node->based = true;
     }

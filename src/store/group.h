@@ -22,20 +22,28 @@
 
 struct version {
     struct version *prev;
-    uint32_t len;     /* 0 = absent */
-    uint8_t record[]; /* as a state record: u32le height, kind, value */
+    const uint8_t *lineage; /* known once the group is being written, and of bases */
+    uint32_t height;
+    uint32_t value_len;
+    uint8_t kind; /* enum version_kind */
+    uint8_t lineage_len;
+    uint8_t value[];
 };
 
 extern struct version version_absent;
 
-static inline uint32_t version_height(const struct version *version) { return u32le_get(version->record); }
-static inline bool version_deleted(const struct version *version)
-{
-    return version->len != 0 && version->record[4] == VERSION_DELETED;
-}
+static inline bool version_deleted(const struct version *version) { return version->kind == VERSION_DELETED; }
 static inline struct bytes version_value(const struct version *version)
 {
-    return bytes_of(version->record + STATE_HEAD_BYTES, version->len - STATE_HEAD_BYTES);
+    return bytes_of(version->value, version->value_len);
+}
+/* Views. */
+static inline struct version_record version_record(const struct version *version)
+{
+    return (struct version_record){.height = version->height,
+                                   .kind = (enum version_kind)version->kind,
+                                   .lineage = bytes_of(version->lineage, version->lineage_len),
+                                   .value = version_value(version)};
 }
 
 struct node {
@@ -71,10 +79,10 @@ struct node *generation_find(const struct generation *generation, struct bytes k
 struct node *generation_node(struct generation *generation, struct bytes key, uint64_t hash);
 
 uint64_t key_hash(struct bytes key);
-/* A version with this record head; prev NULL. NULL: out of memory. */
-struct version *version_new(struct arena *arena, uint32_t height, enum version_kind kind, struct bytes value);
-/* A copy of a whole state record. */
-struct version *version_copy(struct arena *arena, struct bytes record);
+/* A copy of what the record says; prev NULL. NULL: out of memory. */
+struct version *version_new(struct arena *arena, const struct version_record *record);
+/* Gives the version the lineage that follows from the one before it. False: out of memory. */
+bool version_follow(struct arena *arena, struct version *version, const struct version *before, uint32_t horizon);
 
 /* Nodes in ascending order of their keys. */
 struct node_list {

@@ -62,6 +62,7 @@ struct store {
     struct head head; /* with the group */
     struct entry tip; /* header of head.tip */
     struct group current, old;
+    bool old_settled; /* old is written: its versions have their lineage */
     struct staging staging;
     struct buf key;        /* the state key in hand */
     struct buf preimage;   /* of a commitment */
@@ -71,10 +72,9 @@ struct store {
 
     /* whoever writes to the database: the background thread while it works, else the writer */
     struct db_batch *batch;
-    struct buf scratch;     /* one record in the making */
-    struct buf history_key; /* one history key in the making */
+    struct buf scratch; /* one record in the making */
     struct undo_writer undo;
-    struct undone *undone;  /* ascending, of the kept outbox */
+    struct undone *undone; /* ascending, of the kept outbox */
     size_t undone_count, undone_cap;
     struct background background;
 
@@ -109,6 +109,9 @@ enum sorex_status store_writable(const struct store *store, struct sorex_error *
 void store_publish(struct store *store, const struct head *head, bool durable);
 enum sorex_status store_corrupt(struct sorex_error *err, const char *what, uint64_t number);
 void batch_head(struct store *store, const struct head *head);
+/* The version becomes the node's state record; an absent one removes it. */
+enum sorex_status batch_state(struct store *store, const struct node *node, const struct version *version,
+                              struct sorex_error *err);
 
 /* writer.c */
 /* Makes the state key of (space, key) in out. */

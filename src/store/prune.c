@@ -1,9 +1,7 @@
 /* Pruning: walks the undo records upwards from `pruned`, a bounded piece with every group.
  *
- * The record of height h names, for every key that h wrote, the version that h buried: nothing at or above h needs it
- * once h is at or below the horizon. Where h deleted the key, its tombstone goes too if it is still the last word on
- * the key. Heights are taken in ascending order, so when a version goes, all older ones of its key have gone before: a
- * lookup of "the greatest height <= H" can never fall through to something that should not be there any more.
+ * The records of height h hold what h buried: nothing at or above h needs it once h is at or below the horizon. Where h
+ * deleted a key, its tombstone goes too if it is still the last word on the key.
  *
  * Records of heights that were elided (never written) are simply missing. */
 #include <stdlib.h>
@@ -26,60 +24,55 @@ static enum sorex_status tombstone_drop(struct store *store, struct bytes key, u
 }
 
 /* Adds what an entry leaves behind to the batch; *out_keys counts. */
-static enum sorex_status items_prune(struct store *store, struct undo_walk *walk, uint64_t *out_keys,
-                                     struct sorex_error *err)
+static enum sorex_status height_prune(struct store *store, struct undo_walk *walk, const struct head *head,
+                                      uint64_t *out_keys, struct sorex_error *err)
 {
     struct undo_item item;
     bool more = true;
-    while (true) {
+    for (*out_keys = 1;;) {
         TRY(undo_walk_next(walk, &item, &more, err));
         if (!more)
-            return SOREX_OK;
+            break;
         ++*out_keys;
-        if (item.had_previous) {
-            TRY(history_key(&store->history_key, item.key, item.previous, err));
-            db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
-        }
         if (item.deleted)
             TRY(tombstone_drop(store, item.key, walk->height, err));
     }
-}
-
-static enum sorex_status height_prune(struct store *store, const struct head *head, uint32_t height, uint64_t *out_keys,
-                                      struct sorex_error *err)
-{
-    struct undo_walk walk;
-    bool found = false;
-    *out_keys = 1;
-    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, height, &found, err);
-    if (status == SOREX_OK && found)
-        status = items_prune(store, &walk, out_keys, err);
-    undo_walk_close(&walk);
-    TRY(status);
-    if (found && height - 1 != head->first) {
+    *out_keys += walk->records;
+    if (walk->records != 0 && walk->height - 1 != head->first) {
         uint8_t key[4];
-        u32be_put(key, height - 1);
+        u32be_put(key, walk->height - 1);
         db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
     }
     return SOREX_OK;
 }
 
+static enum sorex_status heights_prune(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
+                                       struct sorex_error *err)
+{
+    struct undo_walk walk;
+    uint64_t spent = 0;
+    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, head->pruned + 1, false, err);
+    walk.deletes_only = true;
+    while (status == SOREX_OK && spent < budget && head->pruned < head->horizon && head->pruned + 1 < group_first) {
+        uint64_t keys = 0;
+        undo_walk_entry(&walk, head->pruned + 1);
+        status = height_prune(store, &walk, head, &keys, err);
+        spent += keys;
+        head->pruned += status == SOREX_OK;
+    }
+    undo_walk_close(&walk);
+    return status;
+}
+
 enum sorex_status prune_history(struct store *store, struct head *head, uint32_t group_first, uint64_t budget,
                                 struct sorex_error *err)
 {
-    uint64_t spent = 0;
-    while (head->pruned < head->horizon && head->pruned + 1 < group_first) {
-        if (spent >= budget)
-            return SOREX_OK;
-        uint64_t keys = 0;
-        TRY(height_prune(store, head, head->pruned + 1, &keys, err));
-        spent += keys;
-        head->pruned++;
-    }
-    if (head->pruned == head->horizon)
+    if (head->pruned < head->horizon && head->pruned + 1 < group_first)
+        TRY(heights_prune(store, head, group_first, budget, err));
+    if (head->pruned == head->horizon || head->pruned + 1 < group_first)
         return SOREX_OK;
     /* Nothing below the group is left: the rest of the way is the group's own entries, which are elided. */
-    if (head->pruned + 1 == group_first && head->pruned != head->first) {
+    if (head->pruned != head->first) {
         uint8_t key[4];
         u32be_put(key, head->pruned);
         db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));

@@ -1,23 +1,23 @@
 /* Readers: a view of the database at one moment, asked about one height.
  *
  * The head comes out of the view itself, so heights and records always fit. A key whose state record is at or below the
- * height is answered by it; one that was written later, by the greatest history height <= H: that names the
- * entry which buried the version, whose undo records hold it. Every key that exists at a
- * height still to be asked for has a state record (deleted ones keep a tombstone), so a scan walks state and looks
- * aside into history. */
+ * height is answered by it. One that was written later has a lineage (lineage.c), which leads in a few steps, each one
+ * undo item, to the version at the height. Every key that exists at a height still to be asked for has a state record
+ * (deleted ones keep a tombstone), so a scan walks state and looks aside into undo. */
 #include <stdlib.h>
 
 #include "base/check.h"
 #include "store/internal.h"
+#include "store/lineage.h"
 
 struct store_reader {
     struct store *store;
     struct db_view *view;
     uint32_t height; /* SOREX_HEIGHT_NONE: the store is empty */
     struct buf key;
-    struct buf history_key, undo_key;
+    struct buf undo_key, item_key;
     struct db_value value;
-    struct db_iter *history, *undo; /* made when first needed */
+    struct db_iter *undo; /* made when first needed */
 };
 
 static enum sorex_status reader_place(struct store_reader *reader, uint32_t height, struct sorex_error *err)
@@ -57,45 +57,33 @@ void store_reader_close(struct store_reader *reader)
     if (reader == NULL)
         return;
     db_value_release(&reader->value);
-    db_iter_free(reader->history);
     db_iter_free(reader->undo);
     db_view_free(reader->view);
     buf_deinit(&reader->key);
-    buf_deinit(&reader->history_key);
+    buf_deinit(&reader->item_key);
     buf_deinit(&reader->undo_key);
     free(reader);
 }
 
 uint32_t store_reader_height(const struct store_reader *reader) { return reader->height; }
 
-/* The greatest version <= the reader's height among the superseded ones. The value is borrowed from the iterator. */
-static enum sorex_status history_find(struct store_reader *reader, struct bytes key, struct bytes *out_value,
-                                      bool *out_found, struct sorex_error *err)
+/* Goes back from a version above the reader's height to the one at it: absent, or borrowed from the iterator. */
+static enum sorex_status version_trace(struct store_reader *reader, struct bytes key, struct version_record *version,
+                                       struct sorex_error *err)
 {
-    *out_found = false;
-    if (reader->history == NULL)
-        reader->history = db_iter_new(reader->store->db, reader->view, DB_HISTORY);
     if (reader->undo == NULL)
         reader->undo = db_iter_new(reader->store->db, reader->view, DB_UNDO);
-    if (reader->history == NULL || reader->undo == NULL)
+    if (reader->undo == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: reader");
-    TRY(history_key(&reader->history_key, key, reader->height, err));
-    struct bytes wanted = buf_view(&reader->history_key), at, record;
-    db_iter_seek_back(reader->history, wanted);
-    if (!db_iter_at(reader->history, &at, &record))
-        return db_iter_status(reader->history, err);
-    if (at.len != wanted.len || memcmp(at.data, wanted.data, wanted.len - 4) != 0)
-        return SOREX_OK;
-    uint32_t height = history_key_height(at), buried_by = 0;
-    if (!history_decode(record, height, &buried_by) || buried_by <= reader->height)
-        return store_corrupt(err, "history record of height", height);
-    struct undo_item item;
-    struct version_record version;
-    TRY(undo_find(reader->undo, &reader->undo_key, buried_by, key, &item, err));
-    if (item.previous != height || !buried_decode(item.buried, &version))
-        return store_corrupt(err, "undo record of height", buried_by);
-    *out_found = version.kind == VERSION_VALUE;
-    *out_value = version.value;
+    while (version->kind != VERSION_ABSENT && version->height > reader->height) {
+        struct undo_item item = {0};
+        uint32_t above = lineage_above(version->lineage, version->height, reader->height);
+        if (version->lineage.len != 0)
+            TRY(undo_find(reader->undo, &reader->undo_key, &reader->item_key, above, key, &item, err));
+        *version = item.buried;
+        if (version->kind != VERSION_ABSENT && version->height >= above)
+            return store_corrupt(err, "undo record of height", above);
+    }
     return SOREX_OK;
 }
 
@@ -107,9 +95,9 @@ static enum sorex_status version_find(struct store_reader *reader, struct bytes 
     if (!state_decode(record, &version))
         return store_corrupt(err, "state record of a key of", key.len);
     if (version.height > reader->height)
-        return history_find(reader, key, out_value, out_found, err);
+        TRY(version_trace(reader, key, &version, err));
     *out_found = version.kind == VERSION_VALUE;
-    *out_value = version.value;
+    *out_value = *out_found ? version.value : (struct bytes){0};
     return SOREX_OK;
 }
 

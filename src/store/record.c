@@ -1,6 +1,7 @@
 #include "store/record.h"
 
 #include "base/check.h"
+#include "store/lineage.h"
 
 #define RECORD_VERSION 1
 
@@ -10,112 +11,128 @@ void space_put(uint8_t out[SPACE_BYTES], struct store_space space)
     out[2] = space.kind;
 }
 
-bool buried_decode(struct bytes buried, struct version_record *out)
-{
-    if (buried.len < 1)
-        return false;
-    uint8_t kind = buried.data[0];
-    if (kind != VERSION_VALUE && !(kind == VERSION_DELETED && buried.len == 1))
-        return false;
-    out->kind = (enum version_kind)kind;
-    out->value = bytes_of(buried.data + 1, buried.len - 1);
-    return true;
-}
-
 bool state_decode(struct bytes record, struct version_record *out)
 {
     if (record.len < STATE_HEAD_BYTES)
         return false;
-    out->height = u32le_get(record.data);
-    return out->height != SOREX_HEIGHT_NONE && buried_decode(bytes_of(record.data + 4, record.len - 4), out);
-}
-
-enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err)
-{
-    CHECK(state_key.len >= SPACE_BYTES);
-    buf_reset(out);
-    TRY(buf_reserve(out, 2 * state_key.len + 6, err));
-    uint8_t *to = out->data;
-    memcpy(to, state_key.data, SPACE_BYTES);
-    to += SPACE_BYTES;
-    for (size_t i = SPACE_BYTES; i < state_key.len; i++) {
-        *to++ = state_key.data[i];
-        if (state_key.data[i] == 0)
-            *to++ = 0xff;
-    }
-    *to++ = 0;
-    *to++ = 0;
-    u32be_put(to, height);
-    out->len = (size_t)(to + 4 - out->data);
-    return SOREX_OK;
-}
-
-bool history_decode(struct bytes record, uint32_t height, uint32_t *out_buried_by)
-{
-    struct reader r = reader_of(record);
-    uint64_t distance = 0;
-    if (!reader_varint(&r, &distance) || reader_left(&r) != 0 || distance == 0 ||
-        distance >= (uint64_t)SOREX_HEIGHT_NONE - height)
+    struct reader r = {record.data + STATE_HEAD_BYTES, record.data + record.len};
+    uint8_t kind = record.data[STATE_HEAD_BYTES - 1];
+    *out = (struct version_record){.height = u32le_get(record.data)};
+    if (out->height == SOREX_HEIGHT_NONE ||
+        ((kind & STATE_KIND_LINEAGE) != 0 && !lineage_read(&r, out->height, &out->lineage)))
         return false;
-    *out_buried_by = height + (uint32_t)distance;
-    return true;
+    out->kind = (enum version_kind)(kind & ~STATE_KIND_LINEAGE);
+    out->value = bytes_of(r.at, reader_left(&r));
+    return out->kind == VERSION_VALUE || (out->kind == VERSION_DELETED && out->value.len == 0);
+}
+
+void state_encode(uint8_t *out, const struct version_record *version)
+{
+    u32le_put(out, version->height);
+    out[STATE_HEAD_BYTES - 1] =
+        (uint8_t)((unsigned)version->kind | (version->lineage.len != 0 ? STATE_KIND_LINEAGE : 0u));
+    out += STATE_HEAD_BYTES;
+    if (version->lineage.len != 0)
+        memcpy(out, version->lineage.data, version->lineage.len);
+    out += version->lineage.len;
+    if (version->value.len != 0)
+        memcpy(out, version->value.data, version->value.len);
 }
 
 /* ---- undo ---- */
 
-enum sorex_status undo_begin(struct buf *out, uint64_t at, uint64_t total, struct sorex_error *err)
+#define UNDO_VERSION 2
+#define UNDO_FLAGS_AT 1
+#define UNDO_DELETES 1u
+
+void undo_builder_deinit(struct undo_builder *builder)
 {
-    buf_reset(out);
-    TRY(buf_append_u8(out, RECORD_VERSION, err));
-    TRY(buf_append_varint(out, at, err));
-    return buf_append_varint(out, total, err);
+    buf_deinit(&builder->record);
+    buf_deinit(&builder->key);
 }
 
-enum sorex_status undo_append(struct buf *out, const struct undo_item *item, struct sorex_error *err)
+enum sorex_status undo_begin(struct undo_builder *builder, uint64_t at, uint64_t total, struct sorex_error *err)
 {
-    TRY(buf_reserve(out, item->key.len + item->buried.len + 3 * VARINT_BYTES_MAX, err));
-    uint8_t *to = out->data + out->len;
-    to += varint_put(to, item->key.len);
-    memcpy(to, item->key.data, item->key.len);
-    to += item->key.len;
-    uint64_t previous = item->had_previous ? (uint64_t)item->previous + 1 : 0;
-    to += varint_put(to, previous << 1 | (item->deleted ? 1 : 0));
-    if (item->had_previous) {
-        to += varint_put(to, item->buried.len);
-        memcpy(to, item->buried.data, item->buried.len);
-        to += item->buried.len;
-    }
-    out->len = (size_t)(to - out->data);
+    buf_reset(&builder->record);
+    buf_reset(&builder->key);
+    TRY(buf_append_u8(&builder->record, UNDO_VERSION, err));
+    TRY(buf_append_u8(&builder->record, 0, err));
+    TRY(buf_append_varint(&builder->record, at, err));
+    return buf_append_varint(&builder->record, total, err);
+}
+
+static size_t shared_len(struct bytes a, struct bytes b)
+{
+    size_t most = a.len < b.len ? a.len : b.len, shared = 0;
+    while (shared < most && a.data[shared] == b.data[shared])
+        shared++;
+    return shared;
+}
+
+enum sorex_status undo_append(struct undo_builder *builder, const struct undo_item *item, struct sorex_error *err)
+{
+    struct buf *record = &builder->record, *key = &builder->key;
+    size_t buried_len = item->buried.kind != VERSION_ABSENT ? state_len(&item->buried) : 0;
+    size_t shared = shared_len(buf_view(key), item->key), rest = item->key.len - shared;
+    TRY(buf_reserve(record, rest + buried_len + 3 * VARINT_BYTES_MAX, err));
+    key->len = shared;
+    TRY(buf_append(key, bytes_of(item->key.data + shared, rest), err));
+    uint8_t *to = record->data + record->len;
+    to += varint_put(to, shared);
+    to += varint_put(to, rest);
+    memcpy(to, item->key.data + shared, rest);
+    to += rest;
+    to += varint_put(to, (uint64_t)buried_len << 1 | (item->deleted ? 1 : 0));
+    if (buried_len != 0)
+        state_encode(to, &item->buried);
+    record->len = (size_t)(to + buried_len - record->data);
+    if (item->deleted)
+        record->data[UNDO_FLAGS_AT] |= UNDO_DELETES;
     return SOREX_OK;
 }
 
-bool undo_open(struct undo_reader *undo, struct bytes record)
+bool undo_open(struct undo_reader *undo, struct bytes record, struct buf *key)
 {
-    uint8_t version = 0;
+    uint8_t version = 0, flags = 0;
     undo->reader = reader_of(record);
-    return reader_u8(&undo->reader, &version) && version == RECORD_VERSION && reader_varint(&undo->reader, &undo->at) &&
-           reader_varint(&undo->reader, &undo->total) && undo->at <= undo->total;
+    undo->key = key;
+    buf_reset(key);
+    if (!reader_u8(&undo->reader, &version) || version != UNDO_VERSION || !reader_u8(&undo->reader, &flags) ||
+        (flags & ~UNDO_DELETES) != 0 || !reader_varint(&undo->reader, &undo->at) ||
+        !reader_varint(&undo->reader, &undo->total))
+        return false;
+    undo->deletes = (flags & UNDO_DELETES) != 0;
+    return undo->at <= undo->total;
 }
 
-bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok)
+static enum sorex_status undo_read(struct undo_reader *undo, struct undo_item *out)
 {
-    *out_ok = true;
+    uint64_t shared = 0, word = 0;
+    struct bytes rest, buried;
+    if (undo->at >= undo->total || !reader_varint(&undo->reader, &shared) || shared > undo->key->len ||
+        !reader_bytes(&undo->reader, &rest) || !reader_varint(&undo->reader, &word) ||
+        word >> 1 > reader_left(&undo->reader) || !reader_take(&undo->reader, (size_t)(word >> 1), &buried))
+        return SOREX_CORRUPT;
+    undo->key->len = (size_t)shared;
+    enum sorex_status status = buf_append(undo->key, rest, NULL);
+    if (status != SOREX_OK)
+        return status;
+    out->key = buf_view(undo->key);
+    out->deleted = (word & 1) != 0;
+    out->buried = (struct version_record){0};
+    undo->at++;
+    bool ok = out->key.len >= SPACE_BYTES && (buried.len == 0 || state_decode(buried, &out->buried)) &&
+              (undo->deletes || !out->deleted);
+    return ok ? SOREX_OK : SOREX_CORRUPT;
+}
+
+bool undo_next(struct undo_reader *undo, struct undo_item *out, enum sorex_status *out_status)
+{
+    *out_status = SOREX_OK;
     if (reader_left(&undo->reader) == 0)
         return false;
-    uint64_t word = 0;
-    struct version_record version;
-    *out_ok = undo->at < undo->total && reader_bytes(&undo->reader, &out->key) && out->key.len >= SPACE_BYTES &&
-              reader_varint(&undo->reader, &word) && (word >> 1) <= SOREX_HEIGHT_NONE;
-    out->had_previous = *out_ok && (word >> 1) != 0;
-    out->buried = (struct bytes){0};
-    if (out->had_previous)
-        *out_ok = reader_bytes(&undo->reader, &out->buried) && buried_decode(out->buried, &version);
-    if (!*out_ok)
-        return false;
-    undo->at++;
-    out->deleted = (word & 1) != 0;
-    out->previous = out->had_previous ? (uint32_t)((word >> 1) - 1) : 0;
-    return true;
+    *out_status = undo_read(undo, out);
+    return *out_status == SOREX_OK;
 }
 
 /* ---- entries ---- */

@@ -15,54 +15,57 @@
 
 void space_put(uint8_t out[SPACE_BYTES], struct store_space space);
 
-/* ---- versions: state and history records ---- */
+/* ---- versions: state records, and what undo keeps of them ---- */
 
-enum version_kind { VERSION_DELETED = 1, VERSION_VALUE = 2 };
-#define STATE_HEAD_BYTES 5 /* height, kind */
+enum version_kind { VERSION_ABSENT, VERSION_DELETED, VERSION_VALUE }; /* absent is never stored */
+#define STATE_HEAD_BYTES 5                                            /* height, kind */
+#define STATE_KIND_LINEAGE 0x80u
 
 struct version_record {
     uint32_t height;
     enum version_kind kind;
+    struct bytes lineage; /* empty: the key's first version */
     struct bytes value;
 };
 
+/* Views into the record. */
 bool state_decode(struct bytes record, struct version_record *out);
-/* A version as undo keeps it: the state record without its height, which is left alone. */
-bool buried_decode(struct bytes buried, struct version_record *out);
-
-/* Replaces out by the history key of a state key at a height. */
-enum sorex_status history_key(struct buf *out, struct bytes state_key, uint32_t height, struct sorex_error *err);
-/* The height at the end of a history key whose beginning is known to be right. */
-static inline uint32_t history_key_height(struct bytes key) { return u32be_get(key.data + key.len - 4); }
-
-/* A history record says which entry buried the version: its undo records hold the bytes. */
-static inline struct bytes history_encode(uint8_t out[VARINT_BYTES_MAX], uint32_t height, uint32_t buried_by)
+static inline size_t state_len(const struct version_record *version)
 {
-    return bytes_of(out, varint_put(out, buried_by - height));
+    return STATE_HEAD_BYTES + version->lineage.len + version->value.len;
 }
-bool history_decode(struct bytes record, uint32_t height, uint32_t *out_buried_by);
+/* Writes state_len bytes. */
+void state_encode(uint8_t *out, const struct version_record *version);
 
 /* ---- undo ---- */
 
 struct undo_item {
-    struct bytes key; /* a state key */
-    bool had_previous;
-    bool deleted;        /* the entry deleted the key */
-    uint32_t previous;   /* height of the previous version */
-    struct bytes buried; /* the previous version: its state record without the height */
+    struct bytes key;             /* a state key */
+    bool deleted;                 /* the entry deleted the key */
+    struct version_record buried; /* the version before; VERSION_ABSENT: there was none */
 };
 
+/* Makes the records of one entry. Zero-initialise. */
+struct undo_builder {
+    struct buf record, key; /* in the making; the last item's key */
+};
+
+void undo_builder_deinit(struct undo_builder *builder);
 /* Starts a record whose first item is number `at` of the entry's `total`. */
-enum sorex_status undo_begin(struct buf *out, uint64_t at, uint64_t total, struct sorex_error *err);
-enum sorex_status undo_append(struct buf *out, const struct undo_item *item, struct sorex_error *err);
+enum sorex_status undo_begin(struct undo_builder *builder, uint64_t at, uint64_t total, struct sorex_error *err);
+/* Adds an item; keys ascend. */
+enum sorex_status undo_append(struct undo_builder *builder, const struct undo_item *item, struct sorex_error *err);
 
 struct undo_reader {
     struct reader reader;
+    struct buf *key;    /* borrowed; the item's key is here */
+    bool deletes;       /* some item has `deleted` */
     uint64_t at, total; /* number of the next item, items of the entry */
 };
-bool undo_open(struct undo_reader *undo, struct bytes record);
-/* True with an item; false at the end, or when it does not decode: then *out_ok is false. */
-bool undo_next(struct undo_reader *undo, struct undo_item *out, bool *out_ok);
+bool undo_open(struct undo_reader *undo, struct bytes record, struct buf *key);
+/* True with an item, borrowed until the next call; false at the end, or when it does not decode (SOREX_CORRUPT) or
+ * memory is gone: then *out_status says so. */
+bool undo_next(struct undo_reader *undo, struct undo_item *out, enum sorex_status *out_status);
 
 /* ---- entries ---- */
 
@@ -94,7 +97,7 @@ bool outbox_decode(struct bytes bytes, uint64_t sequence, struct outbox_record *
 
 /* ---- meta ---- */
 
-#define STORE_FORMAT 2u
+#define STORE_FORMAT 3u
 
 struct head {
     uint32_t first, tip, horizon, pruned;

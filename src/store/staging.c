@@ -36,8 +36,9 @@ void staging_start(struct staging *staging, const struct entry *entry, bool amen
 enum sorex_status staging_write(struct staging *staging, struct generation *generation, struct bytes key,
                                 enum version_kind kind, struct bytes value, struct sorex_error *err)
 {
+    const struct version_record record = {.height = staging->entry.height, .kind = kind, .value = value};
     struct node *node = generation_node(generation, key, key_hash(key));
-    struct version *version = node == NULL ? NULL : version_new(&generation->arena, staging->entry.height, kind, value);
+    struct version *version = node == NULL ? NULL : version_new(&generation->arena, &record);
     if (version == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: stage a value of %zu bytes", value.len);
     if (node->pending == NULL) {

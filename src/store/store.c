@@ -55,6 +55,21 @@ void batch_head(struct store *store, const struct head *head)
     db_batch_put(store->batch, DB_META, bytes_str(META_HEAD), bytes_of(record, sizeof record));
 }
 
+enum sorex_status batch_state(struct store *store, const struct node *node, const struct version *version,
+                              struct sorex_error *err)
+{
+    struct version_record record = version_record(version);
+    if (record.kind == VERSION_ABSENT) {
+        db_batch_delete(store->batch, DB_STATE, node_key(node));
+        return SOREX_OK;
+    }
+    buf_reset(&store->scratch);
+    TRY(buf_reserve(&store->scratch, state_len(&record), err));
+    state_encode(store->scratch.data, &record);
+    db_batch_put(store->batch, DB_STATE, node_key(node), bytes_of(store->scratch.data, state_len(&record)));
+    return SOREX_OK;
+}
+
 /* ---- opening ---- */
 
 static enum sorex_status meta_put(struct store *store, const char *key, struct bytes value)
@@ -238,6 +253,7 @@ static struct store *store_alloc(const struct store_options *options)
     store->group_ms_max = options->group_ms_max != 0 ? options->group_ms_max : GROUP_MS_DEFAULT;
     group_init(&store->current);
     group_init(&store->old);
+    store->old_settled = true;
     staging_init(&store->staging);
     store->lock = &store->lock_storage;
     pthread_mutex_init(store->lock, NULL);
@@ -263,7 +279,6 @@ static void store_free(struct store *store)
     buf_deinit(&store->preimage);
     buf_deinit(&store->key);
     buf_deinit(&store->scratch);
-    buf_deinit(&store->history_key);
     undo_writer_deinit(&store->undo);
     programs_free(store);
     cursors_free(store);

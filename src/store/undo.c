@@ -1,25 +1,30 @@
-/* Undo of entries at the tip, by their undo records: exact puts and deletes, no search.
+/* Undo of entries at the tip, by their undo records: puts and deletes, no search.
  *
  * The group is written first, so everything is in the database. Entries go in pieces of a bounded size, each one synced
- * batch: the undo records, history records, headers and commitments of its entries go; each key gets back what it was
- * before the lowest of them; for each outbox record of an entry, last first, the outbox gets one that takes it back. So
- * the database is always at the end of some entry.
+ * batch: the undo records, headers and commitments of its entries go; each key gets back what it was before the lowest
+ * of them, byte for byte; for each outbox record of an entry, last first, the outbox gets one that takes it back. So
+ * the database is always at the end of some entry. Undo records and headers are read by one iterator each, from the tip
+ * down.
  *
  * What the keys become is parked in the cache's nodes, as if it were staged, and shown when the batch is written: the
  * entries of the other branch find it there. */
+#include <stdlib.h>
+
 #include "base/check.h"
 #include "store/fault.h"
 #include "store/internal.h"
 
 /* Bounds of a piece; one entry always fits. */
 #define PIECE_BYTES_MAX ((size_t)16 << 20)
-#define PIECE_ENTRIES_MAX 128u
+#define PIECE_ENTRIES_MAX 1024u
 
 struct piece {
     struct head head;                        /* after what is in the batch */
     struct entry entries[PIECE_ENTRIES_MAX]; /* undone, tip first */
     size_t entry_count;
     size_t undone_count; /* new pairs, behind store->undone_count */
+    struct undo_walk walk;
+    struct db_iter *headers; /* entry records, at head.tip */
 };
 
 static enum sorex_status undo_allowed(const struct store *store, struct sorex_error *err)
@@ -42,53 +47,37 @@ static enum sorex_status undo_allowed(const struct store *store, struct sorex_er
         store->head.horizon);
 }
 
-/* Parks what the key becomes, on top of what higher entries of the piece parked. */
+/* Parks what the key becomes, in place of what a higher entry of the piece parked. */
 static enum sorex_status key_restore(struct store *store, const struct undo_item *item, struct sorex_error *err)
 {
     struct generation *generation = &store->current.generation;
     struct node_list *keys = &store->staging.nodes;
-    struct version_record version;
     struct node *node = generation_node(generation, item->key, key_hash(item->key));
-    struct version *parked = NULL;
-    if (item->had_previous) {
-        CHECK(buried_decode(item->buried, &version)); /* undo_next has */
-        parked = version_new(&generation->arena, item->previous, version.kind, version.value);
-    } else {
-        parked = version_copy(&generation->arena, bytes_of("", 0));
-    }
-    if (node == NULL || parked == NULL)
+    struct version *parked = &version_absent;
+    if (node == NULL ||
+        (item->buried.kind != VERSION_ABSENT && (parked = version_new(&generation->arena, &item->buried)) == NULL))
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: undo");
     if (node->pending == NULL) {
         TRY(node_list_reserve(keys, 1, err));
         keys->items[keys->count++] = node;
     }
-    parked->prev = node->pending;
     node->pending = parked;
-    store->staging.bytes += 2 * item->key.len + item->buried.len;
+    store->staging.bytes += item->key.len + state_len(&item->buried);
     return SOREX_OK;
 }
 
-static enum sorex_status items_undo(struct store *store, struct undo_walk *walk, struct sorex_error *err)
+static enum sorex_status state_undo(struct store *store, struct undo_walk *walk, uint32_t height,
+                                    struct sorex_error *err)
 {
     struct undo_item item;
     bool more = true;
+    undo_walk_entry(walk, height);
     while (true) {
         TRY(undo_walk_next(walk, &item, &more, err));
         if (!more)
-            return SOREX_OK;
+            return walk->records != 0 ? SOREX_OK : store_corrupt(err, "undo record (missing) of height", height);
         TRY(key_restore(store, &item, err));
     }
-}
-
-static enum sorex_status state_undo(struct store *store, uint32_t height, struct sorex_error *err)
-{
-    struct undo_walk walk;
-    bool found = false;
-    enum sorex_status status = undo_walk_open(&walk, store->db, store->batch, height, &found, err);
-    if (status == SOREX_OK)
-        status = found ? items_undo(store, &walk, err) : store_corrupt(err, "undo record (missing) of height", height);
-    undo_walk_close(&walk);
-    return status;
 }
 
 /* Appends one undo record per apply record of the entry, last first. */
@@ -110,57 +99,50 @@ static enum sorex_status outbox_undo(struct store *store, struct piece *piece, c
     return SOREX_OK;
 }
 
+/* The entry record at `height`, where the iterator stands. */
+static enum sorex_status entry_at(const struct db_iter *entries, uint32_t height, struct entry_record *out,
+                                  struct sorex_error *err)
+{
+    struct bytes key, value;
+    if (!db_iter_at(entries, &key, &value)) {
+        TRY(db_iter_status(entries, err));
+        return store_corrupt(err, "entry (missing)", height);
+    }
+    if (key.len != 4 || u32be_get(key.data) != height)
+        return store_corrupt(err, "entry (missing)", height);
+    return entry_decode(value, height, out) ? SOREX_OK : store_corrupt(err, "entry", height);
+}
+
 static enum sorex_status entry_undo(struct store *store, struct piece *piece, struct sorex_error *err)
 {
     uint8_t key[4];
     uint32_t height = piece->head.tip;
-    struct db_value value = {0};
     struct entry_record record;
-    u32be_put(key, height);
-    TRY(entry_read(store, NULL, height, &value, &record, err));
-    enum sorex_status status = state_undo(store, height, err);
+    TRY(entry_at(piece->headers, height, &record, err));
+    enum sorex_status status = state_undo(store, &piece->walk, height, err);
     if (status == SOREX_OK)
         status = outbox_undo(store, piece, &record, err);
-    piece->entries[piece->entry_count++] = record.entry;
-    db_value_release(&value);
     if (status != SOREX_OK)
         return sorex_error_prefix(err, "undo height %u", height);
+    piece->entries[piece->entry_count++] = record.entry;
+    u32be_put(key, height);
     db_batch_delete(store->batch, DB_ENTRIES, bytes_of(key, 4));
     piece->head.tip--;
-    return SOREX_OK;
-}
-
-/* The versions that the piece dug out are not superseded any more. */
-static enum sorex_status history_undo(struct store *store, const struct node *node, struct sorex_error *err)
-{
-    for (const struct version *version = node->pending; version != NULL; version = version->prev) {
-        if (version->len == 0)
-            continue;
-        TRY(history_key(&store->history_key, node_key(node), version_height(version), err));
-        db_batch_delete(store->batch, DB_HISTORY, buf_view(&store->history_key));
-    }
+    db_iter_prev(piece->headers);
     return SOREX_OK;
 }
 
 static enum sorex_status piece_fill(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
 {
     uint32_t entries_max = store_fault_undo_entries_get(PIECE_ENTRIES_MAX);
-    db_batch_clear(store->batch);
     while (piece->head.tip > goal && piece->entry_count < entries_max &&
            (piece->entry_count == 0 || store->staging.bytes < PIECE_BYTES_MAX))
         TRY(entry_undo(store, piece, err));
 
     struct node_list *keys = &store->staging.nodes;
     TRY(node_list_sort(keys, err));
-    for (size_t i = 0; i < keys->count; i++) {
-        const struct node *node = keys->items[i];
-        if (node->pending->len == 0)
-            db_batch_delete(store->batch, DB_STATE, node_key(node));
-        else
-            db_batch_put(store->batch, DB_STATE, node_key(node), bytes_of(node->pending->record, node->pending->len));
-    }
     for (size_t i = 0; i < keys->count; i++)
-        TRY(history_undo(store, keys->items[i], err));
+        TRY(batch_state(store, keys->items[i], keys->items[i]->pending, err));
     batch_head(store, &piece->head);
     return SOREX_OK;
 }
@@ -173,7 +155,6 @@ static void piece_settle(struct store *store, const struct piece *piece, const s
         struct node *node = keys->items[i];
         node->newest = node->pending;
         node->pending = NULL;
-        node->newest->prev = NULL;
         node->based = true;
     }
     staging_end(&store->staging);
@@ -188,22 +169,39 @@ static void piece_settle(struct store *store, const struct piece *piece, const s
     store_publish(store, &piece->head, true);
 }
 
-static enum sorex_status piece_undo(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
+static enum sorex_status piece_write(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
 {
-    struct db_value value = {0};
+    uint8_t key[4];
     struct entry_record tip;
-    *piece = (struct piece){.head = store->head};
-    enum sorex_status status = piece_fill(store, piece, goal, err);
-    if (status == SOREX_OK)
-        status = entry_read(store, NULL, piece->head.tip, &value, &tip, err);
-    if (status == SOREX_OK && (status = db_write(store->db, store->batch, store->sync, err)) != SOREX_OK)
-        store->broken = true;
-    db_batch_clear(store->batch);
+    u32be_put(key, piece->head.tip);
+    piece->headers = db_iter_new(store->db, NULL, DB_ENTRIES);
+    if (piece->headers == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: undo");
+    db_iter_seek_back(piece->headers, bytes_of(key, 4));
+    TRY(piece_fill(store, piece, goal, err));
+    TRY(entry_at(piece->headers, piece->head.tip, &tip, err));
+    enum sorex_status status = db_write(store->db, store->batch, store->sync, err);
     if (status == SOREX_OK)
         piece_settle(store, piece, &tip);
     else
+        store->broken = true;
+    return status;
+}
+
+static enum sorex_status piece_undo(struct store *store, struct piece *piece, uint32_t goal, struct sorex_error *err)
+{
+    piece->head = store->head;
+    piece->entry_count = piece->undone_count = 0;
+    piece->headers = NULL;
+    db_batch_clear(store->batch);
+    enum sorex_status status = undo_walk_open(&piece->walk, store->db, store->batch, store->head.tip, true, err);
+    if (status == SOREX_OK)
+        status = piece_write(store, piece, goal, err);
+    db_iter_free(piece->headers);
+    undo_walk_close(&piece->walk);
+    db_batch_clear(store->batch);
+    if (status != SOREX_OK)
         staging_drop(&store->staging);
-    db_value_release(&value);
     return status;
 }
 
@@ -220,15 +218,19 @@ enum sorex_status store_undo_to(struct store *store, uint32_t height, store_undo
                                "undone",
                                height, store->head.horizon);
     }
-    struct piece piece;
-    while (!head_is_empty(&store->head) && store->head.tip > height) {
-        TRY(undo_allowed(store, err));
-        TRY(piece_undo(store, &piece, height > store->head.horizon ? height : store->head.horizon, err));
-        for (size_t i = 0; i < piece.entry_count; i++)
-            if (each != NULL)
-                each(user_data, &piece.entries[i]);
+    struct piece *piece = calloc(1, sizeof *piece);
+    if (piece == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: undo");
+    enum sorex_status status = SOREX_OK;
+    while (status == SOREX_OK && !head_is_empty(&store->head) && store->head.tip > height) {
+        status = undo_allowed(store, err);
+        if (status == SOREX_OK)
+            status = piece_undo(store, piece, height > store->head.horizon ? height : store->head.horizon, err);
+        for (size_t i = 0; status == SOREX_OK && each != NULL && i < piece->entry_count; i++)
+            each(user_data, &piece->entries[i]);
     }
-    return SOREX_OK;
+    free(piece);
+    return status;
 }
 
 static void entry_take(void *user_data, const struct entry *entry)

@@ -99,78 +99,86 @@ void store_abort(struct store *store)
 
 /* ---- reads ---- */
 
-/* Copies a version found elsewhere into the current generation as a base. NULL when memory is gone: then it is not
- * cached. */
-static struct version *base_adopt(struct store *store, struct node *node, struct bytes record)
+/* Keeps what was found elsewhere in the current generation; `based`: it is the durable version, lineage and all.
+ * Without memory it is not kept. */
+static void base_adopt(struct store *store, struct node *node, const struct version_record *record, bool based)
 {
-    if (node == NULL)
-        return NULL;
-    struct version *version =
-        record.len == 0 ? &version_absent : version_copy(&store->current.generation.arena, record);
-    if (version == NULL)
-        return NULL;
+    struct version *version = &version_absent;
+    if (node == NULL ||
+        (record->kind != VERSION_ABSENT && (version = version_new(&store->current.generation.arena, record)) == NULL))
+        return;
     node->newest = version;
-    node->based = true;
-    return version;
+    node->based = based;
 }
 
-/* What the key is as of the last committed entry: a state record, empty when absent. Borrowed until the next call. */
-static enum sorex_status newest_record(struct store *store, struct bytes key, uint64_t hash, struct bytes *out,
+/* From the group before this one. While that is being written, the lineages of its versions belong to the writing
+ * thread: then the version serves reads only, and is read again from the database when this group is written. */
+static struct version_record old_record(const struct store *store, const struct node *old)
+{
+    if (store->old_settled)
+        return version_record(old->newest);
+    return (struct version_record){.height = old->newest->height,
+                                   .kind = (enum version_kind)old->newest->kind,
+                                   .value = version_value(old->newest)};
+}
+
+/* What the key is as of the last committed entry. Borrowed until the next call. */
+static enum sorex_status newest_record(struct store *store, struct bytes key, uint64_t hash, struct version_record *out,
                                        struct sorex_error *err)
 {
     struct generation *current = &store->current.generation;
     struct node *node = generation_find(current, key, hash);
     if (node != NULL && node->newest != NULL) {
-        *out = bytes_of(node->newest->record, node->newest->len);
+        *out = version_record(node->newest);
         return SOREX_OK;
     }
     bool room = current->arena.total < 2 * store->generation_bytes_max;
     const struct node *old = generation_find(&store->old.generation, key, hash);
     if (old != NULL && old->newest != NULL) {
-        *out = bytes_of(old->newest->record, old->newest->len);
+        *out = old_record(store, old);
         if (room)
-            base_adopt(store, generation_node(current, key, hash), *out);
+            base_adopt(store, generation_node(current, key, hash), out, store->old_settled && old->based);
         return SOREX_OK;
     }
     TRY(db_get(store->db, NULL, DB_STATE, key, &store->value, err));
-    struct version_record decoded;
-    if (store->value.found && !state_decode(store->value.bytes, &decoded))
+    *out = (struct version_record){0};
+    if (store->value.found && !state_decode(store->value.bytes, out))
         return store_corrupt(err, "state record of a key of", key.len);
-    *out = store->value.found ? store->value.bytes : (struct bytes){0};
     if (room)
-        base_adopt(store, generation_node(current, key, hash), *out);
+        base_adopt(store, generation_node(current, key, hash), out, true);
     return SOREX_OK;
 }
 
-static void record_value(struct bytes record, struct bytes *out_value, bool *out_found)
+static void record_value(const struct version_record *record, struct bytes *out_value, bool *out_found)
 {
-    *out_found = record.len != 0 && record.data[STATE_HEAD_BYTES - 1] == VERSION_VALUE;
-    *out_value =
-        *out_found ? bytes_of(record.data + STATE_HEAD_BYTES, record.len - STATE_HEAD_BYTES) : (struct bytes){0};
+    *out_found = record->kind == VERSION_VALUE;
+    *out_value = *out_found ? record->value : (struct bytes){0};
 }
 
 enum sorex_status store_get(struct store *store, struct store_space space, struct bytes key, struct bytes *out_value,
                             bool *out_found, struct sorex_error *err)
 {
-    struct bytes full, record;
+    struct bytes full;
+    struct version_record record;
     TRY(state_key(&store->key, space, key, &full, err));
     TRY(newest_record(store, full, key_hash(full), &record, err));
-    record_value(record, out_value, out_found);
+    record_value(&record, out_value, out_found);
     return SOREX_OK;
 }
 
 enum sorex_status store_get_staged(struct store *store, struct store_space space, struct bytes key,
                                    struct bytes *out_value, bool *out_found, struct sorex_error *err)
 {
-    struct bytes full, record;
+    struct bytes full;
+    struct version_record record;
     TRY(state_key(&store->key, space, key, &full, err));
     uint64_t hash = key_hash(full);
     const struct node *node = generation_find(&store->current.generation, full, hash);
     if (node != NULL && node->pending != NULL)
-        record = bytes_of(node->pending->record, node->pending->len);
+        record = version_record(node->pending);
     else
         TRY(newest_record(store, full, hash, &record, err));
-    record_value(record, out_value, out_found);
+    record_value(&record, out_value, out_found);
     return SOREX_OK;
 }
 
@@ -218,8 +226,10 @@ static void node_commit(struct store *store, struct node *node)
 {
     if (node->newest == NULL) {
         const struct node *old = generation_find(&store->old.generation, node_key(node), node->hash);
-        if (old != NULL && old->newest != NULL)
-            base_adopt(store, node, bytes_of(old->newest->record, old->newest->len));
+        if (old != NULL && old->newest != NULL) {
+            struct version_record record = old_record(store, old);
+            base_adopt(store, node, &record, store->old_settled && old->based);
+        }
     }
     node->pending->prev = node->newest;
     node->newest = node->pending;

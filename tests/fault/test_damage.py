@@ -4,7 +4,7 @@ import shutil
 from fault import *
 
 TIP = 4000
-FAMILIES = ("default", "state", "history", "undo", "outbox", "entries")
+FAMILIES = ("default", "state", "undo", "outbox", "entries")
 REFUSED = (4, 7)
 
 

@@ -1,6 +1,7 @@
 /* libFuzzer: each stored record's decoder. The first byte chooses it. What decodes lies inside the record, and where an
  * encoder stands beside the decoder, encoding it again and decoding that gives the same. */
 #include "base/check.h"
+#include "store/lineage.h"
 #include "store/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -13,41 +14,55 @@ static void inside(struct bytes part, struct bytes whole)
 static void versions(struct bytes record)
 {
     struct version_record version = {0};
-    uint32_t buried_by;
-    if (state_decode(record, &version))
-        inside(version.value, record);
-    if (buried_decode(record, &version))
-        inside(version.value, record);
-    if (history_decode(record, 7, &buried_by))
-        CHECK(buried_by >= 7);
+    if (!state_decode(record, &version))
+        return;
+    inside(version.value, record);
+    inside(version.lineage, record);
+    struct buf again = {0};
+    CHECK(buf_reserve(&again, state_len(&version), NULL) == SOREX_OK);
+    state_encode(again.data, &version);
+    CHECK(bytes_equal(bytes_of(again.data, state_len(&version)), record));
+    buf_deinit(&again);
+    if (version.height == 0 || version.height == UINT32_MAX - 1)
+        return;
+    uint32_t above = lineage_above(version.lineage, version.height, version.height / 2);
+    CHECK(above > version.height / 2 && above <= version.height);
+    uint8_t next[LINEAGE_BYTES_MAX];
+    size_t len = lineage_next(next, version.lineage, version.height, version.height + 1, version.height / 2);
+    struct reader r = reader_of(bytes_of(next, len));
+    struct bytes read;
+    uint64_t number = 0;
+    struct reader n = reader_of(version.lineage);
+    if (version.lineage.len == 0 || (reader_varint(&n, &number) && number < UINT32_MAX))
+        CHECK(lineage_read(&r, version.height + 1, &read) && read.len == len);
 }
 
 static void undo(struct bytes record)
 {
     struct undo_reader undo;
     struct undo_item item;
-    bool ok = true;
-    if (!undo_open(&undo, record))
+    struct buf key = {0};
+    enum sorex_status status = SOREX_OK;
+    struct undo_builder again = {0};
+    if (!undo_open(&undo, record, &key))
         return;
-    uint64_t at = undo.at, total = undo.total;
-    struct buf again = {0};
+    uint64_t at = undo.at, total = undo.total, count = 0;
     CHECK(undo_begin(&again, at, total, NULL) == SOREX_OK);
-    uint64_t count = 0;
-    for (; undo_next(&undo, &item, &ok); count++) {
-        inside(item.key, record);
-        inside(item.buried, record);
+    for (; undo_next(&undo, &item, &status); count++) {
+        inside(item.buried.value, record);
+        inside(item.buried.lineage, record);
         CHECK(undo_append(&again, &item, NULL) == SOREX_OK);
     }
     CHECK(count <= total && count <= record.len);
-    if (ok) {
+    if (status == SOREX_OK) {
         struct undo_reader second;
-        bool second_ok = true;
-        CHECK(undo_open(&second, buf_view(&again)));
-        while (undo_next(&second, &item, &second_ok))
+        CHECK(undo_open(&second, buf_view(&again.record), &key));
+        while (undo_next(&second, &item, &status))
             count--;
-        CHECK(second_ok && count == 0);
+        CHECK(status == SOREX_OK && count == 0);
     }
-    buf_deinit(&again);
+    buf_deinit(&key);
+    undo_builder_deinit(&again);
 }
 
 static void entry(struct bytes record)

@@ -176,13 +176,13 @@ static void a_commit_may_be_lost_only_with_its_group(void **state)
     world_end(&world);
 }
 
-/* Everything in state, history, undo and entries, as one text. */
+/* Everything in state, undo and entries, as one text. */
 static void dump(struct store *store, struct buf *out)
 {
-    static const enum db_family families[] = {DB_STATE, DB_HISTORY, DB_UNDO, DB_ENTRIES};
+    static const enum db_family families[] = {DB_STATE, DB_UNDO, DB_ENTRIES};
     struct sorex_error err;
     buf_reset(out);
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 3; i++) {
         struct db_iter *iter = db_iter_new(store->db, NULL, families[i]);
         struct bytes key, value;
         for (db_iter_seek(iter, (struct bytes){0}); db_iter_at(iter, &key, &value); db_iter_next(iter)) {
@@ -656,25 +656,17 @@ static void records_refuse_what_does_not_fit(void **state)
     (void)state;
     struct version_record version;
     struct head head;
-    struct undo_reader undo;
-    struct undo_item item;
-    bool ok = true;
     assert_false(state_decode(bytes_of("\1\0\0\0", 4), &version));
     assert_false(state_decode(bytes_of("\1\0\0\0\3", 5), &version));
+    assert_false(state_decode(bytes_of("\1\0\0\0\0", 5), &version));
     assert_false(state_decode(bytes_of("\1\0\0\0\1x", 6), &version));
     assert_false(state_decode(bytes_of("\xff\xff\xff\xff\2", 5), &version));
     assert_true(state_decode(bytes_of("\1\0\0\0\2", 5), &version));
-    assert_false(undo_open(&undo, bytes_of("\2\0\0", 3)));
-    assert_false(undo_open(&undo, bytes_of("\1\2\1", 3)));                      /* item 2 of 1 */
-    static const struct bytes undos[] = {{(const uint8_t *)"\1\0\0x", 4},       /* more than there should be */
-                                         {(const uint8_t *)"\1\0\1\3abc", 7},   /* ends before the word */
-                                         {(const uint8_t *)"\1\0\1\3abc\2", 8}, /* ends before the buried version */
-                                         {(const uint8_t *)"\1\0\1\3abc\2\1\3", 10}}; /* of no kind */
-    for (size_t i = 0; i < sizeof undos / sizeof undos[0]; i++) {
-        assert_true(undo_open(&undo, undos[i]));
-        assert_false(undo_next(&undo, &item, &ok));
-        assert_false(ok);
-    }
+    assert_false(state_decode(bytes_of("\1\0\0\0\x82", 5), &version));
+    assert_false(state_decode(bytes_of("\1\0\0\0\x82\2\4", 7), &version)); /* an ancestor below 0 */
+    assert_true(state_decode(bytes_of("\1\0\0\0\x82\2\2v", 8), &version));
+    assert_true(version.kind == VERSION_VALUE && version.lineage.len == 2 && bytes_is(version.value, "v"));
+    assert_false(state_decode(bytes_of("\1\0\0\0\x81\2\2v", 8), &version));
     uint8_t bytes[HEAD_BYTES];
     struct head wrong = {.first = 5, .tip = 4, .horizon = 5, .pruned = 5, .outbox_first = 1};
     head_encode(bytes, &wrong);
@@ -685,23 +677,37 @@ static void records_refuse_what_does_not_fit(void **state)
     assert_false(head_decode(bytes_of(bytes, sizeof bytes - 1), &head));
 }
 
-static void history_keys_order(void **state)
+static void undo_records_refuse_what_does_not_fit(void **state)
 {
     (void)state;
-    static const struct bytes raw[] = {{(const uint8_t *)"\0\0\0", 3},        {(const uint8_t *)"\0\0\0\0", 4},
-                                       {(const uint8_t *)"\0\0\0\0\0", 5},    {(const uint8_t *)"\0\0\0\0\xff", 5},
-                                       {(const uint8_t *)"\0\0\0a", 4},       {(const uint8_t *)"\0\0\0a\0", 5},
-                                       {(const uint8_t *)"\0\0\0a\0\xff", 6}, {(const uint8_t *)"\0\0\0ab", 5}};
-    struct sorex_error err;
-    struct buf low = {0}, high = {0};
-    for (size_t i = 0; i + 1 < sizeof raw / sizeof raw[0]; i++) {
-        OK(history_key(&low, raw[i], UINT32_MAX - 1, &err));
-        OK(history_key(&high, raw[i + 1], 0, &err));
-        assert_true(bytes_compare(buf_view(&low), buf_view(&high)) < 0);
-        assert_int_equal(history_key_height(buf_view(&low)), UINT32_MAX - 1);
+    static const struct bytes undos[] = {{(const uint8_t *)"\2\0\0\0x", 5},            /* more than there should be */
+                                         {(const uint8_t *)"\2\0\0\1\0\3abc", 9},      /* ends before the word */
+                                         {(const uint8_t *)"\2\0\0\1\1\3abc\0", 10},   /* shares with nothing */
+                                         {(const uint8_t *)"\2\0\0\1\0\2ab\0", 9},     /* a key without its space */
+                                         {(const uint8_t *)"\2\0\0\1\0\3abc\1", 10},   /* deletes, and no flag */
+                                         {(const uint8_t *)"\2\0\0\1\0\3abc\x0a", 10}, /* ends before the version */
+                                         {(const uint8_t *)"\2\0\0\1\0\3abc\x0a\1\0\0\0\3", 15}}; /* of no kind */
+    struct undo_reader undo;
+    struct undo_item item;
+    struct buf key = {0};
+    enum sorex_status status = SOREX_OK;
+    assert_false(undo_open(&undo, bytes_of("\1\0\0\0", 4), &key));
+    assert_false(undo_open(&undo, bytes_of("\2\2\0\0", 4), &key));
+    assert_false(undo_open(&undo, bytes_of("\2\0\2\1", 4), &key)); /* item 2 of 1 */
+    for (size_t i = 0; i < sizeof undos / sizeof undos[0]; i++) {
+        assert_true(undo_open(&undo, undos[i], &key));
+        assert_false(undo_next(&undo, &item, &status));
+        assert_int_equal(status, SOREX_CORRUPT);
     }
-    buf_deinit(&low);
-    buf_deinit(&high);
+    assert_true(undo_open(&undo, bytes_of("\2\1\0\2\0\3abc\1\2\2de\x0a\1\0\0\0\2", 20), &key));
+    assert_true(undo_next(&undo, &item, &status));
+    assert_true(item.deleted && item.buried.kind == VERSION_ABSENT && bytes_is(item.key, "abc"));
+    assert_true(undo_next(&undo, &item, &status));
+    assert_true(!item.deleted && item.buried.kind == VERSION_VALUE && item.buried.height == 1);
+    assert_true(bytes_is(item.key, "abde"));
+    assert_false(undo_next(&undo, &item, &status));
+    assert_int_equal(status, SOREX_OK);
+    buf_deinit(&key);
 }
 
 int main(void)
@@ -727,7 +733,7 @@ int main(void)
         cmocka_unit_test(sizes),
         cmocka_unit_test(cursors_hold_the_outbox),
         cmocka_unit_test(records_refuse_what_does_not_fit),
-        cmocka_unit_test(history_keys_order),
+        cmocka_unit_test(undo_records_refuse_what_does_not_fit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
