@@ -1,6 +1,5 @@
-"""What other systems for this job get wrong, one test each. Their reorganisations that never converge, are missed or lose a block (one deep
-with the new tip ten ahead, a replacement at the same height, two deep with one block more) are in tests/chain/test_chain_fork.c and, with a
-real node, in tests/e2e/test_node.py."""
+"""What other systems for this job get wrong, one test each. The reorganisations are here with a real node; without one and with every
+order of events in tests/chain/test_chain_fork.c."""
 import shutil, socket, struct
 from fault import *
 
@@ -38,6 +37,44 @@ def test_block_0_is_processed(root, _):
     equal(status(file)["heights"]["durable"], 0, "height")
     lines = sorex("state", "dump", file, "--program", "it").stdout.splitlines()
     equal(len(lines), 1, f"pairs of block 0 ({lines})")
+
+
+def reorganised(root, stack, depth, longer):
+    """A node's newest `depth` blocks are replaced by that many and `longer` more, beside a run: it comes to stand where a fresh one does."""
+    node = Node(root)
+    stack.callback(node.close)
+    node.call("generate", 30)
+    file = pipeline(root, source=node.source(), poll_ms="20ms")
+    with Running(file, log=root / "log") as run:
+        wait_tip(file, 30, run)
+        before = node.call("getblockhash", 30)
+        node.call("invalidateblock", node.call("getblockhash", 31 - depth))
+        node.call("generate", depth + longer)
+        check(node.call("getblockhash", 30) != before, "the node made the same block again")
+        wait_for("the undo", lambda: f"heights {31 - depth} to 30 undone ({depth} entries)" in run.text())
+        wait_tip(file, 30 + longer, run)
+    fresh = sub(root, "fresh")
+    other = pipeline(fresh, source=node.source())
+    sorex("run", other, "--until", "tip")
+    for program in ("utxo", "balances"):
+        equal(state_hash([file], program), state_hash([other], program), program)
+    equal(engine_rows([file]), engine_rows([other]), "rows")
+    equal(fold_changes((root / "changes.jsonl").read_text()), engine_rows([other]), "fold of the file")
+
+
+def test_one_deep_with_the_new_tip_ten_ahead(root, stack):
+    """Theirs never converges."""
+    reorganised(root, stack, 1, 10)
+
+
+def test_a_replacement_at_the_same_height(root, stack):
+    """Theirs is missed."""
+    reorganised(root, stack, 1, 0)
+
+
+def test_two_deep_with_one_block_more(root, stack):
+    """Theirs loses a block."""
+    reorganised(root, stack, 2, 1)
 
 
 def disk_of(path):
@@ -134,5 +171,6 @@ def test_wrong_questions_get_an_error(root, _):
 
 
 if __name__ == "__main__":
-    main(test_undo_of_250000_keys, test_block_0_is_processed, test_a_preview_leaves_no_trace, test_killed_near_the_commit,
+    main(test_undo_of_250000_keys, test_one_deep_with_the_new_tip_ten_ahead, test_a_replacement_at_the_same_height,
+         test_two_deep_with_one_block_more, test_block_0_is_processed, test_a_preview_leaves_no_trace, test_killed_near_the_commit,
          test_wrong_questions_get_an_error)

@@ -91,18 +91,19 @@ def sink_of(file, name="pg"):
     return next((s for s in (status(file) or {}).get("sinks", []) if s["name"] == name), None)
 
 
-def test_a_held_row_is_waited_for(root, stack):
+def held_rows_are_waited_for(root, stack, what, table, name):
     pg = database(root, stack)
     file = pipeline(root, sinks=sinks(root, pg.url()))
     sorex("run", file, "--until", 1000)
     holder = subprocess.Popen([str(pg.bin / "psql"), "-X", "-q", "-A", "-t", "-d", pg.url()], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     stack.callback(holder.kill)
-    holder.stdin.write("begin; select count(*) from (select 1 from sorex_cursor for update) held;\n")
+    held = pg.sql(f"select count(*) from {table}")[0][0]
+    holder.stdin.write(f"begin; select count(*) from (select 1 from {table} for update) held;\n")
     holder.stdin.flush()
-    equal(holder.stdout.readline().strip(), "2", "cursors held")
-    with Running(file, "--until", 1100, log=root / "log") as run:
+    equal(holder.stdout.readline().strip(), held, f"{what} held")
+    with Running(file, "--until", TIP, log=root / "log") as run:
         def waits():
-            sink = sink_of(file)
+            sink = sink_of(file, name)
             return sink if sink and sink["state"] == "retrying" else None
         sink = wait_for("status to name the lock", waits, 60)
         check("lock" in sink["why"], sink["why"])
@@ -111,6 +112,14 @@ def test_a_held_row_is_waited_for(root, stack):
         wait_for("the end of the run", lambda: not run.alive())
         equal(run.process.returncode, 0, "exit code")
     tables_equal(root, pg, file)
+
+
+def test_a_held_cursor_is_waited_for(root, stack):
+    held_rows_are_waited_for(root, stack, "cursors", "sorex_cursor", "log")
+
+
+def test_held_rows_are_waited_for(root, stack):
+    held_rows_are_waited_for(root, stack, "rows", "balances", "pg")
 
 
 def test_no_room(root, stack):
@@ -163,4 +172,4 @@ def test_altered_tables(root, stack):
 
 
 if __name__ == "__main__":
-    main(test_connections_cut_after_any_byte, test_a_held_row_is_waited_for, test_no_room, test_altered_tables)
+    main(test_connections_cut_after_any_byte, test_a_held_cursor_is_waited_for, test_held_rows_are_waited_for, test_no_room, test_altered_tables)
