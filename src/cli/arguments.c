@@ -16,34 +16,37 @@ struct flag {
     size_t count_offset; /* FLAG_LIST */
     const char *argument;
     const char *text;
+    const char *verb; /* whose flag of that name this is; NULL: everybody else's */
 };
 
 #define AT(field) offsetof(struct arguments, field)
 
 static const struct flag flags[] = {
-    {"data", FLAG_TEXT, AT(data), 0, "DIR", "the data directory, instead of a pipeline file"},
-    {"program", FLAG_TEXT, AT(program), 0, "NAME", "name of the program in the pipeline"},
-    {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, "NAME", "let go of a sink that left the pipeline file"},
-    {"height", FLAG_TEXT, AT(height), 0, "H", "as of this height (default: the newest durable one)"},
-    {"prefix", FLAG_TEXT, AT(prefix), 0, "HEX", "only keys that start with these bytes"},
-    {"until", FLAG_TEXT, AT(until), 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more"},
-    {"from", FLAG_TEXT, AT(from), 0, "H", "the first height"},
-    {"to", FLAG_TEXT, AT(to), 0, "H", "the height that remains; for replay the last one"},
-    {"block", FLAG_LIST, AT(blocks), AT(block_count), "FILE", "a raw block; for try FILE@HEIGHT, repeatable"},
-    {"view", FLAG_LIST, AT(views), AT(view_count), "NAME:HEX", "run a view after the last block; repeatable"},
-    {"fuel", FLAG_TEXT, AT(fuel), 0, "N", "meter the guest and stop it after N units (default: not metered)"},
-    {"memory-max", FLAG_TEXT, AT(memory_max), 0, "SIZE", "limit of the guest's memory (default: 4 GiB less one page)"},
-    {"pipeline", FLAG_TEXT, AT(pipeline), 0, "FILE", "the pipeline whose programs and blocks are played"},
-    {"seed", FLAG_TEXT, AT(seed), 0, "N", "of the first history; the next one has the next seed (default: 1)"},
-    {"runs", FLAG_TEXT, AT(runs), 0, "N", "histories (default: 1000; with a pipeline: 1)"},
-    {"steps", FLAG_TEXT, AT(steps), 0, "N", "steps of a history (default: 25; with a pipeline: 100)"},
-    {"table", FLAG_TEXT, AT(table), 0, "NAME", "only rows of this table"},
-    {"by", FLAG_TEXT, AT(by), 0, "MEMBER", "largest first, by this member of the row"},
-    {"limit", FLAG_TEXT, AT(limit), 0, "N", "rows to show (default: 10)"},
-    {"text", FLAG_BOOL, AT(text), 0, NULL, "print the result's bytes as they are, instead of hex"},
-    {"set", FLAG_SET, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable"},
-    {"json", FLAG_BOOL, AT(json), 0, NULL, "for machines: JSON"},
-    {"help", FLAG_BOOL, AT(help), 0, NULL, "this text"},
+    {"data", FLAG_TEXT, AT(data), 0, "DIR", "the data directory, instead of a pipeline file", NULL},
+    {"program", FLAG_TEXT, AT(program), 0, "NAME", "name of the program in the pipeline", NULL},
+    {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, "NAME", "let go of a sink that left the pipeline file", NULL},
+    {"height", FLAG_TEXT, AT(height), 0, "H", "as of this height (default: the newest durable one)", NULL},
+    {"prefix", FLAG_TEXT, AT(prefix), 0, "HEX", "only keys that start with these bytes", NULL},
+    {"until", FLAG_TEXT, AT(until), 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more", NULL},
+    {"from", FLAG_TEXT, AT(from), 0, "H", "the first height (default: the lowest retained one)", NULL},
+    {"to", FLAG_TEXT, AT(to), 0, "H", "the last height (default: the newest one)", "replay"},
+    {"to", FLAG_TEXT, AT(to), 0, "H", "the height that remains", NULL},
+    {"block", FLAG_LIST, AT(blocks), AT(block_count), "FILE@HEIGHT", "a raw block and its height; repeatable", "try"},
+    {"block", FLAG_LIST, AT(blocks), AT(block_count), "FILE", "a raw block", NULL},
+    {"view", FLAG_LIST, AT(views), AT(view_count), "NAME:HEX", "run a view after the last block; repeatable", NULL},
+    {"fuel", FLAG_TEXT, AT(fuel), 0, "N", "meter the guest and stop it after N units (default: not metered)", NULL},
+    {"memory-max", FLAG_TEXT, AT(memory_max), 0, "SIZE", "limit of the guest's memory (default: 4 GiB less one page)", NULL},
+    {"pipeline", FLAG_TEXT, AT(pipeline), 0, "FILE", "the pipeline whose programs and blocks are played", NULL},
+    {"seed", FLAG_TEXT, AT(seed), 0, "N", "of the first history; the next one has the next seed (default: 1)", NULL},
+    {"runs", FLAG_TEXT, AT(runs), 0, "N", "histories (default: 1000; with a pipeline: 1)", NULL},
+    {"steps", FLAG_TEXT, AT(steps), 0, "N", "steps of a history (default: 25; with a pipeline: 100)", NULL},
+    {"table", FLAG_TEXT, AT(table), 0, "NAME", "only rows of this table", NULL},
+    {"by", FLAG_TEXT, AT(by), 0, "MEMBER", "largest first, by this member of the row", NULL},
+    {"limit", FLAG_TEXT, AT(limit), 0, "N", "rows to show (default: 10)", NULL},
+    {"text", FLAG_BOOL, AT(text), 0, NULL, "print the result's bytes as they are, instead of hex", NULL},
+    {"set", FLAG_SET, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable", NULL},
+    {"json", FLAG_BOOL, AT(json), 0, NULL, "for machines: JSON", NULL},
+    {"help", FLAG_BOOL, AT(help), 0, NULL, "this text", NULL},
 };
 #define FLAG_COUNT (sizeof flags / sizeof flags[0])
 
@@ -58,31 +61,32 @@ static bool verb_takes(const struct verb *verb, const char *name)
     return false;
 }
 
+/* The row for this verb: its own before everybody's. */
+static const struct flag *flag_find(const struct verb *verb, struct bytes name)
+{
+    for (size_t i = 0; i < FLAG_COUNT; i++)
+        if (bytes_is(name, flags[i].name) && (flags[i].verb == NULL || strcmp(flags[i].verb, verb->name) == 0))
+            return verb_takes(verb, flags[i].name) ? &flags[i] : NULL;
+    return NULL;
+}
+
 static bool verb_takes_options(const struct verb *verb)
 {
     return strchr(verb->flags, '*') != NULL;
 }
 
-static void flag_name(const struct option *option, char *out, size_t size)
-{
-    (void)snprintf(out, size, "%s", option->name);
-    for (char *c = out; *c != '\0'; c++)
-        if (*c == '_')
-            *c = '-';
-}
-
 static enum sorex_status unknown_flag(const struct verb *verb, struct bytes name, struct sorex_error *err)
 {
     const char *names[64];
-    static char option_names[32][32];
+    static char option_names[32][OPTION_FLAG_SIZE];
     size_t n = 0;
     for (size_t i = 0; i < FLAG_COUNT; i++)
         if (verb_takes(verb, flags[i].name))
             names[n++] = flags[i].name;
     if (verb_takes_options(verb))
         for (size_t i = 0; pipeline_options[i].name != NULL && i < 32 && n < 63; i++) {
-            flag_name(&pipeline_options[i], option_names[i], sizeof option_names[i]);
-            names[n++] = option_names[i];
+            option_flag_name(&pipeline_options[i], option_names[i]);
+            names[n++] = option_names[i] + 2;
         }
     names[n] = NULL;
     const char *near = nearest_name(name, names);
@@ -139,15 +143,12 @@ static enum sorex_status flag_parse(const struct verb *verb, int argc, char **ar
     char *word = argv[*at] + 2;
     char *equals = strchr(word, '=');
     struct bytes name = bytes_of(word, equals != NULL ? (size_t)(equals - word) : strlen(word));
-    const struct flag *flag = NULL;
+    const struct flag *flag = flag_find(verb, name);
     const struct option *option = NULL;
-    for (size_t i = 0; i < FLAG_COUNT && flag == NULL; i++)
-        if (bytes_is(name, flags[i].name) && verb_takes(verb, flags[i].name))
-            flag = &flags[i];
     for (size_t i = 0; flag == NULL && option == NULL && verb_takes_options(verb) && pipeline_options[i].name != NULL; i++) {
-        char spelled[64];
-        flag_name(&pipeline_options[i], spelled, sizeof spelled);
-        if ((bytes_is(name, spelled) || bytes_is(name, pipeline_options[i].name)) && pipeline_options[i].type != OPTION_NODE)
+        char spelled[OPTION_FLAG_SIZE];
+        option_flag_name(&pipeline_options[i], spelled);
+        if ((bytes_is(name, spelled + 2) || bytes_is(name, pipeline_options[i].name)) && pipeline_options[i].type != OPTION_NODE)
             option = &pipeline_options[i];
     }
     if (flag == NULL && option == NULL)
@@ -182,28 +183,33 @@ enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv
     return SOREX_OK;
 }
 
-void arguments_help(const struct verb *verb)
+enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *err)
 {
-    printf("sorex %s: %s\n\nusage: sorex %s %s\n\n%s\n\n", verb->name, verb->summary, verb->name, verb->usage, verb->about);
-    for (size_t i = 0; i < FLAG_COUNT; i++) {
-        if (!verb_takes(verb, flags[i].name))
+    struct buf out = {0};
+    const char *usage = verb->usage;
+    enum sorex_status status = buf_printf(&out, err, "sorex %s: %s\n\nusage: sorex %s%s%s\n\n%s\n\n", verb->name, verb->summary,
+                                          verb->name, usage[0] != '\0' ? " " : "", usage, verb->about);
+    for (size_t i = 0; i < FLAG_COUNT && status == SOREX_OK; i++) {
+        const struct flag *flag = &flags[i];
+        if (flag_find(verb, bytes_str(flag->name)) != flag)
             continue;
         char left[40];
-        (void)snprintf(left, sizeof left, "--%s%s%s", flags[i].name, flags[i].argument != NULL ? " " : "",
-                       flags[i].argument != NULL ? flags[i].argument : "");
-        printf("  %-24s %s\n", left, flags[i].text);
+        (void)snprintf(left, sizeof left, "--%s%s%s", flag->name, flag->argument != NULL ? " " : "",
+                       flag->argument != NULL ? flag->argument : "");
+        status = buf_printf(&out, err, "  %-24s %s\n", left, flag->text);
     }
-    if (verb_takes_options(verb)) {
-        printf("\nTop-level settings of the pipeline file, as flags:\n");
-        for (size_t i = 0; pipeline_options[i].name != NULL; i++) {
-            char name[64];
-            if (pipeline_options[i].type == OPTION_NODE || strcmp(pipeline_options[i].name, "data") == 0)
-                continue;
-            flag_name(&pipeline_options[i], name, sizeof name);
-            printf("  --%-22s %s\n", name, pipeline_options[i].text);
-        }
+    if (status == SOREX_OK && verb_takes_options(verb)) {
+        status = buf_append_str(&out, "\nTop-level settings of the pipeline file, as flags (any other one: --set; all of them: sorex "
+                                      "reference):\n", err);
+        if (status == SOREX_OK)
+            status = options_help(pipeline_options, &out, err);
     }
-    printf("\nexample:\n  %s\n", verb->example);
+    if (status == SOREX_OK)
+        status = buf_printf(&out, err, "\nexample:\n  %s\n", verb->example);
+    if (status == SOREX_OK)
+        (void)fwrite(out.data, 1, out.len, stdout);
+    buf_deinit(&out);
+    return status;
 }
 
 enum sorex_status height_parse(const char *flag, const char *text, uint32_t *out, struct sorex_error *err)

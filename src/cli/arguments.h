@@ -49,7 +49,7 @@ extern const struct verb *const verbs[]; /* ends with NULL; order of --help */
 /* Errors: SOREX_INVALID with the word and the nearest flag. */
 enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out, struct sorex_error *err);
 /* Prints the verb's help to standard output. */
-void arguments_help(const struct verb *verb);
+enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *err);
 
 /* A height given as text; SOREX_HEIGHT_NONE when text is NULL or "latest". */
 enum sorex_status height_parse(const char *flag, const char *text, uint32_t *out, struct sorex_error *err);

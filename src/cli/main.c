@@ -86,10 +86,8 @@ int main(int argc, char **argv)
     struct sorex_error err = {0};
     if (arguments_parse(verb, argc - 2, argv + 2, &arguments, &err) != SOREX_OK)
         return cli_fail(&err);
-    if (arguments.help) {
-        arguments_help(verb);
-        return EXIT_OK_CODE;
-    }
+    if (arguments.help)
+        return arguments_help(verb, &err) == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
     log_level_set(LOG_WARN); /* `run` sets what the pipeline file says; the others tell trouble only */
     int code = verb->run(&arguments);
     if (fflush(stdout) != 0 && code == EXIT_OK_CODE) {

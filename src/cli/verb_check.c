@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "json/writer.h"
@@ -35,8 +36,26 @@ static enum sorex_status say(bool json, const char *state, const char *what, con
     return status;
 }
 
-static enum sorex_status program_check(bool json, enum program_contract contract, const struct program_settings *settings,
-                                       struct sorex_error *err)
+/* What was found so far. */
+struct findings {
+    bool json;
+    struct sorex_error first; /* failure; status SOREX_OK: none */
+};
+
+/* Says how one thing is. A failure is kept, and the next thing is looked at. */
+static enum sorex_status found(struct findings *findings, enum sorex_status status, const char *what, const char *name,
+                               struct bytes detail, struct sorex_error *err)
+{
+    if (status == SOREX_OK)
+        return say(findings->json, "ok", what, name, detail, err);
+    struct sorex_error failure = *err;
+    if (findings->first.status == SOREX_OK)
+        findings->first = failure;
+    return say(findings->json, "fail", what, name, bytes_str(failure.text), err);
+}
+
+static enum sorex_status program_check(struct findings *findings, enum program_contract contract,
+                                       const struct program_settings *settings, struct sorex_error *err)
 {
     struct program program;
     struct program_context context = {0};
@@ -44,65 +63,70 @@ static enum sorex_status program_check(bool json, enum program_contract contract
     char hash[HASH_HEX_SIZE];
     hash_hex(program.module_hash, hash);
     program_unload(&program);
-    if (status != SOREX_OK)
-        return status;
     struct buf detail = {0};
-    status = buf_printf(&detail, err, "%s, module %s", settings->wasm, hash);
     if (status == SOREX_OK)
-        status = say(json, "ok", contract == PROGRAM_INDEXER ? "indexer" : "transform", settings->name, buf_view(&detail), err);
+        status = buf_printf(&detail, err, "%s, module %s", settings->wasm, hash);
+    status = found(findings, status, contract == PROGRAM_INDEXER ? "indexer" : "transform", settings->name, buf_view(&detail), err);
     buf_deinit(&detail);
     return status;
 }
 
 /* An unreachable source is worth a word, not a failure: `run` waits for it. */
-static enum sorex_status source_check(bool json, const struct pipeline_settings *settings, struct sorex_error *err)
+static enum sorex_status source_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
 {
+    const struct source_type *type = settings->source_type;
     struct source *source;
     uint32_t height = 0;
     uint8_t hash[HASH_BYTES];
-    enum sorex_status status = settings->source_type->open(settings->source, &source, err);
-    if (status != SOREX_OK)
-        return sorex_error_prefix(err, "source %s", settings->source_type->name);
-    status = settings->source_type->tip(source, &height, hash, err);
-    settings->source_type->close(source);
+    enum sorex_status status = type->open(settings->source, &source, err);
+    if (status == SOREX_OK) {
+        status = type->tip(source, &height, hash, err);
+        type->close(source);
+    }
     if (status == SOREX_AGAIN || status == SOREX_GONE) {
         char why[sizeof err->text];
         memcpy(why, err->text, sizeof why);
-        return say(json, "wait", "source", settings->source_type->name, bytes_str(why), err);
+        return say(findings->json, "wait", "source", type->name, bytes_str(why), err);
     }
-    if (status != SOREX_OK)
-        return sorex_error_prefix(err, "source %s", settings->source_type->name);
-    char hex[HASH_HEX_SIZE], detail[HASH_HEX_SIZE + 40];
-    hash_display(hash, hex);
-    (void)snprintf(detail, sizeof detail, "tip %u, block %s", height, hex);
-    return say(json, "ok", "source", settings->source_type->name, bytes_str(detail), err);
+    char hex[HASH_HEX_SIZE], detail[HASH_HEX_SIZE + 40] = "";
+    if (status == SOREX_OK) {
+        hash_display(hash, hex);
+        (void)snprintf(detail, sizeof detail, "tip %u, block %s", height, hex);
+    } else
+        (void)sorex_error_prefix(err, "source %s", type->name);
+    return found(findings, status, "source", type->name, bytes_str(detail), err);
+}
+
+static enum sorex_status sink_check(struct findings *findings, const struct pipeline_settings *settings,
+                                    const struct sink_settings *sink_settings, struct sorex_error *err)
+{
+    struct sink_context context = {.name = sink_settings->name, .pipeline = settings->top.name, .base_dir = settings->base_dir};
+    struct sink *sink;
+    char detail[64];
+    enum sorex_status status = sink_settings->type->open(sink_settings->options, &context, &sink, err);
+    if (status == SOREX_OK)
+        sink_settings->type->close(sink);
+    else
+        (void)sorex_error_prefix(err, "sink %s", sink_settings->name);
+    (void)snprintf(detail, sizeof detail, "type %s", sink_settings->type->name);
+    return found(findings, status, "sink", sink_settings->name, bytes_str(detail), err);
 }
 
 static enum sorex_status check(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,
                                struct sorex_error *err)
 {
-    bool json = arguments->json;
+    struct findings findings = {.json = arguments->json};
     (void)out_code;
-    enum sorex_status status = say(json, "ok", "pipeline", settings->top.name, bytes_str(arguments->words[0]), err);
-    if (settings->has_indexer && status == SOREX_OK)
-        status = program_check(json, PROGRAM_INDEXER, &settings->indexer, err);
-    for (size_t i = 0; i < settings->transform_count && status == SOREX_OK; i++)
-        status = program_check(json, PROGRAM_TRANSFORM, &settings->transforms[i], err);
-    if (status == SOREX_OK)
-        status = source_check(json, settings, err);
-    for (size_t i = 0; i < settings->sink_count && status == SOREX_OK; i++) {
-        struct sink_context context = {
-            .name = settings->sinks[i].name, .pipeline = settings->top.name, .base_dir = settings->base_dir};
-        struct sink *sink;
-        status = settings->sinks[i].type->open(settings->sinks[i].options, &context, &sink, err);
-        if (status != SOREX_OK)
-            return sorex_error_prefix(err, "sink %s", settings->sinks[i].name);
-        settings->sinks[i].type->close(sink);
-        char detail[64];
-        (void)snprintf(detail, sizeof detail, "type %s", settings->sinks[i].type->name);
-        status = say(json, "ok", "sink", settings->sinks[i].name, bytes_str(detail), err);
-    }
-    return status;
+    TRY(found(&findings, SOREX_OK, "pipeline", settings->top.name, bytes_str(arguments->words[0]), err));
+    if (settings->has_indexer)
+        TRY(program_check(&findings, PROGRAM_INDEXER, &settings->indexer, err));
+    for (size_t i = 0; i < settings->transform_count; i++)
+        TRY(program_check(&findings, PROGRAM_TRANSFORM, &settings->transforms[i], err));
+    TRY(source_check(&findings, settings, err));
+    for (size_t i = 0; i < settings->sink_count; i++)
+        TRY(sink_check(&findings, settings, &settings->sinks[i], err));
+    *err = findings.first;
+    return findings.first.status;
 }
 
 static int run(struct arguments *arguments)
@@ -118,7 +142,8 @@ const struct verb verb_check = {
     .words_min = 1,
     .words_max = 1,
     .about = "Reads the file, compiles every module and checks it against its contract, looks at the source, opens the sinks' settings.\n"
-             "Nothing is executed and nothing is written. A source that is not reachable now is reported, not refused.",
+             "Nothing is executed and nothing is written. A source that is not reachable now is reported, not refused. All that is wrong is\n"
+             "told; the exit code is that of the first thing.",
     .example = "sorex check pipeline.yaml",
     .run = run,
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
@@ -14,7 +15,8 @@
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
 
-#define STOP_SECONDS 2
+#define STOP_MS 1800         /* the process ends within two seconds */
+#define SECOND_SIGNAL_MS 500 /* sooner than that it is the same one: timeout(1) signals the process, then its group */
 
 /* The thread that takes SIGTERM and SIGINT: asks the pipeline to stop, and ends the process when the entry in hand does
  * not end in time. Nothing of that entry was committed, so nothing is lost. */
@@ -34,9 +36,15 @@ static void *stopper_thread(void *user_data)
         return NULL;
     log_line(LOG_INFO, "run", "%s: finishing the entry in hand", number == SIGINT ? "SIGINT" : "SIGTERM");
     pipeline_stop(stopper->pipeline);
-    struct timespec patience = {.tv_sec = STOP_SECONDS - 1, .tv_nsec = 800000000};
-    bool again = sigtimedwait(&stopper->signals, NULL, &patience) >
-                 0; /* a second signal, or the end of the run, ends the wait */
+    uint64_t start = clock_ms(), passed = 0;
+    bool again = false; /* a second signal, or the end of the run, ends the wait */
+    while (!atomic_load(&stopper->ended) && !again && passed < STOP_MS) {
+        uint64_t left = STOP_MS - passed;
+        struct timespec patience = {.tv_sec = (time_t)(left / 1000), .tv_nsec = (long)(left % 1000) * 1000000};
+        bool came = sigtimedwait(&stopper->signals, NULL, &patience) > 0;
+        passed = clock_ms() - start;
+        again = came && passed >= SECOND_SIGNAL_MS;
+    }
     if (!atomic_load(&stopper->ended)) {
         log_line(LOG_WARN, "run", "%s: the entry in hand is abandoned; the next run executes it again",
                  again ? "a second signal" : "it did not end in time");

@@ -54,7 +54,10 @@ const struct option *option_find(const struct option *options, const char *name)
 #define OPTION_NUMBER_SIZE 32
 void option_number_text(enum option_type type, uint64_t value, char out[OPTION_NUMBER_SIZE]);
 
-/* Appends aligned help lines: "  name   TYPE   text (default: x)". */
+/* "--poll-ms". */
+#define OPTION_FLAG_SIZE 64
+void option_flag_name(const struct option *option, char out[OPTION_FLAG_SIZE]);
+/* Appends lines for --help, of what can be a flag (sections cannot): "  --name TYPE    text (values; default: x)". */
 enum sorex_status options_help(const struct option *options, struct buf *out, struct sorex_error *err);
 /* Appends a Markdown table for the reference. */
 enum sorex_status options_markdown(const struct option *options, struct buf *out, struct sorex_error *err);

@@ -59,16 +59,14 @@ static enum sorex_status append_values(const struct option *option, struct buf *
     return option->min != 0 ? buf_printf(out, err, "at least %s", low) : SOREX_OK;
 }
 
-/* Appends " (fresh, kept; default: fresh)", " (required)" or nothing. */
+/* Appends " (fresh, kept; default: fresh)" or nothing. */
 static enum sorex_status append_notes(const struct option *option, struct buf *out, struct sorex_error *err)
 {
     size_t start = out->len;
     TRY(buf_append_str(out, " (", err));
     size_t inside = out->len;
     TRY(append_values(option, out, err));
-    if (option->required)
-        TRY(buf_printf(out, err, "%srequired", out->len > inside ? "; " : ""));
-    else if (option->fallback != NULL && option->fallback[0] != '\0')
+    if (option->fallback != NULL && option->fallback[0] != '\0')
         TRY(buf_printf(out, err, "%sdefault: %s", out->len > inside ? "; " : "", option->fallback));
     if (out->len == inside) {
         out->len = start;
@@ -77,14 +75,23 @@ static enum sorex_status append_notes(const struct option *option, struct buf *o
     return buf_append_str(out, ")", err);
 }
 
+void option_flag_name(const struct option *option, char out[OPTION_FLAG_SIZE])
+{
+    (void)snprintf(out, OPTION_FLAG_SIZE, "--%s", option->name);
+    for (char *c = out; *c != '\0'; c++)
+        if (*c == '_')
+            *c = '-';
+}
+
 enum sorex_status options_help(const struct option *options, struct buf *out, struct sorex_error *err)
 {
-    int width = 0;
-    for (const struct option *option = options; option->name != NULL; option++)
-        if ((int)strlen(option->name) > width)
-            width = (int)strlen(option->name);
+    char left[OPTION_FLAG_SIZE + 16], flag[OPTION_FLAG_SIZE];
     for (const struct option *option = options; option->name != NULL; option++) {
-        TRY(buf_printf(out, err, "  %-*s  %-7s  %s", width, option->name, type_name(option->type), option->text));
+        if (option->type == OPTION_NODE)
+            continue;
+        option_flag_name(option, flag);
+        (void)snprintf(left, sizeof left, "%s %s", flag, type_name(option->type));
+        TRY(buf_printf(out, err, "  %-24s %s", left, option->text));
         TRY(append_notes(option, out, err));
         TRY(buf_append_str(out, "\n", err));
     }

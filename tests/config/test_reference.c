@@ -16,7 +16,7 @@ static const struct option options[] = {
     {.name = "threads", .type = OPTION_U32, .fallback = "4", .min = 1, .max = 64, .text = "threads"},
     {.name = "fuel", .type = OPTION_U64, .text = "fuel"},
     {.name = "cache", .type = OPTION_BYTES, .fallback = "256 MiB", .min = 1 << 20, .text = "cache"},
-    {.name = "wait", .type = OPTION_MS, .max = 60000, .required = true, .text = "wait"},
+    {.name = "wait_ms", .type = OPTION_MS, .max = 60000, .required = true, .text = "wait"},
     {.name = "mode", .type = OPTION_ENUM, .fallback = "upsert", .choices = modes, .text = "how rows arrive"},
     {.name = "columns", .type = OPTION_NODE, .text = "columns"},
     {.name = NULL},
@@ -35,15 +35,14 @@ static void expect(enum sorex_status (*write)(const struct option *, struct buf 
 static void help(void **state)
 {
     (void)state;
-    expect(options_help, "  url      TEXT     where it is (required)\n"
-                         "  out      PATH     a | b\n"
-                         "  sync     BOOL     sync every batch (default: true)\n"
-                         "  threads  NUMBER   threads (1 to 64; default: 4)\n"
-                         "  fuel     NUMBER   fuel\n"
-                         "  cache    SIZE     cache (at least 1 MiB; default: 256 MiB)\n"
-                         "  wait     TIME     wait (0ms to 1m; required)\n"
-                         "  mode     WORD     how rows arrive (upsert, log; default: upsert)\n"
-                         "  columns  SECTION  columns\n");
+    expect(options_help, "  --url TEXT               where it is\n"
+                         "  --out PATH               a | b\n"
+                         "  --sync BOOL              sync every batch (default: true)\n"
+                         "  --threads NUMBER         threads (1 to 64; default: 4)\n"
+                         "  --fuel NUMBER            fuel\n"
+                         "  --cache SIZE             cache (at least 1 MiB; default: 256 MiB)\n"
+                         "  --wait-ms TIME           wait (0ms to 1m)\n"
+                         "  --mode WORD              how rows arrive (upsert, log; default: upsert)\n");
 }
 
 static void markdown(void **state)
@@ -56,7 +55,7 @@ static void markdown(void **state)
                              "| `threads` | NUMBER | `4` | 1 to 64 | threads |\n"
                              "| `fuel` | NUMBER |  |  | fuel |\n"
                              "| `cache` | SIZE | `256 MiB` | at least 1 MiB | cache |\n"
-                             "| `wait` | TIME | required | 0ms to 1m | wait |\n"
+                             "| `wait_ms` | TIME | required | 0ms to 1m | wait |\n"
                              "| `mode` | WORD | `upsert` | upsert, log | how rows arrive |\n"
                              "| `columns` | SECTION |  |  | columns |\n");
 }

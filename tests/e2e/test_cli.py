@@ -31,6 +31,11 @@ def test_mistakes(root, _):
     file.write_text("data: d\nsource: {type: blockfiles, path: x}\nindexer: {wasm: missing.wasm}\n")
     err = sorex("check", file, ok=False).stderr
     check("missing.wasm" in err and "No such file" in err, err)
+    file.write_text("data: d\nsource: {type: blockfiles, path: nowhere}\nindexer: {wasm: missing.wasm}\nsink: {type: file, path: o}\n")
+    done = sorex("check", file, "--json", ok=False)
+    equal([(c["state"], c["what"]) for c in map(json.loads, done.stdout.splitlines())],
+          [("ok", "pipeline"), ("fail", "indexer"), ("fail", "source"), ("ok", "sink")], "all that check says")
+    check("missing.wasm" in done.stderr and done.returncode == 7, done.stderr)
     err = sorex("run", root / "absent.yaml", ok=False).stderr
     check("absent.yaml" in err, err)
 
@@ -119,6 +124,19 @@ def test_second_writer_and_socket(root, _):
         equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
         check(time.monotonic() - started < 2.5, "SIGTERM took over two seconds")
     equal(state_hash([file]), live, "state over the socket and from disk")
+
+
+def test_signals(root, _):
+    """A signal that comes twice at once, as timeout(1) sends it, is one: the run ends in order and says what it did."""
+    file = small(root, sinks=[])
+    for number in range(5):
+        log = root / f"log{number}"
+        with Running(file, log=log) as run:
+            wait_tip(file, 14131, run)
+            for _ in range(3):
+                run.process.send_signal(signal.SIGTERM)
+            equal(run.process.wait(timeout=60), 0, "exit code")
+            check("second signal" not in run.text() and "the tip is height 14131" in run.text(), run.text())
 
 
 def test_preview_leaves_no_trace(root, _):
@@ -336,7 +354,7 @@ def test_other_network(root, _):
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
          test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
-         test_second_writer_and_socket, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
+         test_second_writer_and_socket, test_signals, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
          test_damaged_block, test_guest_that_never_returns,
          test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)
