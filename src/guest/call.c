@@ -36,11 +36,10 @@ static enum sorex_status sandbox_open(const struct guest_call *call, const char 
                                       struct sorex_error *err)
 {
     struct watchdog_call watch = watched(call, what);
-    struct wasm_limits limits = {.memory_bytes_max = call->limits->memory_bytes_max, .fuel = call->limits->fuel};
-    watchdog_begin(&watch);
-    enum sorex_status status = wasm_sandbox_open(call->program, &limits, call->user_data, out, err);
-    watchdog_end(&watch);
-    return status;
+    struct wasm_limits limits = {.memory_bytes_max = call->limits->memory_bytes_max,
+                                 .fuel = call->limits->fuel,
+                                 .start_watch = &watch};
+    return wasm_sandbox_open(call->program, &limits, call->user_data, out, err);
 }
 
 static enum sorex_status sandbox_run(const struct guest_call *call, const char *what, struct wasm_sandbox *sandbox,

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "wasm/private.h"
+#include "wasm/watchdog.h"
 
 /* Wasmtime hands the memory of a closed instance to the next one, of any thread, under a lock of its own. It is not built
  * with ThreadSanitizer, which is told here what that lock does: what was done in a sandbox comes before the sandboxes that
@@ -84,6 +85,8 @@ static enum sorex_status store_open(struct wasm_sandbox *sandbox, const struct w
     sandbox->context = wasmtime_store_context(sandbox->store);
     sandbox->limits.memory_bytes = memory;
     sandbox->limits.table_elements = WASM_TABLE_ELEMENTS_MAX;
+    if (limits != NULL && limits->table_elements_max != 0 && limits->table_elements_max < WASM_TABLE_ELEMENTS_MAX)
+        sandbox->limits.table_elements = limits->table_elements_max;
     sorex_wasmtime_store_limits(sandbox->store, &sandbox->limits);
     if (settings->metered)
         fuel_give(sandbox, limits == NULL ? 0 : limits->fuel);
@@ -113,7 +116,6 @@ static enum sorex_status instance_make(struct wasm_sandbox *sandbox, struct sore
             err->status = SOREX_FATAL;
         return SOREX_FATAL;
     }
-    (void)sorex_error_prefix(err, "program %s", sandbox->program->name);
     return status;
 }
 
@@ -131,9 +133,16 @@ enum sorex_status wasm_sandbox_open(struct wasm_program *program, const struct w
     sandbox->program = program;
     sandbox->user_data = user_data;
     atomic_init(&sandbox->stop, false);
+    struct watchdog_call *watch = limits != NULL ? limits->start_watch : NULL;
     enum sorex_status status = store_open(sandbox, limits, err);
-    if (status == SOREX_OK)
+    if (status == SOREX_OK && watch != NULL) {
+        watch->sandbox = sandbox;
+        watchdog_begin(watch);
         status = instance_make(sandbox, err);
+        watchdog_end(watch);
+    } else if (status == SOREX_OK) {
+        status = instance_make(sandbox, err);
+    }
     if (status != SOREX_OK) {
         wasm_sandbox_close(sandbox);
         return status;

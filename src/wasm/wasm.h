@@ -132,9 +132,14 @@ enum wasm_end {
     WASM_END_HOST,        /* an import returned an error: its status */
 };
 
+struct watchdog_call;
+
 struct wasm_limits {
-    uint64_t memory_bytes_max; /* memory.grow above it gives the guest -1; 0 = the engine's */
-    uint64_t fuel;             /* metered engines: units for the sandbox's life; 0 = without bound (still counted) */
+    uint64_t memory_bytes_max;         /* memory.grow above it gives the guest -1; 0 = the engine's */
+    uint64_t table_elements_max;       /* of each table, table.grow above it gives -1; 0 = the engine's */
+    uint64_t fuel;                     /* metered engines: units for the sandbox's life; 0 = without bound (still counted) */
+    struct watchdog_call *start_watch; /* wasm_sandbox_open begins it, with its sandbox set, for the start section, and
+                                        * ends it; NULL = unwatched */
 };
 
 /* Makes a fresh instance and runs the module's start section. It is the only function that makes instances, for all

@@ -1,6 +1,7 @@
-/* Running calls hang in one list; one thread looks at it ten times a second. Calls are often microseconds long, so
- * beginning one does not wake the thread unless it went idle (ten seconds without a call) or would look too late for
- * the call's timeout.
+/* Running calls hang in one list; one thread looks at it ten times a second, or once in the shortest timeout that it
+ * has seen since it was idle. Calls are often microseconds long, so beginning one does not wake the thread unless it is
+ * idle (a hundred looks without a call) or would look too late for the call's timeout: with the pace of the shortest
+ * one, that is once for each shorter one.
  *
  * Everything about a call is read and written under the mutex, the stop functions included: so watchdog_end, which
  * takes it, returns only when nothing of the watchdog touches the call any more. A stop function must therefore not
@@ -26,6 +27,7 @@ static pthread_cond_t wake;
 static bool started;
 static bool failed;
 static bool idle; /* the thread waits to be woken */
+static uint64_t pace_ns = POLL_NS;
 static uint64_t next_look_ns;
 static unsigned empty_polls;
 static struct watchdog_call *calls;
@@ -68,13 +70,14 @@ static void wait_for_next(void)
     empty_polls = calls == NULL ? empty_polls + 1 : 0;
     if (empty_polls > IDLE_POLLS) {
         idle = true;
+        pace_ns = POLL_NS;
         (void)pthread_cond_wait(&wake, &mutex);
         idle = false;
         empty_polls = 0;
         return;
     }
     uint64_t now = clock_ns();
-    next_look_ns = now + POLL_NS;
+    next_look_ns = now + pace_ns;
     for (const struct watchdog_call *call = calls; call != NULL; call = call->next) {
         uint64_t end = call->started_ns + call->stop_ms * MS_NS;
         if (call->stop_ms != 0 && !call->stopped && end < next_look_ns)
@@ -140,6 +143,8 @@ void watchdog_begin(struct watchdog_call *call)
     if (calls != NULL)
         calls->link = &call->next;
     calls = call;
+    if (call->stop_ms != 0 && call->stop_ms * MS_NS < pace_ns)
+        pace_ns = call->stop_ms * MS_NS;
     if (idle || (call->stop_ms != 0 && call->started_ns + call->stop_ms * MS_NS < next_look_ns))
         (void)pthread_cond_signal(&wake);
     (void)pthread_mutex_unlock(&mutex);

@@ -8,7 +8,7 @@
 
 #include "wasm/wasm.h"
 
-/* Asked about ten times a second while a call runs; true = stop it. Must not block, nor take a lock that is held
+/* Asked at least about ten times a second while a call runs; true = stop it. Must not block, nor take a lock that is held
  * around watchdog_begin or watchdog_end. Thread: the watchdog's. */
 typedef bool watchdog_stop_fn(void *user_data);
 
@@ -31,10 +31,9 @@ struct watchdog_call {
     struct watchdog_call **link;
 };
 
-/* Begin just before the call (or the opening) into the guest and end just after it, on the same thread. After
- * watchdog_end returns, neither stop nor wasm_sandbox_stop is running for this call. begin costs a mutex; failing to
- * start the thread is logged once and the call runs unwatched. sandbox may be NULL (a start section: only
- * reported). */
+/* Begin just before the call into the guest and end just after it, on the same thread (a start section:
+ * wasm_limits.start_watch). After watchdog_end returns, neither stop nor wasm_sandbox_stop is running for this call.
+ * begin costs a mutex; failing to start the thread is logged once and the call runs unwatched. */
 void watchdog_begin(struct watchdog_call *call);
 void watchdog_end(struct watchdog_call *call);
 

@@ -18,6 +18,7 @@ LAYERS = [
 # Arrows between siblings, with their reason.
 SIBLINGS = {
     ("chain", "source"): "chain follows a source",
+    ("guest", "change"): "contract 3 takes and gives events",
 }
 
 # Third-party headers, by how their names begin, and the one room that may include them.
