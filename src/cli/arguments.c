@@ -7,13 +7,14 @@
 #include "base/check.h"
 #include "base/limits.h"
 
-enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_LIST, FLAG_SET };
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_LIST, FLAG_LATEST, FLAG_SET };
 
 struct flag {
     const char *name;
     enum flag_kind kind;
     size_t offset;       /* in struct arguments */
-    size_t count_offset; /* FLAG_LIST */
+    size_t count_offset; /* FLAG_LIST; FLAG_LATEST: of the list to whose last element it belongs */
+    size_t count_max;
     const char *argument;
     const char *text;
     const char *verb; /* whose flag of that name this is; NULL: everybody else's */
@@ -22,31 +23,33 @@ struct flag {
 #define AT(field) offsetof(struct arguments, field)
 
 static const struct flag flags[] = {
-    {"data", FLAG_TEXT, AT(data), 0, "DIR", "the data directory, instead of a pipeline file", NULL},
-    {"program", FLAG_TEXT, AT(program), 0, "NAME", "name of the program in the pipeline", NULL},
-    {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, "NAME", "let go of a sink that left the pipeline file", NULL},
-    {"height", FLAG_TEXT, AT(height), 0, "H", "as of this height (default: the newest durable one)", NULL},
-    {"prefix", FLAG_TEXT, AT(prefix), 0, "HEX", "only keys that start with these bytes", NULL},
-    {"until", FLAG_TEXT, AT(until), 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more", NULL},
-    {"from", FLAG_TEXT, AT(from), 0, "H", "the first height (default: the lowest retained one)", NULL},
-    {"to", FLAG_TEXT, AT(to), 0, "H", "the last height (default: the newest one)", "replay"},
-    {"to", FLAG_TEXT, AT(to), 0, "H", "the height that remains", NULL},
-    {"block", FLAG_LIST, AT(blocks), AT(block_count), "FILE@HEIGHT", "a raw block and its height; repeatable", "try"},
-    {"block", FLAG_LIST, AT(blocks), AT(block_count), "FILE", "a raw block", NULL},
-    {"view", FLAG_LIST, AT(views), AT(view_count), "NAME:HEX", "run a view after the last block; repeatable", NULL},
-    {"fuel", FLAG_TEXT, AT(fuel), 0, "N", "meter the guest and stop it after N units (default: not metered)", NULL},
-    {"memory-max", FLAG_TEXT, AT(memory_max), 0, "SIZE", "limit of the guest's memory (default: 4 GiB less one page)", NULL},
-    {"pipeline", FLAG_TEXT, AT(pipeline), 0, "FILE", "the pipeline whose programs and blocks are played", NULL},
-    {"seed", FLAG_TEXT, AT(seed), 0, "N", "of the first history; the next one has the next seed (default: 1)", NULL},
-    {"runs", FLAG_TEXT, AT(runs), 0, "N", "histories (default: 1000; with a pipeline: 1)", NULL},
-    {"steps", FLAG_TEXT, AT(steps), 0, "N", "steps of a history (default: 25; with a pipeline: 100)", NULL},
-    {"table", FLAG_TEXT, AT(table), 0, "NAME", "only rows of this table", NULL},
-    {"by", FLAG_TEXT, AT(by), 0, "MEMBER", "largest first, by this member of the row", NULL},
-    {"limit", FLAG_TEXT, AT(limit), 0, "N", "rows to show (default: 10)", NULL},
-    {"text", FLAG_BOOL, AT(text), 0, NULL, "print the result's bytes as they are, instead of hex", NULL},
-    {"set", FLAG_SET, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable", NULL},
-    {"json", FLAG_BOOL, AT(json), 0, NULL, "for machines: JSON", NULL},
-    {"help", FLAG_BOOL, AT(help), 0, NULL, "this text", NULL},
+    {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the data directory, instead of a pipeline file", NULL},
+    {"program", FLAG_TEXT, AT(program), 0, 0, "NAME", "name of the program in the pipeline", NULL},
+    {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, 0, "NAME", "let go of a sink that left the pipeline file", NULL},
+    {"height", FLAG_TEXT, AT(height), 0, 0, "H", "as of this height (default: the newest durable one)", NULL},
+    {"prefix", FLAG_TEXT, AT(prefix), 0, 0, "HEX", "only keys that start with these bytes", NULL},
+    {"until", FLAG_TEXT, AT(until), 0, 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more", NULL},
+    {"from", FLAG_TEXT, AT(from), 0, 0, "H", "the first height (default: the lowest retained one)", NULL},
+    {"to", FLAG_TEXT, AT(to), 0, 0, "H", "the last height (default: the newest one)", "replay"},
+    {"to", FLAG_TEXT, AT(to), 0, 0, "H", "the height that remains", NULL},
+    {"block", FLAG_LIST, AT(blocks), AT(block_count), ARGUMENTS_LIST_MAX, "FILE@HEIGHT", "a raw block and its height; repeatable", "try"},
+    {"block", FLAG_LIST, AT(blocks), AT(block_count), ARGUMENTS_LIST_MAX, "FILE", "a raw block", NULL},
+    {"view", FLAG_LIST, AT(views), AT(view_count), ARGUMENTS_LIST_MAX, "NAME:HEX", "run a view after the last block; repeatable", NULL},
+    {"fuel", FLAG_TEXT, AT(fuel), 0, 0, "N", "meter the guest and stop it after N units (default: not metered)", NULL},
+    {"memory-max", FLAG_TEXT, AT(memory_max), 0, 0, "SIZE", "limit of the guest's memory (default: 4 GiB less one page)", NULL},
+    {"pipeline", FLAG_TEXT, AT(pipeline), 0, 0, "FILE", "the pipeline whose programs and blocks are played", NULL},
+    {"seed", FLAG_TEXT, AT(seed), 0, 0, "N", "of the first history; the next one has the next seed (default: 1)", NULL},
+    {"runs", FLAG_TEXT, AT(runs), 0, 0, "N", "histories (default: 1000; with a pipeline: 1)", NULL},
+    {"steps", FLAG_TEXT, AT(steps), 0, 0, "N", "steps of a history (default: 25; with a pipeline: 100)", NULL},
+    {"table", FLAG_TEXT, AT(table), 0, 0, "NAME", "only rows of this table", NULL},
+    {"by", FLAG_TEXT, AT(by), 0, 0, "MEMBER", "largest first, by this member of the row", NULL},
+    {"limit", FLAG_TEXT, AT(limit), 0, 0, "N", "rows to show (default: 10)", NULL},
+    {"wasm", FLAG_LIST, AT(wasm), AT(wasm_count), ARGUMENTS_STAGES_MAX, "FILE", "a filter; several are stages, in this order", NULL},
+    {"config", FLAG_LATEST, AT(config), AT(wasm_count), 0, "JSON", "given to init of the filter before it", NULL},
+    {"text", FLAG_BOOL, AT(text), 0, 0, NULL, "print the result's bytes as they are, instead of hex", NULL},
+    {"set", FLAG_SET, 0, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable", NULL},
+    {"json", FLAG_BOOL, AT(json), 0, 0, NULL, "for machines: JSON", NULL},
+    {"help", FLAG_BOOL, AT(help), 0, 0, NULL, "this text", NULL},
 };
 #define FLAG_COUNT (sizeof flags / sizeof flags[0])
 
@@ -72,7 +75,7 @@ static const struct flag *flag_find(const struct verb *verb, struct bytes name)
 
 static bool verb_takes_options(const struct verb *verb)
 {
-    return strchr(verb->flags, '*') != NULL;
+    return verb->options != NULL;
 }
 
 static enum sorex_status unknown_flag(const struct verb *verb, struct bytes name, struct sorex_error *err)
@@ -84,8 +87,8 @@ static enum sorex_status unknown_flag(const struct verb *verb, struct bytes name
         if (verb_takes(verb, flags[i].name))
             names[n++] = flags[i].name;
     if (verb_takes_options(verb))
-        for (size_t i = 0; pipeline_options[i].name != NULL && i < 32 && n < 63; i++) {
-            option_flag_name(&pipeline_options[i], option_names[i]);
+        for (size_t i = 0; verb->options[i].name != NULL && i < 32 && n < 63; i++) {
+            option_flag_name(&verb->options[i], option_names[i]);
             names[n++] = option_names[i] + 2;
         }
     names[n] = NULL;
@@ -118,11 +121,19 @@ static enum sorex_status flag_set(const struct flag *flag, char *value, struct a
     case FLAG_LIST: {
         size_t count;
         memcpy(&count, base + flag->count_offset, sizeof count);
-        if (count == ARGUMENTS_LIST_MAX)
-            return sorex_error_set(err, SOREX_LIMIT, "--%s more than %d times", flag->name, ARGUMENTS_LIST_MAX);
+        if (count == flag->count_max)
+            return sorex_error_set(err, SOREX_LIMIT, "--%s more than %zu times", flag->name, flag->count_max);
         memcpy(base + flag->offset + count * sizeof text, &text, sizeof text);
         count++;
         memcpy(base + flag->count_offset, &count, sizeof count);
+        return SOREX_OK;
+    }
+    case FLAG_LATEST: {
+        size_t count;
+        memcpy(&count, base + flag->count_offset, sizeof count);
+        if (count == 0)
+            return sorex_error_set(err, SOREX_INVALID, "--%s stands behind what it belongs to", flag->name);
+        memcpy(base + flag->offset + (count - 1) * sizeof text, &text, sizeof text);
         return SOREX_OK;
     }
     case FLAG_SET: {
@@ -145,11 +156,11 @@ static enum sorex_status flag_parse(const struct verb *verb, int argc, char **ar
     struct bytes name = bytes_of(word, equals != NULL ? (size_t)(equals - word) : strlen(word));
     const struct flag *flag = flag_find(verb, name);
     const struct option *option = NULL;
-    for (size_t i = 0; flag == NULL && option == NULL && verb_takes_options(verb) && pipeline_options[i].name != NULL; i++) {
+    for (size_t i = 0; flag == NULL && option == NULL && verb_takes_options(verb) && verb->options[i].name != NULL; i++) {
         char spelled[OPTION_FLAG_SIZE];
-        option_flag_name(&pipeline_options[i], spelled);
-        if ((bytes_is(name, spelled + 2) || bytes_is(name, pipeline_options[i].name)) && pipeline_options[i].type != OPTION_NODE)
-            option = &pipeline_options[i];
+        option_flag_name(&verb->options[i], spelled);
+        if ((bytes_is(name, spelled + 2) || bytes_is(name, verb->options[i].name)) && verb->options[i].type != OPTION_NODE)
+            option = &verb->options[i];
     }
     if (flag == NULL && option == NULL)
         return unknown_flag(verb, name, err);
@@ -199,10 +210,9 @@ enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *er
         status = buf_printf(&out, err, "  %-24s %s\n", left, flag->text);
     }
     if (status == SOREX_OK && verb_takes_options(verb)) {
-        status = buf_append_str(&out, "\nTop-level settings of the pipeline file, as flags (any other one: --set; all of them: sorex "
-                                      "reference):\n", err);
+        status = buf_printf(&out, err, "\n%s:\n", verb->options_title);
         if (status == SOREX_OK)
-            status = options_help(pipeline_options, &out, err);
+            status = options_help(verb->options, &out, err);
     }
     if (status == SOREX_OK)
         status = buf_printf(&out, err, "\nexample:\n  %s\n", verb->example);

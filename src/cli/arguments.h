@@ -8,6 +8,7 @@
 #define ARGUMENTS_WORDS_MAX 4
 #define ARGUMENTS_LIST_MAX 4096
 #define ARGUMENTS_OVERRIDES_MAX 64
+#define ARGUMENTS_STAGES_MAX 16
 
 struct arguments {
     const char *words[ARGUMENTS_WORDS_MAX];
@@ -28,6 +29,8 @@ struct arguments {
     size_t view_count;
     const char *fuel, *memory_max;
     const char *pipeline, *seed, *runs, *steps;
+    const char *wasm[ARGUMENTS_STAGES_MAX], *config[ARGUMENTS_STAGES_MAX]; /* config[i] belongs to wasm[i]; NULL = none */
+    size_t wasm_count;
     bool json, text, help;
     struct pipeline_override overrides[ARGUMENTS_OVERRIDES_MAX];
     size_t override_count;
@@ -37,7 +40,9 @@ struct verb {
     const char *name;
     const char *summary;   /* one line */
     const char *usage;     /* what stands behind the verb's name */
-    const char *flags;     /* names of the flags that it takes, separated by spaces; "*" adds the pipeline's top-level options */
+    const char *flags;     /* names of the flags that it takes, separated by spaces */
+    const struct option *options; /* settings that are flags too and come as overrides; NULL = none */
+    const char *options_title;    /* over them in --help */
     size_t words_min, words_max;
     const char *about;     /* paragraphs for --help */
     const char *example;
