@@ -59,6 +59,8 @@ static enum sorex_status forget(const struct pipeline_settings *settings, const 
             status = sorex_error_set(err, SOREX_INVALID, "sink %s is still in the pipeline file: take it out first", sink);
     if (status == SOREX_OK)
         status = store_cursor_forget(pipeline_store(pipeline), sink, err);
+    if (status == SOREX_OK)
+        printf("sink %s: nothing is kept for it any more\n", sink);
     pipeline_free(pipeline);
     return status;
 }

@@ -46,6 +46,8 @@ static enum sorex_status number_set(const struct option *option, struct bytes te
         char low[OPTION_NUMBER_SIZE], high[OPTION_NUMBER_SIZE];
         option_number_text(option->type, option->min, low);
         option_number_text(option->type, max, high);
+        if (option->max == 0 && value < option->min)
+            return sorex_error_set(err, SOREX_INVALID, "%s: %.*s is not at least %s", where, BYTES_FMT(text), low);
         return sorex_error_set(err, SOREX_INVALID, "%s: %.*s is not between %s and %s", where, BYTES_FMT(text), low,
                                high);
     }

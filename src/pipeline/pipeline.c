@@ -47,10 +47,11 @@ static enum sorex_status program_start(struct pipeline *p, struct program *progr
     return program_register(program, p->store, p->settings->top.data, adopt, err);
 }
 
-/* Names of the store's programs that this pipeline lacks. */
+/* The store's programs beside those of this pipeline. */
 struct absent {
     const struct pipeline_settings *settings;
-    struct buf programs; /* struct store_program, one after the other */
+    struct buf programs; /* struct store_program, one after the other: not here, and not marked as left out yet */
+    size_t common;       /* how many are here too */
     enum sorex_status status;
 };
 
@@ -59,12 +60,39 @@ static void absent_add(void *user_data, const struct store_program *program)
     struct absent *absent = user_data;
     const struct pipeline_settings *s = absent->settings;
     static const uint8_t marked[HASH_BYTES];
-    bool here = (s->has_indexer && strcmp(s->indexer.name, program->name) == 0) ||
-                memcmp(program->identity, marked, sizeof marked) == 0;
+    bool here = s->has_indexer && strcmp(s->indexer.name, program->name) == 0;
     for (size_t i = 0; i < s->transform_count; i++)
         here = here || strcmp(s->transforms[i].name, program->name) == 0;
-    if (!here && absent->status == SOREX_OK)
+    if (here)
+        absent->common++;
+    else if (memcmp(program->identity, marked, sizeof marked) != 0 && absent->status == SOREX_OK)
         absent->status = buf_append(&absent->programs, bytes_of(program, sizeof *program), NULL);
+}
+
+static enum sorex_status absent_find(const struct pipeline *p, struct absent *out, struct sorex_error *err)
+{
+    *out = (struct absent){.settings = p->settings, .status = SOREX_OK};
+    enum sorex_status status = store_programs(p->store, absent_add, out, err);
+    if (status == SOREX_OK && out->status != SOREX_OK)
+        status = sorex_error_set(err, out->status, "out of memory for the programs of the store");
+    return status;
+}
+
+/* A store that was written by other programs only is most likely another pipeline's: nothing is done to it. */
+static enum sorex_status programs_compare(const struct pipeline *p, struct sorex_error *err)
+{
+    struct absent absent;
+    struct store_program other;
+    enum sorex_status status = absent_find(p, &absent, err);
+    if (status == SOREX_OK && absent.common == 0 && absent.programs.len != 0) {
+        memcpy(&other, absent.programs.data, sizeof other);
+        status = sorex_error_set(err, SOREX_MISMATCH,
+                                 "%s was written by another pipeline: it has program %s, and none of this pipeline's. Give this "
+                                 "pipeline a data directory of its own (data:), or name its programs as they were",
+                                 p->settings->top.data, other.name);
+    }
+    buf_deinit(&absent.programs);
+    return status;
 }
 
 /* A program that is left out misses entries. The store gives it the identity zero from here on, so that it does not come back with a
@@ -72,10 +100,8 @@ static void absent_add(void *user_data, const struct store_program *program)
 static enum sorex_status programs_mark_absent(struct pipeline *p, struct sorex_error *err)
 {
     static const uint8_t none[HASH_BYTES];
-    struct absent absent = {.settings = p->settings, .status = SOREX_OK};
-    enum sorex_status status = store_programs(p->store, absent_add, &absent, err);
-    if (status == SOREX_OK && absent.status != SOREX_OK)
-        status = sorex_error_set(err, absent.status, "out of memory for the programs of the store");
+    struct absent absent;
+    enum sorex_status status = absent_find(p, &absent, err);
     for (size_t at = 0; at < absent.programs.len && status == SOREX_OK; at += sizeof(struct store_program)) {
         struct store_program program, unused;
         memcpy(&program, absent.programs.data + at, sizeof program);
@@ -95,6 +121,7 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
     struct program_context context = {
         .data_dir = s->top.data, .start_height = s->top.start_height, .stop = guest_stop, .stop_user_data = p};
     bool found = upgrade == NULL;
+    TRY(programs_compare(p, err));
     if (s->has_indexer) {
         bool adopt = upgrade != NULL && strcmp(upgrade, s->indexer.name) == 0;
         TRY(program_load(&p->indexer, PROGRAM_INDEXER, &s->indexer, &context, err));

@@ -219,13 +219,17 @@ enum sorex_status store_program(struct store *store, const char *name, const uin
         char before[HASH_HEX_SIZE], now[HASH_HEX_SIZE];
         hash_hex(program_now(program)->module_hash, before);
         hash_hex(module_hash, now);
-        bool same = strcmp(before, now) == 0;
+        char what[120];
+        if (strcmp(before, now) != 0)
+            (void)snprintf(what, sizeof what, "module %.16s here, %.16s now", before, now);
+        else
+            (void)snprintf(what, sizeof what, "its module %.16s is, its limits, modes or start_height are not", now);
         return sorex_error_set(
             err, SOREX_MISMATCH,
-            "program %s is not the one that wrote this store (%s: %.16s here, %.16s now); either go on with the "
-            "old module and settings, or adopt the new ones from the next entry on with `sorex upgrade PIPELINE "
-            "--program %s`, or index again into a new data directory",
-            name, same ? "same module, other settings; module" : "module", before, now, name);
+            "program %s is not the one that wrote this store (%s); either go on with the old module and settings, or "
+            "adopt the new ones from the next entry on with `sorex upgrade PIPELINE --program %s`, or index again into a "
+            "new data directory",
+            name, what, name);
     }
     TRY(store_writable(store, err));
     TRY(store_flush(store, err));

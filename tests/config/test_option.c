@@ -156,7 +156,7 @@ static void bad_keys_and_values_name_their_line(void **state)
     refused("threads: 010\n", "p.yaml:1: sinks[0].threads: \"010\" is not a whole number");
     refused("fuel: -1\n", "p.yaml:1: sinks[0].fuel: \"-1\" is not a whole number");
     refused("cache: 64M\n", "p.yaml:1: sinks[0].cache: \"64M\" is not a size such as 4096, 64 KiB, 64 MiB or 1 GB");
-    refused("cache: 1 KiB\n", "p.yaml:1: sinks[0].cache: 1 KiB is not between 1 MiB and 18446744073709551615");
+    refused("cache: 1 KiB\n", "p.yaml:1: sinks[0].cache: 1 KiB is not at least 1 MiB");
     refused("wait: soon\n",
             "p.yaml:1: sinks[0].wait: \"soon\" is not a time such as 250 (milliseconds), 500ms, 2s or 1m");
     refused("wait: 2m\n", "p.yaml:1: sinks[0].wait: 2m is not between 0ms and 1m");

@@ -274,7 +274,7 @@ def test_sink_that_left(root, _):
     warned = sorex("run", file, "--until", 60).stderr
     check("sink b is not in the pipeline" in warned and "--forget-sink b" in warned, warned)
     check("still in the pipeline" in sorex("upgrade", file, "--forget-sink", "a", code=2).stderr, "a sink in use was let go")
-    sorex("upgrade", file, "--forget-sink", "b")
+    check("sink b: nothing is kept for it any more" in sorex("upgrade", file, "--forget-sink", "b").stdout, "what --forget-sink says")
     check("sink b" not in sorex("run", file, "--until", 70).stderr, "the sink is still remembered")
     sorex("upgrade", file, "--forget-sink", "b", code=6)
     equal(status(file)["outbox"]["waiting_bytes"], 0, "bytes that wait")
@@ -329,6 +329,9 @@ def test_program_left_out(root, _):
     check("nothing is left of what it missed" in refused and "sorex upgrade PIPELINE --program balances" in refused, refused)
     sorex("upgrade", file, "--program", "balances")
     sorex("run", file, "--until", 10)
+    other = small(root, sinks=[], indexer=dict(UTXO, name="another"), transforms=[])
+    refused = sorex("run", other, "--until", 11, code=4).stderr
+    check("was written by another pipeline: it has program utxo" in refused, refused)
     late = dict(BALANCES, name="late")
     said = sorex("run", small(root, sinks=[], transforms=[BALANCES, late]), "--until", 11).stderr
     check("program late is new in this store: it begins at height 11" in said, said)
