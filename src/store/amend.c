@@ -25,7 +25,7 @@ static enum sorex_status state_read(struct store *store, const struct node *node
 {
     *out = (struct version_record){0};
     TRY(db_get(store->db, NULL, DB_STATE, node_key(node), &store->value, err));
-    if (store->value.found && !state_decode(store->value.bytes, out))
+    if (store->value.found && (!state_decode(store->value.bytes, out) || out->height > store->head.tip))
         return store_corrupt(err, "state record of a key of", node->key_len);
     return SOREX_OK;
 }

@@ -40,7 +40,8 @@ static enum sorex_status bases_fetch(struct store *store, struct group *group, s
     for (size_t i = 0; i < count; i++) {
         struct version_record decoded;
         struct version *base = &version_absent;
-        if (status == SOREX_OK && values[i].found && !state_decode(values[i].bytes, &decoded))
+        bool ok = !values[i].found || (state_decode(values[i].bytes, &decoded) && decoded.height < lowest[i]->height);
+        if (status == SOREX_OK && !ok)
             status = store_corrupt(err, "state record of a key of", keys[i].len);
         if (status == SOREX_OK && values[i].found && (base = version_new(&group->generation.arena, &decoded)) == NULL)
             status = sorex_error_set(err, SOREX_NOMEM, "out of memory: previous versions");

@@ -142,7 +142,7 @@ static enum sorex_status newest_record(struct store *store, struct bytes key, ui
     }
     TRY(db_get(store->db, NULL, DB_STATE, key, &store->value, err));
     *out = (struct version_record){0};
-    if (store->value.found && !state_decode(store->value.bytes, out))
+    if (store->value.found && (!state_decode(store->value.bytes, out) || out->height > store->head.tip))
         return store_corrupt(err, "state record of a key of", key.len);
     if (room)
         base_adopt(store, generation_node(current, key, hash), out, true);
