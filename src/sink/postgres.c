@@ -64,7 +64,7 @@ static void postgres_close(struct sink *sink)
     net_deinit(&pg->net);
     json_parser_free(pg->parser);
     buf_deinit(&pg->out);
-    buf_deinit(&pg->removed);
+    buf_deinit(&pg->removal.array);
     postgres_session_deinit(&pg->session);
     free(pg->pipeline);
     free(pg->name);

@@ -232,7 +232,7 @@ void postgres_table_forget(struct postgres_table *table)
     table->staged = 0;
 }
 
-enum { CATALOG_NAME, CATALOG_TYPE, CATALOG_COMMENT, CATALOG_FIXED, CATALOG_DEFAULT };
+enum { CATALOG_NAME, CATALOG_OID, CATALOG_TYPE, CATALOG_COMMENT, CATALOG_FIXED, CATALOG_DEFAULT };
 
 static enum sorex_status catalog_row(struct postgres_table *table, const PGresult *rows, int row,
                                      struct sorex_error *err)
@@ -240,6 +240,7 @@ static enum sorex_status catalog_row(struct postgres_table *table, const PGresul
     struct postgres_column *column;
     TRY(column_add(table, bytes_str(PQgetvalue(rows, row, CATALOG_NAME)), &column, err));
     column->exists = true;
+    column->oid = (uint32_t)strtoul(PQgetvalue(rows, row, CATALOG_OID), NULL, 10);
     column->type = column->wanted = postgres_type_of(PQgetvalue(rows, row, CATALOG_TYPE));
     column->owned = column->declared == NULL && column->type != POSTGRES_OTHER &&
                     strcmp(PQgetvalue(rows, row, CATALOG_COMMENT), POSTGRES_OWNED) == 0;
@@ -248,16 +249,13 @@ static enum sorex_status catalog_row(struct postgres_table *table, const PGresul
     return SOREX_OK;
 }
 
-enum sorex_status postgres_table_load(struct postgres_session *session, struct postgres_table *table,
+enum sorex_status postgres_table_read(struct postgres_session *session, struct postgres_table *table,
                                       struct sorex_error *err)
 {
-    if (table->loaded)
-        return SOREX_OK;
-    TRY(columns_begin(table, err));
     const char *params[] = {table->quoted};
     PGresult *rows;
     TRY(postgres_query(session,
-                       "SELECT a.attname, pg_catalog.format_type(a.atttypid, NULL),"
+                       "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, NULL),"
                        " coalesce(pg_catalog.col_description(a.attrelid, a.attnum), ''),"
                        " a.attgenerated <> '' OR a.attidentity <> '', a.atthasdef"
                        " FROM pg_catalog.pg_attribute a"
@@ -269,8 +267,18 @@ enum sorex_status postgres_table_load(struct postgres_session *session, struct p
     for (int i = 0; status == SOREX_OK && i < PQntuples(rows); i++)
         status = catalog_row(table, rows, i, err);
     PQclear(rows);
-    table->loaded = status == SOREX_OK;
     return status;
+}
+
+enum sorex_status postgres_table_load(struct postgres_session *session, struct postgres_table *table,
+                                      struct sorex_error *err)
+{
+    if (table->loaded)
+        return SOREX_OK;
+    TRY(columns_begin(table, err));
+    TRY(postgres_table_read(session, table, err));
+    table->loaded = true;
+    return SOREX_OK;
 }
 
 /* ---- what values need ---- */

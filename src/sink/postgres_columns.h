@@ -17,6 +17,7 @@ struct postgres_column {
     size_t name_len;
     char *quoted;                  /* made when it is first needed; NULL before */
     char *declared;                /* type of the pipeline file, or NULL */
+    uint32_t oid;                  /* of its type in the catalog; 0 before it is there */
     enum postgres_type type;       /* NONE: not in the table yet */
     enum postgres_type wanted;     /* what the values of the batch need, joined with type */
     bool exists;                   /* in the table */
@@ -41,6 +42,7 @@ struct postgres_table {
     unsigned number;     /* for the names of staging tables */
     uint64_t staged;     /* session in which its staging tables were made, 0 = none */
     unsigned collisions; /* how often a plain COPY met a key that was there */
+    unsigned refusals;   /* how often a value had no binary form */
     size_t *changes;     /* of the batch that are of this table */
     size_t change_count, change_cap;
 };
@@ -57,6 +59,9 @@ void postgres_table_free(struct postgres_table *table);
 
 /* Reads the catalog when that was not done since postgres_table_forget. */
 enum sorex_status postgres_table_load(struct postgres_session *session, struct postgres_table *table,
+                                      struct sorex_error *err);
+/* Reads it again, for columns that were made or widened; what is noted of the others stays. */
+enum sorex_status postgres_table_read(struct postgres_session *session, struct postgres_table *table,
                                       struct sorex_error *err);
 /* Drops what the catalog said: after a rollback, or when it may be out of date. */
 void postgres_table_forget(struct postgres_table *table);

@@ -88,32 +88,35 @@ static enum sorex_status refused(const struct postgres_table *table, struct sore
                            table->quoted);
 }
 
+static enum sorex_status columns_quote(struct postgres_session *session, struct postgres_table *table,
+                                       struct sorex_error *err)
+{
+    for (size_t i = 0; i < table->column_count; i++)
+        TRY(column_quote(session, &table->columns[i], err));
+    return SOREX_OK;
+}
+
+static enum sorex_status ddl_run(struct postgres_session *session, struct postgres_table *table, struct buf *sql,
+                                 bool create, struct sorex_error *err)
+{
+    TRY(buf_append_u8(sql, 0, err));
+    if (!create)
+        return refused(table, err);
+    TRY(postgres_exec(session, (const char *)sql->data, err));
+    table->staged = 0;
+    TRY(postgres_table_read(session, table, err));
+    return columns_quote(session, table, err);
+}
+
 enum sorex_status postgres_table_fit(struct postgres_session *session, struct postgres_table *table, bool create,
                                      struct sorex_error *err)
 {
     TRY(keys_check(table, err));
-    for (size_t i = 0; i < table->column_count; i++)
-        TRY(column_quote(session, &table->columns[i], err));
+    TRY(columns_quote(session, table, err));
     struct buf sql = {0};
     enum sorex_status status = table->exists ? table_alter(table, &sql, err) : table_create(table, &sql, err);
-    if (status == SOREX_OK && sql.len > 0) {
-        status = buf_append_u8(&sql, 0, err);
-        if (status == SOREX_OK && !create)
-            status = refused(table, err);
-        if (status == SOREX_OK)
-            status = postgres_exec(session, (const char *)sql.data, err);
-        table->staged = 0;
-    }
+    if (status == SOREX_OK && sql.len > 0)
+        status = ddl_run(session, table, &sql, create, err);
     buf_deinit(&sql);
-    if (status != SOREX_OK)
-        return status;
-    for (size_t i = 0; i < table->column_count; i++) {
-        struct postgres_column *column = &table->columns[i];
-        bool added = !column->exists && (column->declared != NULL || column->wanted != POSTGRES_NONE);
-        column->owned = column->owned || (added && column->declared == NULL);
-        column->exists = column->exists || added;
-        column->type = column->wanted;
-    }
-    table->exists = true;
-    return SOREX_OK;
+    return status;
 }

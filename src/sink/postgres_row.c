@@ -1,5 +1,7 @@
-/* One row as a line of COPY's text format. */
+/* One row as COPY has it: a line of text, or a tuple of the binary format. */
 #include "base/check.h"
+#include "base/codec.h"
+#include "sink/postgres_binary.h"
 #include "sink/postgres_target.h"
 
 static enum sorex_status value_set(struct postgres *pg, struct postgres_column *column, const struct json_node *node)
@@ -43,17 +45,35 @@ static enum sorex_status values_set(struct postgres *pg, const struct net_row *r
     return SOREX_OK;
 }
 
-static enum sorex_status column_append(struct postgres *pg, const struct net_row *row, size_t column,
+/* A value that has no binary form fails the attempt; the next one is in text. */
+static enum sorex_status binary_append(struct postgres *pg, struct postgres_table *table,
+                                       const struct postgres_column *column, const struct json_node *value,
+                                       struct sorex_error *err)
+{
+    bool taken;
+    TRY(postgres_binary_field(value, column->oid, &pg->out, &taken, err));
+    if (taken)
+        return SOREX_OK;
+    table->refusals++;
+    pg->misfit = true;
+    return sorex_error_set(err, SOREX_INVALID, "a value of column \"%s\" has no binary form", column->name);
+}
+
+static enum sorex_status column_append(struct postgres *pg, const struct net_row *row, size_t index,
                                        struct sorex_error *err)
 {
     const struct postgres_table *table = row->table;
+    const struct postgres_column *column = &table->columns[index];
+    bool own_key = !table->keyed && index == table->keys[0];
+    struct json_node key = {.kind = JSON_STRING, .text = row->change->change.key};
     enum sorex_status status;
-    if (!table->keyed && column == table->keys[0])
-        status = postgres_field_text(row->change->change.key, &pg->out, err);
+    if (pg->binary)
+        status = binary_append(pg, row->table, column, own_key ? &key : column->value, err);
     else
-        status = postgres_field(table->columns[column].value, table->columns[column].type, &pg->out, err);
-    if (status == SOREX_INVALID)
-        return sorex_error_prefix(err, "column \"%s\"", table->columns[column].name);
+        status = own_key ? postgres_field_text(key.text, &pg->out, err)
+                         : postgres_field(column->value, column->type, &pg->out, err);
+    if (status == SOREX_INVALID && !pg->misfit)
+        return sorex_error_prefix(err, "column \"%s\"", column->name);
     return status;
 }
 
@@ -63,17 +83,23 @@ static enum sorex_status fields_append(struct postgres *pg, const struct net_row
 {
     const struct postgres_table *table = row->table;
     size_t count = keys_only ? table->key_count : table->column_count;
-    bool first = true;
+    size_t begin = pg->out.len;
+    uint16_t fields = 0;
+    if (pg->binary)
+        TRY(buf_append(&pg->out, bytes_of("\0\0", 2), err));
     for (size_t i = 0; i < count; i++) {
         size_t column = keys_only ? table->keys[i] : i;
         if (!keys_only && !postgres_column_written(&table->columns[column]))
             continue;
-        if (!first)
+        if (fields > 0 && !pg->binary)
             TRY(buf_append_u8(&pg->out, '\t', err));
-        first = false;
+        fields++;
         TRY(column_append(pg, row, column, err));
     }
-    return buf_append_u8(&pg->out, '\n', err);
+    if (!pg->binary)
+        return buf_append_u8(&pg->out, '\n', err);
+    u16be_put(pg->out.data + begin, fields);
+    return SOREX_OK;
 }
 
 enum sorex_status postgres_row_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,

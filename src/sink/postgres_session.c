@@ -60,6 +60,7 @@ void postgres_session_close(struct postgres_session *session)
     socket_set(session, -1);
     PQfinish(session->connection);
     session->connection = NULL;
+    session->working = false;
 }
 
 void postgres_session_interrupt(struct postgres_session *session)
@@ -177,7 +178,9 @@ static void notice_drop(void *user_data, const PGresult *result)
 }
 
 /* Times without a zone mean UTC. A commit that the server reports but loses in a crash would leave the target behind an
- * outbox that was trimmed meanwhile, so it must be durable. The joins are with keys of one batch: always by index. */
+ * outbox that was trimmed meanwhile, so it must be durable. The joins are with keys of one batch: always by index. So
+ * are arrays of keys, whose elements a plan of PostgreSQL 12 and later counts otherwise, also on a table never
+ * analysed. */
 static enum sorex_status settings_set(struct postgres_session *session, struct sorex_error *err)
 {
     return postgres_exec(
@@ -185,7 +188,9 @@ static enum sorex_status settings_set(struct postgres_session *session, struct s
         "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET enable_hashjoin = off; "
         "SET enable_mergejoin = off; SET standard_conforming_strings = on; SET client_min_messages = error; "
         "SELECT set_config('synchronous_commit', 'on', false) "
-        "WHERE current_setting('synchronous_commit') = 'off'",
+        "WHERE current_setting('synchronous_commit') = 'off'; "
+        "SELECT set_config(name, 'force_generic_plan', false) FROM pg_catalog.pg_settings "
+        "WHERE name = 'plan_cache_mode'",
         err);
 }
 
@@ -243,12 +248,59 @@ enum sorex_status postgres_query(struct postgres_session *session, const char *s
     return result_check(session, result, out_result, err);
 }
 
+/* All that the server answers, after which the connection takes statements again. */
+static enum sorex_status answers_take(struct postgres_session *session, struct sorex_error *err)
+{
+    enum sorex_status status = SOREX_OK;
+    PGresult *result;
+    while (session->connection != NULL && (result = PQgetResult(session->connection)) != NULL) {
+        if (status == SOREX_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
+            status = result_failure(session, result, err);
+        else
+            PQclear(result);
+    }
+    return status;
+}
+
+enum sorex_status postgres_wait(struct postgres_session *session, struct sorex_error *err)
+{
+    if (session->connection == NULL)
+        return closed(err);
+    if (!session->working)
+        return SOREX_OK;
+    session->working = false;
+    return answers_take(session, err);
+}
+
+enum sorex_status postgres_prepare(struct postgres_session *session, const char *sql, struct sorex_error *err)
+{
+    TRY(postgres_wait(session, err));
+    if (PQsendPrepare(session->connection, "", sql, 1, NULL) != 1)
+        return connection_failure(session, err);
+    session->working = true;
+    return SOREX_OK;
+}
+
+enum sorex_status postgres_send(struct postgres_session *session, struct bytes param, struct sorex_error *err)
+{
+    CHECK(param.len <= INT32_MAX);
+    TRY(postgres_wait(session, err));
+    const char *values[] = {(const char *)param.data};
+    const int lengths[] = {(int)param.len};
+    const int formats[] = {1};
+    if (PQsendQueryPrepared(session->connection, "", 1, values, lengths, formats, 0) != 1)
+        return connection_failure(session, err);
+    session->working = true;
+    return SOREX_OK;
+}
+
 void postgres_rollback(struct postgres_session *session)
 {
     if (session->connection == NULL || PQtransactionStatus(session->connection) == PQTRANS_IDLE)
         return;
     struct sorex_error ignored;
-    if (postgres_exec(session, "ROLLBACK", &ignored) != SOREX_OK)
+    (void)postgres_wait(session, &ignored);
+    if (session->connection != NULL && postgres_exec(session, "ROLLBACK", &ignored) != SOREX_OK)
         postgres_session_close(session);
 }
 
@@ -263,20 +315,6 @@ enum sorex_status postgres_copy_begin(struct postgres_session *session, const ch
     return SOREX_OK;
 }
 
-/* The result that ends a COPY, after which the connection takes statements again. */
-static enum sorex_status copy_result(struct postgres_session *session, struct sorex_error *err)
-{
-    enum sorex_status status = SOREX_OK;
-    PGresult *result;
-    while (session->connection != NULL && (result = PQgetResult(session->connection)) != NULL) {
-        if (status == SOREX_OK && PQresultStatus(result) != PGRES_COMMAND_OK)
-            status = result_failure(session, result, err);
-        else
-            PQclear(result);
-    }
-    return status;
-}
-
 enum sorex_status postgres_copy_put(struct postgres_session *session, struct bytes rows, struct sorex_error *err)
 {
     CHECK(rows.len <= INT32_MAX);
@@ -289,7 +327,7 @@ enum sorex_status postgres_copy_end(struct postgres_session *session, struct sor
 {
     if (PQputCopyEnd(session->connection, NULL) != 1)
         return connection_failure(session, err);
-    return copy_result(session, err);
+    return answers_take(session, err);
 }
 
 void postgres_copy_abandon(struct postgres_session *session)
@@ -300,7 +338,7 @@ void postgres_copy_abandon(struct postgres_session *session)
     if (PQputCopyEnd(session->connection, "abandoned") != 1)
         postgres_session_close(session);
     else
-        (void)copy_result(session, &ignored);
+        (void)answers_take(session, &ignored);
 }
 
 enum sorex_status postgres_identifier(struct postgres_session *session, struct bytes name, char **out,

@@ -20,6 +20,7 @@ struct postgres_session {
     PGconn *connection;             /* NULL when closed */
     uint64_t opened;                /* how often it was connected */
     char sqlstate[6];               /* of the last failure; "" when it had none */
+    bool working;                   /* the server has been sent something whose answer was not taken */
     pthread_mutex_t interrupt_lock; /* the two below */
     int socket;                     /* -1 when closed */
     bool interrupted;
@@ -40,10 +41,16 @@ enum sorex_status postgres_exec(struct postgres_session *session, const char *sq
 /* One statement with text parameters (NULL: SQL NULL). *out_result may be NULL; else pair with PQclear. */
 enum sorex_status postgres_query(struct postgres_session *session, const char *sql, int count,
                                  const char *const *params, PGresult **out_result, struct sorex_error *err);
+/* One statement with one parameter in binary format, run again and again while the caller goes on: postgres_prepare
+ * once, then postgres_send. Each waits for what was sent before it; postgres_wait for the last one. The server forgets
+ * the statement with the next one of another kind. Errors: also those of what was sent before. */
+enum sorex_status postgres_prepare(struct postgres_session *session, const char *sql, struct sorex_error *err);
+enum sorex_status postgres_send(struct postgres_session *session, struct bytes param, struct sorex_error *err);
+enum sorex_status postgres_wait(struct postgres_session *session, struct sorex_error *err);
 /* ROLLBACK when there is a connection; closes it when even that fails. */
 void postgres_rollback(struct postgres_session *session);
 
-/* COPY ... FROM STDIN in text format. After a failure of begin or put the COPY is over. */
+/* COPY ... FROM STDIN. After a failure of begin or put the COPY is over. */
 enum sorex_status postgres_copy_begin(struct postgres_session *session, const char *sql, struct sorex_error *err);
 enum sorex_status postgres_copy_put(struct postgres_session *session, struct bytes rows, struct sorex_error *err);
 enum sorex_status postgres_copy_end(struct postgres_session *session, struct sorex_error *err);

@@ -7,6 +7,22 @@
 #include "sink/postgres_net.h"
 #include "sink/postgres_session.h"
 
+/* Keys on their way into arrays. */
+struct postgres_removal {
+    const struct postgres_table *table;
+    struct buf array; /* PostgreSQL's binary form, with the count left open */
+    uint32_t count;
+    bool prepared; /* the server has the statement */
+};
+
+/* A part of a table's rows. */
+enum postgres_part {
+    POSTGRES_NO_PART,
+    POSTGRES_CREATED, /* into the table */
+    POSTGRES_CHANGED, /* the others into temporary tables */
+    POSTGRES_REMOVED
+};
+
 struct postgres {
     struct sink sink;
     struct postgres_session session;
@@ -18,8 +34,10 @@ struct postgres {
     uint64_t log_checked;             /* session in which the log table was seen, 0 = none */
 
     struct json_parser *parser;
-    struct buf out;     /* rows on their way into a COPY */
-    struct buf removed; /* keys on their way into an array */
+    struct buf out; /* rows on their way into a COPY */
+    bool binary;    /* in the binary format */
+    bool careful;   /* values were read before; everything goes as text */
+    struct postgres_removal removal;
     struct postgres_table **tables;
     size_t table_count;
     struct net net; /* of the table in hand */
@@ -53,18 +71,30 @@ enum sorex_status postgres_tables_write(struct postgres *pg, const struct sink_b
 /* Forgets what the catalog said. */
 void postgres_tables_forget(struct postgres *pg);
 
-/* Appends the row to pg->out: its written columns, or those of the key when it is removed. image: row->image parsed, or
- * NULL. Errors: SOREX_INVALID; pg->misfit is set when the table does not take a value yet. */
+/* A COPY of rows of one part: begin, rows, end. row->image parsed is `image`, or NULL. Errors: SOREX_INVALID: the row
+ * cannot be written; pg->misfit is set when it is the table, or the format, that does not take a value yet. */
+enum sorex_status postgres_part_begin(struct postgres *pg, struct postgres_table *table, enum postgres_part part,
+                                      struct sorex_error *err);
+enum sorex_status postgres_part_row(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
+                                    struct sorex_error *err);
+/* status: of the rows; unless it is SOREX_OK, the COPY is abandoned and that comes back. */
+enum sorex_status postgres_part_end(struct postgres *pg, enum sorex_status status, struct sorex_error *err);
+/* What follows a COPY into a temporary table. */
+enum sorex_status postgres_part_apply(struct postgres *pg, const struct postgres_table *table, enum postgres_part part,
+                                      struct sorex_error *err);
+
+/* Appends the row to pg->out: its written columns, or those of the key when it is removed. image, errors: as above. */
 enum sorex_status postgres_row_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
                                       struct sorex_error *err);
 
-/* Whether the table's rows are removed by an array of keys: each is appended to pg->removed, then all are removed. */
+/* Whether the table's rows are removed by arrays of keys: begin, append, finish. The server works on one array while
+ * the next one gathers, so that errors may come late. */
 bool postgres_removes_by_array(const struct postgres_table *table);
-/* image: as above. Errors: as above. */
+void postgres_removed_begin(struct postgres *pg, const struct postgres_table *table);
+/* *out_taken: false when the key has no binary form. image, errors: as above. */
 enum sorex_status postgres_removed_append(struct postgres *pg, const struct net_row *row, const struct json_doc *image,
-                                          struct sorex_error *err);
-enum sorex_status postgres_removed_run(struct postgres *pg, const struct postgres_table *table,
-                                       struct sorex_error *err);
+                                          bool *out_taken, struct sorex_error *err);
+enum sorex_status postgres_removed_finish(struct postgres *pg, struct sorex_error *err);
 
 enum sorex_status postgres_log_write(struct postgres *pg, const struct sink_batch *batch, size_t from, size_t to,
                                      struct sorex_error *err);
