@@ -171,16 +171,20 @@ static double subject_run(struct world *world, enum kind kind)
     return ROWS / ((double)taken * 1e-9);
 }
 
+/* The rival connects within its time, too: a server process that is new has PostgreSQL's shared memory still to map. */
 static double rival_run(struct world *world, enum kind kind)
 {
     uint64_t start = clock_ns();
+    PGconn *connection = rival_connect(postgres_server_url(world->server));
     if (kind == CREATES)
-        rival_copy(world->connection, ROWS, BATCH, 0);
+        rival_copy(connection, ROWS, BATCH, 0);
     else if (kind == UPDATES)
-        rival_upsert(world->connection, ROWS, BATCH, 1);
+        rival_upsert(connection, ROWS, BATCH, 1);
     else
-        rival_delete(world->connection, ROWS, BATCH);
-    return ROWS / ((double)(clock_ns() - start) * 1e-9);
+        rival_delete(connection, ROWS, BATCH);
+    double rate = ROWS / ((double)(clock_ns() - start) * 1e-9);
+    PQfinish(connection);
+    return rate;
 }
 
 static void tables_reset(struct world *world)
@@ -277,7 +281,7 @@ int main(void)
         return 0;
     }
     OK(status);
-    world.connection = PQconnectdb(postgres_server_url(world.server));
+    world.connection = rival_connect(postgres_server_url(world.server));
     rival_exec(world.connection, "SET client_min_messages = error");
     OK(config_parse(bytes_str("subject: {key: id, columns: {ts: timestamptz}}"), "bench", &world.keyed_tables, &err));
     OK(config_parse(bytes_str("subject: {columns: {ts: timestamptz}}"), "bench", &world.text_key_tables, &err));

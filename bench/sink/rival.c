@@ -46,6 +46,15 @@ static PGresult *checked(PGconn *connection, PGresult *result)
     return result;
 }
 
+PGconn *rival_connect(const char *url)
+{
+    PGconn *connection = PQconnectdb(url);
+    if (PQstatus(connection) != CONNECTION_OK)
+        bench_die("PostgreSQL: %s", PQerrorMessage(connection));
+    rival_exec(connection, "SET client_min_messages = error");
+    return connection;
+}
+
 void rival_exec(PGconn *connection, const char *sql) { PQclear(checked(connection, PQexec(connection, sql))); }
 
 static void *memory(size_t len)
@@ -168,7 +177,6 @@ void rival_upsert(PGconn *connection, uint64_t rows, uint64_t batch, uint64_t sa
 {
     static const uint32_t types[6] = {OID_INT8, OID_TEXT, OID_JSONB, OID_TIMESTAMPTZ, OID_FLOAT8, OID_BOOL};
     static const int formats[6] = {1, 1, 1, 1, 1, 1};
-    rival_exec(connection, "DEALLOCATE ALL");
     PQclear(
         checked(connection,
                 PQprepare(connection, "upsert",

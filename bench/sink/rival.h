@@ -25,6 +25,7 @@ struct row {
 void row_make(uint64_t id, uint64_t salt, struct row *out);
 
 /* Each ends the program on failure. */
+PGconn *rival_connect(const char *url);
 void rival_exec(PGconn *connection, const char *sql);
 void rival_copy(PGconn *connection, uint64_t rows, uint64_t batch, uint64_t salt);
 void rival_upsert(PGconn *connection, uint64_t rows, uint64_t batch, uint64_t salt);
