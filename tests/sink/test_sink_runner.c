@@ -96,9 +96,45 @@ static void expect_trace(struct stage *stage, const char *wanted)
     assert_string_equal(text, wanted);
 }
 
-static void create(struct stage *stage, const char *key)
+/* One entry with one new row for each letter. */
+static void create(struct stage *stage, const char *keys)
 {
-    outbox_single(&stage->outbox, "create", "t", key, NULL, "{\"v\":1}");
+    for (; *keys != '\0'; keys++)
+        outbox_single(&stage->outbox, "create", "t", (char[]){*keys, '\0'}, NULL, "{\"v\":1}");
+}
+
+static void undo(struct stage *stage, int count)
+{
+    while (count-- > 0)
+        outbox_undo(&stage->outbox);
+}
+
+/* The height that finality counts from, then all that is final. */
+static void drain_to(struct stage *stage, uint32_t tip)
+{
+    sink_runner_tip(stage->runner, tip);
+    drain(stage);
+}
+
+/* A runner that gives up, with this in its text. */
+static void expect_failure(struct stage *stage, const char *wanted)
+{
+    bool drained;
+    struct sink_status status;
+    runner_start(stage, 0, 0);
+    sink_runner_drain(stage->runner, PATIENCE_MS, &drained);
+    assert_false(drained);
+    sink_runner_status(stage->runner, &status);
+    assert_int_equal(status.state, SINK_FAILED);
+    assert_non_null(strstr(status.why, wanted));
+    assert_int_equal(memory_sink_count(stage->sink), 0);
+}
+
+static void expect_sequence(struct stage *stage, uint64_t sequence)
+{
+    struct sink_cursor cursor;
+    memory_sink_cursor(stage->sink, &cursor);
+    assert_int_equal(cursor.sequence, sequence);
 }
 
 /* The delivered changes, folded, are the model. */
@@ -121,8 +157,7 @@ static void expect_model(struct stage *stage)
 static void delivers_in_order(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
+    create(stage, "ab");
     runner_start(stage, 0, 0);
     drain(stage);
     create(stage, "c");
@@ -146,7 +181,7 @@ static void undo_is_the_inverse_in_reverse(void **state)
                        outbox_change("update", "t", "a", "{\"v\":1}", "{\"v\":2}", 2),
                        outbox_change("delete", "t", "b", "{\"v\":1}", NULL, 2)};
     outbox_entry(&stage->outbox, (const char *const *)changes, 3);
-    outbox_undo(&stage->outbox);
+    undo(stage, 1);
     for (size_t i = 0; i < 3; i++)
         free(changes[i]);
     runner_start(stage, 0, 0);
@@ -207,68 +242,42 @@ static void permanent_failure_stops_with_its_text(void **state)
     struct stage *stage = *state;
     create(stage, "a");
     memory_sink_fail_next(stage->sink, 1, SOREX_INVALID);
-    runner_start(stage, 0, 0);
-    bool drained;
-    sink_runner_drain(stage->runner, PATIENCE_MS, &drained);
-    assert_false(drained);
-    struct sink_status status;
-    sink_runner_status(stage->runner, &status);
-    assert_int_equal(status.state, SINK_FAILED);
-    assert_string_equal(status.why, "told to fail");
-    expect_trace(stage, "");
+    expect_failure(stage, "told to fail");
 }
 
 static void finality_holds_back(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
-    create(stage, "c");
+    create(stage, "abc");
     runner_start(stage, 0, 2);
-    sink_runner_tip(stage->runner, 3);
-    drain(stage);
+    drain_to(stage, 3);
     expect_trace(stage, "+a");
-    sink_runner_tip(stage->runner, 4);
-    drain(stage);
+    drain_to(stage, 4);
     expect_trace(stage, "+a +b");
-    sink_runner_tip(stage->runner, 5);
-    drain(stage);
+    drain_to(stage, 5);
     expect_trace(stage, "+a +b +c");
 }
 
 static void finality_jumps_over_what_was_undone(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
-    create(stage, "c");
+    create(stage, "abc");
     runner_start(stage, 0, 2);
-    sink_runner_tip(stage->runner, 3);
-    drain(stage);
-    struct sink_cursor before;
-    memory_sink_cursor(stage->sink, &before);
-    assert_int_equal(before.sequence, 1);
-    outbox_undo(&stage->outbox);
-    sink_runner_tip(stage->runner, 2);
-    drain(stage);
-    struct sink_cursor between;
-    memory_sink_cursor(stage->sink, &between);
-    assert_int_equal(between.sequence, 1);
-    outbox_undo(&stage->outbox);
-    sink_runner_tip(stage->runner, 1);
-    drain(stage);
-    struct sink_cursor jumped;
-    memory_sink_cursor(stage->sink, &jumped);
-    assert_int_equal(jumped.sequence, 5);
+    drain_to(stage, 3);
+    expect_sequence(stage, 1);
+    undo(stage, 1);
+    drain_to(stage, 2);
+    expect_sequence(stage, 1);
+    undo(stage, 1);
+    drain_to(stage, 1);
+    expect_sequence(stage, 5);
     uint64_t applies;
     uint64_t empty;
     memory_sink_calls(stage->sink, &applies, &empty);
     assert_int_equal(applies, 2);
     assert_int_equal(empty, 1);
-    create(stage, "B");
-    create(stage, "C");
-    sink_runner_tip(stage->runner, 4);
-    drain(stage);
+    create(stage, "BC");
+    drain_to(stage, 4);
     expect_trace(stage, "+a +B");
 }
 
@@ -276,40 +285,30 @@ static void finality_jumps_over_what_was_undone(void **state)
 static void finality_never_shows_an_orphan_to_a_late_sink(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
-    outbox_undo(&stage->outbox);
-    create(stage, "B");
-    create(stage, "c");
-    create(stage, "d");
+    create(stage, "ab");
+    undo(stage, 1);
+    create(stage, "Bcd");
     runner_start(stage, 1, 1);
-    sink_runner_tip(stage->runner, 4);
-    drain(stage);
+    drain_to(stage, 4);
     expect_trace(stage, "+a +B +c");
 }
 
 static void undo_below_finality_is_delivered(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
-    create(stage, "c");
+    create(stage, "abc");
     runner_start(stage, 0, 1);
-    sink_runner_tip(stage->runner, 3);
-    drain(stage);
+    drain_to(stage, 3);
     expect_trace(stage, "+a +b");
-    outbox_undo(&stage->outbox);
-    outbox_undo(&stage->outbox);
-    sink_runner_tip(stage->runner, 1);
-    drain(stage);
+    undo(stage, 2);
+    drain_to(stage, 1);
     expect_trace(stage, "+a +b ~-b");
 }
 
 static void starts_where_the_target_stands(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
+    create(stage, "ab");
     runner_start(stage, 0, 0);
     drain(stage);
     runner_stop(stage);
@@ -321,17 +320,11 @@ static void starts_where_the_target_stands(void **state)
 
 static void expect_refusal(struct stage *stage, const struct sink_cursor *cursor, const char *wanted)
 {
-    memory_sink_set_cursor(stage->sink, cursor);
-    runner_start(stage, 0, 0);
-    bool drained;
-    sink_runner_drain(stage->runner, PATIENCE_MS, &drained);
-    assert_false(drained);
     struct sink_status status;
+    memory_sink_set_cursor(stage->sink, cursor);
+    expect_failure(stage, wanted);
     sink_runner_status(stage->runner, &status);
-    assert_int_equal(status.state, SINK_FAILED);
-    assert_non_null(strstr(status.why, wanted));
     assert_non_null(strstr(status.why, "Choices:"));
-    assert_int_equal(memory_sink_count(stage->sink), 0);
 }
 
 static void cursor_of_this_store(struct stage *stage, uint64_t sequence, struct sink_cursor *out)
@@ -362,8 +355,7 @@ static void refuses_a_cursor_beyond_the_head(void **state)
 static void refuses_a_cursor_with_another_entry(void **state)
 {
     struct stage *stage = *state;
-    create(stage, "a");
-    create(stage, "b");
+    create(stage, "ab");
     struct sink_cursor cursor;
     cursor_of_this_store(stage, 1, &cursor);
     memset(cursor.hash, 7, HASH_BYTES);
@@ -378,8 +370,15 @@ static void stop_does_not_wait_for_a_long_back_off(void **state)
     struct sink_runner_options options = {.name = "out", .retry_base_ms = 3600000, .retry_max_ms = 3600000};
     assert_int_equal(sink_runner_start(stage->sink, stage->outbox.store, &options, &stage->runner, &err), SOREX_OK);
     bool drained;
-    sink_runner_drain(stage->runner, 50, &drained);
-    assert_false(drained);
+    struct sink_status status = {.state = SINK_STARTING};
+    for (int left = PATIENCE_MS / 50; left > 0 && status.state != SINK_RETRYING; left--) {
+        sink_runner_drain(stage->runner, 50, &drained);
+        assert_false(drained);
+        sink_runner_status(stage->runner, &status);
+    }
+    assert_int_equal(status.state, SINK_RETRYING);
+    assert_int_equal(status.attempts, 1);
+    assert_true(status.retry_in_ms > 60000); /* jitter takes a part of the hour */
     runner_stop(stage);
 }
 
