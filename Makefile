@@ -1,7 +1,7 @@
 # Short names for what CMake's presets do. Everything that is made goes below build/.
 #
 #   make run     on a fresh Debian 12, as root: installs what is missing, builds, indexes the example's blocks, shows the result
-#   make check   everything that is tested, twice: plain and with sanitizers
+#   make check   everything that is tested, twice: plain and with sanitizers; then a minute for each fuzz target
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
@@ -33,7 +33,7 @@ run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the lar
 	@echo; $(SOREX) rows examples/bitcoin.yaml --program balances --table balances --by balance --limit 10
 	@echo; printf 'changes in data/bitcoin/changes.jsonl: '; wc -l <data/bitcoin/changes.jsonl
 
-check: deps test-deps ## builds and runs all tests, plain and with AddressSanitizer and UndefinedBehaviorSanitizer
+check: deps test-deps ## builds and runs all tests, plain and with sanitizers, then each fuzz target for SOREX_FUZZ_SECONDS=60
 	@JOBS=$(JOBS) scripts/check.sh dev asan
 
 torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call; hours
