@@ -191,7 +191,7 @@ static enum sorex_status history_open(struct history *h, struct guests *guests, 
     h->guests = guests;
     h->seen_count = 0;
     h->genesis_known = false;
-    h->source_count = h->tip_max = 0;
+    h->source_count = h->entries_max = 0;
     h->trace = 0xcbf29ce484222325u;
     h->spoilt = SOREX_HEIGHT_NONE;
     h->wrong_idles = 0;
@@ -359,7 +359,7 @@ static enum sorex_status entry_serve(struct history *h, const struct chain_event
     history_trace(h, bytes_of(event->entry.hash, HASH_BYTES));
     h->figures.entries += *out == MODEL_DONE;
     h->figures.refused += *out == MODEL_GUEST;
-    h->tip_max = h->model.count > h->tip_max ? h->model.count : h->tip_max;
+    h->entries_max = h->model.count > h->entries_max ? h->model.count : h->entries_max;
     if (h->model.count != 0 && !h->genesis_known) {
         h->genesis_known = true;
         memcpy(h->genesis, h->model.heights[0].entry.hash, HASH_BYTES);
@@ -606,10 +606,10 @@ static enum sorex_status batch_check(struct history *h, const struct history_sin
         return WRONG(err, "sink %s: a batch moves the cursor from %llu to %llu", sink->name,
                      (unsigned long long)sink->twin.cursor.sequence, (unsigned long long)batch->cursor.sequence);
     for (size_t i = 0; i < batch->count; i++)
-        if (!batch->changes[i].undo && batch->changes[i].height + sink->finality >= h->tip_max && sink->finality > 0 &&
-            batch->changes[i].height + sink->finality > h->tip_max)
+        if (!batch->changes[i].undo && sink->finality > 0 &&
+            batch->changes[i].height + sink->finality >= h->entries_max)
             return WRONG(err, "sink %s with finality %u gets height %u when the highest tip was %u", sink->name,
-                         sink->finality, batch->changes[i].height, h->tip_max - 1);
+                         sink->finality, batch->changes[i].height, h->entries_max - 1);
     return SOREX_OK;
 }
 
@@ -753,6 +753,19 @@ static enum sorex_status source_heal(struct history *h, struct sorex_error *err)
     return memory_fork(h->source, sound == 0 ? SOREX_HEIGHT_NONE : sound - 1, longer - sound, 0, err);
 }
 
+/* With nothing more to come a sink has everything that is final. */
+static enum sorex_status final_check(struct history *h, const struct history_sink *sink, struct sorex_error *err)
+{
+    uint32_t final = h->model.count > sink->finality ? h->model.count - sink->finality : 0;
+    while (final > 0 && h->model.heights[final - 1].sequences == NULL)
+        final--;
+    uint64_t sequence = final == 0 ? 0 : h->model.heights[final - 1].sequences->number;
+    if (sink->twin.cursor.sequence < sequence)
+        return WRONG(err, "sink %s has nothing more to take at sequence %llu, but %llu is final", sink->name,
+                     (unsigned long long)sink->twin.cursor.sequence, (unsigned long long)sequence);
+    return SOREX_OK;
+}
+
 /* At the end the source is quiet and longer: we must come to have its chain, and the sinks our rows. */
 static enum sorex_status settle(struct history *h, struct sorex_error *err)
 {
@@ -770,6 +783,7 @@ static enum sorex_status settle(struct history *h, struct sorex_error *err)
     for (uint32_t i = 0; i < h->model.sink_count; i++) {
         for (bool end = false; !end;)
             TRY(batch_deliver(h, i, TROUBLE_NONE, &end, err));
+        TRY(final_check(h, &h->sinks[i], err));
         if (h->sinks[i].finality == 0 && h->sinks[i].twin.cursor.sequence != head)
             return WRONG(err, "sink %s has nothing more to take at sequence %llu of %llu", h->sinks[i].name,
                          (unsigned long long)h->sinks[i].twin.cursor.sequence, (unsigned long long)head);

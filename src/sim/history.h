@@ -48,7 +48,7 @@ struct history {
     struct history_sink sinks[MODEL_SINKS];
     bool genesis_known;
     uint8_t genesis[HASH_BYTES];
-    uint32_t source_count, tip_max;
+    uint32_t source_count, entries_max; /* heights that there are, and that we ever had */
     uint32_t wrong_idles; /* in a row: what the chain said of the source was not so */
     uint32_t spoilt;      /* height of the block that is replaced by a wrong one, or SOREX_HEIGHT_NONE */
     struct history_seen seen[HISTORY_SEEN];
