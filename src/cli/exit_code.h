@@ -12,7 +12,7 @@
     X(3, GUEST, "a guest failed or exceeded a limit; nothing of its entry is visible")             \
     X(4, STORE, "the data belongs to another module, network or format, or is damaged")            \
     X(5, BUSY, "another process has the data directory open for writing")                          \
-    X(6, GONE, "beyond the horizon, above the tip, or no such thing")                              \
+    X(6, GONE, "beyond the horizon, above the tip, or no such thing (program, view, sink, store)") \
     X(7, IO, "the operating system, a node or a sink failed")                                      \
     X(8, STOPPED, "stopped before --until was reached; the next run continues")                    \
     X(9, DIFFERS, "a simulated history went another way than it must")                              \

@@ -36,6 +36,23 @@ int cli_fail(const struct sorex_error *err)
     return exit_code_of(err->status);
 }
 
+void json_out_begin(struct json_out *out, bool pretty, struct sorex_error *err)
+{
+    *out = (struct json_out){0};
+    json_writer_init(&out->w, &out->text, pretty, err);
+}
+
+enum sorex_status json_out_end(struct json_out *out, FILE *file)
+{
+    enum sorex_status status = json_writer_finish(&out->w);
+    if (status == SOREX_OK) {
+        (void)fwrite(out->text.data, 1, out->text.len, file);
+        (void)fputc('\n', file);
+    }
+    buf_deinit(&out->text);
+    return status;
+}
+
 int pipeline_file_use(struct arguments *arguments, pipeline_file_fn *use)
 {
     static struct pipeline_settings settings;

@@ -6,7 +6,6 @@
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
-#include "json/writer.h"
 #include "pipeline/program.h"
 
 /* One line for each thing that was looked at, or with --json one object a line. */
@@ -18,22 +17,17 @@ static enum sorex_status say(bool json, const char *state, const char *what, con
         return SOREX_OK;
     }
     const char *const members[] = {"state", state, "what", what, "name", name};
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, false, err);
-    json_object_begin(&w);
+    struct json_out out;
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
     for (size_t i = 0; i < sizeof members / sizeof members[0]; i += 2) {
-        json_name(&w, members[i]);
-        json_string_z(&w, members[i + 1]);
+        json_name(&out.w, members[i]);
+        json_string_z(&out.w, members[i + 1]);
     }
-    json_name(&w, "detail");
-    json_string(&w, detail);
-    json_object_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        printf("%.*s\n", BYTES_FMT(buf_view(&out)));
-    buf_deinit(&out);
-    return status;
+    json_name(&out.w, "detail");
+    json_string(&out.w, detail);
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
 }
 
 /* What was found so far. */

@@ -9,7 +9,6 @@
 #include "cli/verbs.h"
 #include "guest/indexer.h"
 #include "guest/transform.h"
-#include "json/writer.h"
 #include "wasm/inspect.h"
 
 static const char *const kind_names[] = {"func", "table", "memory", "global", "tag"};
@@ -221,15 +220,10 @@ static enum sorex_status inspect(const struct arguments *arguments, struct buf *
         report_print(&report, path, contract, accepted ? NULL : &refused);
         return SOREX_OK;
     }
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, true, err);
-    json_report(&w, &report, contract, accepted ? NULL : &refused);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        printf("%.*s\n", (int)out.len, (const char *)out.data);
-    buf_deinit(&out);
-    return status;
+    struct json_out out;
+    json_out_begin(&out, true, err);
+    json_report(&out.w, &report, contract, accepted ? NULL : &refused);
+    return json_out_end(&out, stdout);
 }
 
 static int run(struct arguments *arguments)

@@ -4,7 +4,6 @@
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
-#include "json/writer.h"
 #include "pipeline/replay.h"
 
 static void difference_print(const struct replay_difference *d)
@@ -53,28 +52,23 @@ static void difference_json(struct json_writer *w, const struct replay_differenc
 
 static enum sorex_status report_json(const struct replay_report *r, struct sorex_error *err)
 {
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, true, err);
-    json_object_begin(&w);
-    json_name(&w, "same");
-    json_bool(&w, !r->differs);
-    figure(&w, "from", r->from);
-    figure(&w, "to", r->to);
-    figure(&w, "commitments", r->commitments);
-    figure(&w, "pairs", r->pairs);
-    figure(&w, "changes", r->changes);
-    figure(&w, "fuel", r->fuel);
+    struct json_out out;
+    json_out_begin(&out, true, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "same");
+    json_bool(&out.w, !r->differs);
+    figure(&out.w, "from", r->from);
+    figure(&out.w, "to", r->to);
+    figure(&out.w, "commitments", r->commitments);
+    figure(&out.w, "pairs", r->pairs);
+    figure(&out.w, "changes", r->changes);
+    figure(&out.w, "fuel", r->fuel);
     if (r->differs) {
-        json_name(&w, "difference");
-        difference_json(&w, &r->difference);
+        json_name(&out.w, "difference");
+        difference_json(&out.w, &r->difference);
     }
-    json_object_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        printf("%.*s\n", (int)out.len, (const char *)out.data);
-    buf_deinit(&out);
-    return status;
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
 }
 
 static enum sorex_status replay_pipeline(const struct arguments *arguments, const struct pipeline_settings *settings,

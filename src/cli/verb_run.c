@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
-#include "json/writer.h"
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
 
@@ -112,32 +111,27 @@ static void summary_number(struct json_writer *w, const char *name, uint64_t val
 static enum sorex_status summary_json(const struct pipeline_summary *s, const struct pipeline_settings *settings,
                                       struct sorex_error *err)
 {
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, false, err);
-    json_object_begin(&w);
-    json_name(&w, "pipeline");
-    json_string_z(&w, settings->top.name);
-    summary_number(&w, "from", s->from);
-    summary_number(&w, "tip", s->tip);
-    json_name(&w, "entries");
-    json_uint(&w, s->entries);
-    json_name(&w, "undone");
-    json_uint(&w, s->undone);
-    json_name(&w, "pairs");
-    json_uint(&w, s->pairs);
-    json_name(&w, "changes");
-    json_uint(&w, s->changes);
-    json_name(&w, "fuel");
-    json_uint(&w, s->fuel);
-    json_name(&w, "seconds");
-    json_double(&w, (double)s->run_ns / 1e9);
-    json_object_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        fprintf(summary_file(settings), "%.*s\n", (int)out.len, (const char *)out.data);
-    buf_deinit(&out);
-    return status;
+    struct json_out out;
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "pipeline");
+    json_string_z(&out.w, settings->top.name);
+    summary_number(&out.w, "from", s->from);
+    summary_number(&out.w, "tip", s->tip);
+    json_name(&out.w, "entries");
+    json_uint(&out.w, s->entries);
+    json_name(&out.w, "undone");
+    json_uint(&out.w, s->undone);
+    json_name(&out.w, "pairs");
+    json_uint(&out.w, s->pairs);
+    json_name(&out.w, "changes");
+    json_uint(&out.w, s->changes);
+    json_name(&out.w, "fuel");
+    json_uint(&out.w, s->fuel);
+    json_name(&out.w, "seconds");
+    json_double(&out.w, (double)s->run_ns / 1e9);
+    json_object_end(&out.w);
+    return json_out_end(&out, summary_file(settings));
 }
 
 static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct pipeline_settings *settings,

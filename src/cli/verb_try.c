@@ -68,28 +68,23 @@ static enum sorex_status block_print(const struct try_run *run, const struct try
                (unsigned long long)block->result.cost.fuel, us);
         return SOREX_OK;
     }
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, false, err);
-    json_object_begin(&w);
-    json_name(&w, "height");
-    json_uint(&w, block->height);
-    json_name(&w, "pairs");
-    json_uint(&w, block->result.pairs);
-    json_name(&w, "distinct");
-    json_uint(&w, block->distinct);
-    json_name(&w, "map_sha256");
-    json_string_z(&w, hex);
-    json_name(&w, "fuel");
-    json_uint(&w, block->result.cost.fuel);
-    json_name(&w, "us");
-    json_uint(&w, us);
-    json_object_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        printf("%.*s\n", (int)out.len, (const char *)out.data);
-    buf_deinit(&out);
-    return status;
+    struct json_out out;
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "height");
+    json_uint(&out.w, block->height);
+    json_name(&out.w, "pairs");
+    json_uint(&out.w, block->result.pairs);
+    json_name(&out.w, "distinct");
+    json_uint(&out.w, block->distinct);
+    json_name(&out.w, "map_sha256");
+    json_string_z(&out.w, hex);
+    json_name(&out.w, "fuel");
+    json_uint(&out.w, block->result.cost.fuel);
+    json_name(&out.w, "us");
+    json_uint(&out.w, us);
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
 }
 
 /* FILE@HEIGHT, split at the last @. */

@@ -4,27 +4,21 @@
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
-#include "json/writer.h"
 #include "pipeline/pipeline.h"
 
 static enum sorex_status adopted_json(const struct store_program *stored, struct sorex_error *err)
 {
-    struct buf out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &out, false, err);
-    json_object_begin(&w);
-    json_name(&w, "program");
-    json_string_z(&w, stored->name);
-    json_name(&w, "module");
-    json_hex(&w, bytes_of(stored->module_hash, sizeof stored->module_hash));
-    json_name(&w, "from_height");
-    json_uint(&w, stored->from_height);
-    json_object_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK)
-        printf("%.*s\n", BYTES_FMT(buf_view(&out)));
-    buf_deinit(&out);
-    return status;
+    struct json_out out;
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "program");
+    json_string_z(&out.w, stored->name);
+    json_name(&out.w, "module");
+    json_hex(&out.w, bytes_of(stored->module_hash, sizeof stored->module_hash));
+    json_name(&out.w, "from_height");
+    json_uint(&out.w, stored->from_height);
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
 }
 
 static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
