@@ -2,7 +2,7 @@
 #include "change/event.h"
 
 #include "base/check.h"
-#include "json/writer.h"
+#include "change/event_optional.h"
 
 static enum sorex_status invalid(struct sorex_error *err, const struct event *event, const char *what)
 {
@@ -134,6 +134,35 @@ static void transaction_put(struct json_writer *w, const struct event *event)
         json_null(w);
     json_name(w, "event_index");
     json_uint(w, event->transaction.event_index);
+    json_object_end(w);
+}
+
+void event_optional_write(struct json_writer *w, const struct event *event, bool with_schema)
+{
+    bool schema = with_schema && event->schema.data != NULL;
+    if (!schema && event->primary_key.names == NULL && !event->has_snapshot && !event->has_transaction &&
+        !event->before_is_key_only && event->unavailable.count == 0 && event->before_unavailable.count == 0)
+        return;
+    json_name(w, "event");
+    json_object_begin(w);
+    if (schema) {
+        json_name(w, "schema");
+        json_string(w, event->schema);
+    }
+    if (event->primary_key.names != NULL)
+        columns_put(w, "primary_key", &event->primary_key);
+    if (event->has_snapshot)
+        snapshot_put(w, event);
+    if (event->has_transaction)
+        transaction_put(w, event);
+    if (event->before_is_key_only) {
+        json_name(w, "before_is_key_only");
+        json_bool(w, true);
+    }
+    if (event->unavailable.count > 0)
+        columns_put(w, "unavailable_columns", &event->unavailable);
+    if (event->before_unavailable.count > 0)
+        columns_put(w, "before_unavailable_columns", &event->before_unavailable);
     json_object_end(w);
 }
 

@@ -2,6 +2,7 @@
  * stand as the canonical form has them: then the text is the event's canonical text, and nothing has to be written. */
 #include "base/check.h"
 #include "change/event.h"
+#include "change/event_optional.h"
 #include "json/canonical.h"
 
 #define FIELDS_MAX 14
@@ -97,14 +98,20 @@ static void fields_find(struct reading *r, const struct layout *layout, const st
 
 static bool is_none(const struct json_node *node) { return node == NULL || node->kind == JSON_NULL; }
 
-static enum sorex_status string_keep(struct reading *r, const struct json_node *node, struct bytes *out)
+enum sorex_status event_string_keep(const struct json_doc *doc, const struct json_node *node, struct arena *arena,
+                                    struct bytes *out, struct sorex_error *err)
 {
     *out = node->text;
-    if (!r->doc->escapes || (node->text.len == node->raw.len - 2))
-        return SOREX_OK; /* a slice: what has an escape is longer than what it says */
+    if (!doc->escapes || node->text.len == node->raw.len - 2)
+        return SOREX_OK;                  /* a slice: what has an escape is longer than what it says */
+    *out = arena_copy(arena, node->text); /* the parser's own copy is gone with its next text */
+    return out->data != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory for an event");
+}
+
+static enum sorex_status string_keep(struct reading *r, const struct json_node *node, struct bytes *out)
+{
     r->canonical = r->canonical && json_string_is_canonical(r->doc, node);
-    *out = arena_copy(r->arena, node->text); /* the parser's own copy is gone with its next text */
-    return out->data != NULL ? SOREX_OK : out_of_memory(r);
+    return event_string_keep(r->doc, node, r->arena, out, r->err);
 }
 
 static enum sorex_status string_read(struct reading *r, const struct layout *layout, const struct json_node **fields,
@@ -273,6 +280,15 @@ static enum sorex_status optional_read(struct reading *r, const struct json_node
     r->canonical = r->canonical && (fields[UNAVAILABLE] != NULL) == (out->unavailable.count > 0) &&
                    (fields[BEFORE_UNAVAILABLE] != NULL) == (out->before_unavailable.count > 0);
     return SOREX_OK;
+}
+
+enum sorex_status event_optional_read(const struct json_doc *doc, const struct json_node *node, struct arena *arena,
+                                      struct event *out, struct sorex_error *err)
+{
+    const struct json_node *fields[FIELDS_MAX];
+    struct reading r = {.doc = doc, .arena = arena, .err = err};
+    fields_find(&r, &event_layout, node, fields);
+    return optional_read(&r, fields, out);
 }
 
 enum sorex_status event_parse(struct json_parser *parser, struct bytes text, struct arena *arena, struct event *out,

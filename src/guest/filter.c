@@ -1,5 +1,5 @@
-/* Contract 3: loading, instances, one event. Everything that runs guest code goes through guest_run, so that everything is timed;
- * everything that makes an instance through sandbox_make. */
+/* Contract 3: loading, instances, one event. Everything that runs guest code goes through guest_run, so that everything
+ * is timed; everything that makes an instance through sandbox_make. */
 #include "guest/filter.h"
 
 #include <stdio.h>
@@ -41,9 +41,8 @@ static enum sorex_status timeout_error(const struct filter_instance *instance, s
 
 static void watch_prepare(struct filter_instance *instance)
 {
-    instance->watch = (struct watchdog_call){.sandbox = instance->sandbox,
-                                             .what = instance->filter->what,
-                                             .stop_ms = instance->filter->timeout_ms};
+    instance->watch = (struct watchdog_call){
+        .sandbox = instance->sandbox, .what = instance->filter->what, .stop_ms = instance->filter->timeout_ms};
 }
 
 /* The only maker of instances here: fresh, its start section run under the timeout. */
@@ -85,9 +84,10 @@ static void sandbox_discard(struct filter_instance *instance)
 
 typedef enum sorex_status guest_fn(struct filter_instance *instance, void *argument, struct sorex_error *err);
 
-/* Runs fn, which calls into the guest, under the timeout. A timeout is one even when fn came to its end meanwhile: the sandbox has
- * been told to stop. */
-static enum sorex_status guest_run(struct filter_instance *instance, guest_fn *fn, void *argument, struct sorex_error *err)
+/* Runs fn, which calls into the guest, under the timeout. A timeout is one even when fn came to its end meanwhile: the
+ * sandbox has been told to stop. */
+static enum sorex_status guest_run(struct filter_instance *instance, guest_fn *fn, void *argument,
+                                   struct sorex_error *err)
 {
     watch_prepare(instance);
     watchdog_begin(&instance->watch);
@@ -96,8 +96,8 @@ static enum sorex_status guest_run(struct filter_instance *instance, guest_fn *f
     return instance->watch.timed_out ? timeout_error(instance, err) : status;
 }
 
-static enum sorex_status call(struct filter_instance *instance, const struct wasm_export *func, union wasm_value *values,
-                              struct sorex_error *err)
+static enum sorex_status call(struct filter_instance *instance, const struct wasm_export *func,
+                              union wasm_value *values, struct sorex_error *err)
 {
     instance->where = func->name;
     enum sorex_status status = wasm_sandbox_call(instance->sandbox, func, values, err);
@@ -108,7 +108,8 @@ static enum sorex_status call(struct filter_instance *instance, const struct was
 #define BROKEN(instance, err, ...) ((instance)->broken = true, sorex_error_set(err, SOREX_GUEST, __VA_ARGS__))
 
 /* alloc, and text copied to what it gave. */
-static enum sorex_status text_give(struct filter_instance *instance, struct bytes text, uint32_t *out_pointer, struct sorex_error *err)
+static enum sorex_status text_give(struct filter_instance *instance, struct bytes text, uint32_t *out_pointer,
+                                   struct sorex_error *err)
 {
     union wasm_value values = {.u32 = (uint32_t)text.len};
     TRY(call(instance, instance->filter->alloc, &values, err));
@@ -118,7 +119,8 @@ static enum sorex_status text_give(struct filter_instance *instance, struct byte
     struct guest_memory memory = guest_memory_of(instance->sandbox);
     uint8_t *target = buffer_target(memory, (uint32_t)pointer, text.len);
     if (target == NULL)
-        return BROKEN(instance, err, "alloc(%zu) returned %d: outside of the memory of %zu bytes", text.len, pointer, memory.len);
+        return BROKEN(instance, err, "alloc(%zu) returned %d: outside of the memory of %zu bytes", text.len, pointer,
+                      memory.len);
     memcpy(target, text.data, text.len);
     *out_pointer = (uint32_t)pointer;
     return SOREX_OK;
@@ -134,7 +136,8 @@ struct exchange {
 };
 
 /* A trap in it does not undo the event, but the instance goes. */
-static enum sorex_status dealloc(struct filter_instance *instance, uint32_t pointer, uint32_t len, struct sorex_error *err)
+static enum sorex_status dealloc(struct filter_instance *instance, uint32_t pointer, uint32_t len,
+                                 struct sorex_error *err)
 {
     union wasm_value values[2] = {{.u32 = pointer}, {.u32 = len}};
     if (instance->broken)
@@ -149,13 +152,14 @@ static enum sorex_status dealloc(struct filter_instance *instance, uint32_t poin
 }
 
 /* The output: the input again, or copied to instance->output. */
-static enum sorex_status output_take(struct filter_instance *instance, struct exchange *exchange, uint32_t pointer, uint32_t len,
-                                     struct sorex_error *err)
+static enum sorex_status output_take(struct filter_instance *instance, struct exchange *exchange, uint32_t pointer,
+                                     uint32_t len, struct sorex_error *err)
 {
     struct bytes output;
     struct guest_memory memory = guest_memory_of(instance->sandbox);
     if (!buffer_at(memory, pointer, len, &output))
-        return BROKEN(instance, err, "the output of %u bytes at %u is outside of the memory of %zu bytes", len, pointer, memory.len);
+        return BROKEN(instance, err, "the output of %u bytes at %u is outside of the memory of %zu bytes", len, pointer,
+                      memory.len);
     if (bytes_equal(output, exchange->input)) {
         exchange->outcome = FILTER_PASSED;
         return SOREX_OK;
@@ -166,7 +170,8 @@ static enum sorex_status output_take(struct filter_instance *instance, struct ex
 }
 
 /* transform -> -1 filtered, below failed, else a pointer, and output_len says how long. */
-static enum sorex_status transform_v1(struct filter_instance *instance, struct exchange *exchange, struct sorex_error *err)
+static enum sorex_status transform_v1(struct filter_instance *instance, struct exchange *exchange,
+                                      struct sorex_error *err)
 {
     union wasm_value values[2] = {{.u32 = exchange->input_pointer}, {.u32 = (uint32_t)exchange->input.len}};
     TRY(call(instance, instance->filter->transform, values, err));
@@ -175,15 +180,18 @@ static enum sorex_status transform_v1(struct filter_instance *instance, struct e
     if (pointer == -1)
         return SOREX_OK;
     if (pointer < -1)
-        return sorex_error_set(err, SOREX_GUEST, "transform returned %d", pointer); /* its own word: nothing is broken */
+        return sorex_error_set(err, SOREX_GUEST, "transform returned %d",
+                               pointer); /* its own word: nothing is broken */
     TRY(call(instance, instance->filter->output_len, values, err));
     if (values[0].i32 < 0)
         return BROKEN(instance, err, "output_len returned %d", values[0].i32);
     return values[0].i32 == 0 ? SOREX_OK : output_take(instance, exchange, (uint32_t)pointer, values[0].u32, err);
 }
 
-/* transform -> 0 filtered, else pointer and length; the input is given back before the output is read, then the output. */
-static enum sorex_status transform_v2(struct filter_instance *instance, struct exchange *exchange, struct sorex_error *err)
+/* transform -> 0 filtered, else pointer and length; the input is given back before the output is read, then the output.
+ */
+static enum sorex_status transform_v2(struct filter_instance *instance, struct exchange *exchange,
+                                      struct sorex_error *err)
 {
     uint32_t input = exchange->input_pointer, input_len = (uint32_t)exchange->input.len;
     union wasm_value values[2] = {{.u32 = input}, {.u32 = input_len}};
@@ -191,9 +199,11 @@ static enum sorex_status transform_v2(struct filter_instance *instance, struct e
     uint64_t packed = values[0].u64;
     uint32_t pointer = (uint32_t)(packed >> 32), len = (uint32_t)packed;
     if (packed != 0 && (pointer == 0 || pointer > INT32_MAX || len == 0 || len > INT32_MAX))
-        return BROKEN(instance, err, "transform returned 0x%llx: neither 0 nor pointer << 32 | length", (unsigned long long)packed);
+        return BROKEN(instance, err, "transform returned 0x%llx: neither 0 nor pointer << 32 | length",
+                      (unsigned long long)packed);
     if (packed != 0 && pointer < (uint64_t)input + input_len && input < (uint64_t)pointer + len)
-        return BROKEN(instance, err, "the output of %u bytes at %u lies in the input, which is given back before it is read", len,
+        return BROKEN(instance, err,
+                      "the output of %u bytes at %u lies in the input, which is given back before it is read", len,
                       pointer);
     TRY(dealloc(instance, input, input_len, err));
     exchange->outcome = FILTER_FILTERED;
@@ -207,11 +217,13 @@ static enum sorex_status exchange_run(struct filter_instance *instance, void *ar
 {
     struct exchange *exchange = argument;
     TRY(text_give(instance, exchange->input, &exchange->input_pointer, err));
-    return instance->filter->version == 1 ? transform_v1(instance, exchange, err) : transform_v2(instance, exchange, err);
+    return instance->filter->version == 1 ? transform_v1(instance, exchange, err)
+                                          : transform_v2(instance, exchange, err);
 }
 
 /* An output that differs from the input: an event, valid, with the host's fields as they were. */
-static enum sorex_status output_judge(struct filter_instance *instance, const struct event *input, struct sorex_error *err)
+static enum sorex_status output_judge(struct filter_instance *instance, const struct event *input,
+                                      struct sorex_error *err)
 {
     struct event *event = &instance->event;
     arena_reset(&instance->arena);
@@ -261,8 +273,8 @@ static enum sorex_status instance_ready(struct filter_instance *instance, struct
     return status;
 }
 
-static enum sorex_status event_give(struct filter_instance *instance, const struct event *event, enum filter_outcome *out_outcome,
-                                    struct sorex_error *err)
+static enum sorex_status event_give(struct filter_instance *instance, const struct event *event,
+                                    enum filter_outcome *out_outcome, struct sorex_error *err)
 {
     const struct filter *filter = instance->filter;
     struct exchange exchange = {.input = event->text};
@@ -282,7 +294,8 @@ static enum sorex_status event_give(struct filter_instance *instance, const stru
 }
 
 enum sorex_status filter_instance_transform(struct filter_instance *instance, const struct event *event,
-                                            enum filter_outcome *out_outcome, const struct event **out_event, struct sorex_error *err)
+                                            enum filter_outcome *out_outcome, const struct event **out_event,
+                                            struct sorex_error *err)
 {
     CHECK(event->text.data != NULL);
     enum sorex_status status = event_give(instance, event, out_outcome, err);
@@ -371,7 +384,8 @@ static enum sorex_status probe_run(struct filter_instance *instance, void *probe
     TRY(call(instance, probe, &value, err));
     if (value.i32 == ABI_VERSION)
         return SOREX_OK;
-    return sorex_error_set(err, SOREX_GUEST, "rustcdc_abi_version returned %d: this host knows version %d", value.i32, ABI_VERSION);
+    return sorex_error_set(err, SOREX_GUEST, "rustcdc_abi_version returned %d: this host knows version %d", value.i32,
+                           ABI_VERSION);
 }
 
 /* Version 2 says its number, on an instance that nothing else is done with. */
@@ -387,7 +401,8 @@ static enum sorex_status version_probe(struct filter *filter, struct sorex_error
     return status;
 }
 
-static enum sorex_status filter_compile(struct filter *filter, struct bytes wasm, const char *cache_dir, struct sorex_error *err)
+static enum sorex_status filter_compile(struct filter *filter, struct bytes wasm, const char *cache_dir,
+                                        struct sorex_error *err)
 {
     struct wasm_program_options program = {
         .name = filter->name,
@@ -407,7 +422,8 @@ static enum sorex_status filter_compile(struct filter *filter, struct bytes wasm
     return status;
 }
 
-enum sorex_status filter_new(struct bytes wasm, const struct filter_options *options, struct filter **out, struct sorex_error *err)
+enum sorex_status filter_new(struct bytes wasm, const struct filter_options *options, struct filter **out,
+                             struct sorex_error *err)
 {
     const char *name = options->name != NULL ? options->name : "filter";
     struct filter *filter = calloc(1, sizeof *filter);

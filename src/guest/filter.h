@@ -1,9 +1,11 @@
-/* Contract 3: event transforms ("filters"), one event in, at most one event out. docs/abi/filter.md has the whole contract.
+/* Contract 3: event transforms ("filters"), one event in, at most one event out. docs/abi/filter.md has the whole
+ * contract.
  *
- * A filter is a module that is loaded once. Its instances keep memory and globals from event to event; one that trapped, timed out
- * or broke the contract is dropped, and a new one is made for the next event.
+ * A filter is a module that is loaded once. Its instances keep memory and globals from event to event; one that
+ * trapped, timed out or broke the contract is dropped, and a new one is made for the next event.
  *
- * Threads: a filter may be shared by any number of threads once filter_new returned. An instance belongs to one thread at a time. */
+ * Threads: a filter may be shared by any number of threads once filter_new returned. An instance belongs to one thread
+ * at a time. */
 #ifndef SOREX_GUEST_FILTER_H
 #define SOREX_GUEST_FILTER_H
 
@@ -30,13 +32,13 @@ struct filter_options {
 struct filter;
 struct filter_instance;
 
-/* Loads a module. In this order: it decodes; each import; the exports that its version requires, then their types; what it takes
- * from the start; it compiles; version 2: rustcdc_abi_version, on an instance that is thrown away, under the limits.
+/* Loads a module. In this order: it decodes; each import; the exports that its version requires, then their types; what
+ * it takes from the start; it compiles; version 2: rustcdc_abi_version, on an instance that is thrown away, under the
+ * limits.
  *
- * Errors: SOREX_INVALID  the module or an option, with the import's or export's name ("missing required export dealloc");
- *         SOREX_GUEST    the probe trapped, timed out or returned another version;
- *         SOREX_NOMEM, SOREX_IO, SOREX_FATAL.
- * Thread: any. */
+ * Errors: SOREX_INVALID  the module or an option, with the import's or export's name ("missing required export
+ * dealloc"); SOREX_GUEST    the probe trapped, timed out or returned another version; SOREX_NOMEM, SOREX_IO,
+ * SOREX_FATAL. Thread: any. */
 enum sorex_status filter_new(struct bytes wasm, const struct filter_options *options, struct filter **out,
                              struct sorex_error *err);
 /* No instance of it may be open. NULL is fine. */
@@ -66,9 +68,9 @@ enum filter_outcome {
  * event      its text is known (event_text_make); borrowed for the call.
  * out_event  FILTER_PASSED: event itself; FILTER_CHANGED: valid, its text known, the instance's until its next call;
  *            FILTER_FILTERED: NULL.
- * Errors:    SOREX_GUEST  this event failed, by the guest's own word or by trap, timeout, too much memory, a result that breaks the
- *                         contract; err says which. The instance can take the next event.
- *            SOREX_NOMEM, SOREX_FATAL: the host's; stop. */
+ * Errors:    SOREX_GUEST  this event failed, by the guest's own word or by trap, timeout, too much memory, a result
+ * that breaks the contract; err says which. The instance can take the next event. SOREX_NOMEM, SOREX_FATAL: the host's;
+ * stop. */
 enum sorex_status filter_instance_transform(struct filter_instance *instance, const struct event *event,
                                             enum filter_outcome *out_outcome, const struct event **out_event,
                                             struct sorex_error *err);
@@ -83,8 +85,8 @@ struct filter_counts {
 /* Thread: any. */
 void filter_counts_get(struct filter *filter, struct filter_counts *out);
 
-/* Metrics that the guest recorded, sorted by name, which is valid UTF-8 without control characters. fn must not call the filter.
- * Thread: any. */
+/* Metrics that the guest recorded, sorted by name, which is valid UTF-8 without control characters. fn must not call
+ * the filter. Thread: any. */
 typedef void filter_metric_fn(struct bytes name, int64_t value, void *user_data);
 void filter_metrics(struct filter *filter, filter_metric_fn *fn, void *user_data);
 

@@ -1,5 +1,5 @@
-/* What a guest of contract 3 may call: a log and metrics. None of it ever fails for the guest: a call that makes no sense is dropped
- * and counted. */
+/* What a guest of contract 3 may call: a log and metrics. None of it ever fails for the guest: a call that makes no
+ * sense is dropped and counted. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -40,7 +40,8 @@ static size_t line_clean(struct bytes text, char *out, size_t cap)
     return n;
 }
 
-/* True when this line may still be written. The time is that of the call in hand: a guest has no clock, and needs none here. */
+/* True when this line may still be written. The time is that of the call in hand: a guest has no clock, and needs none
+ * here. */
 static bool log_admit(struct filter_host *host, uint64_t now_ns, uint64_t *out_dropped)
 {
     (void)pthread_mutex_lock(&host->mutex);
@@ -68,7 +69,8 @@ static enum sorex_status import_log(void *user_data, struct wasm_sandbox *sandbo
     struct filter_instance *instance = user_data;
     struct bytes text;
     (void)err;
-    if (values[0].u32 > 4 || values[2].i32 < 0 || !buffer_at(guest_memory_of(sandbox), values[1].u32, values[2].u32, &text))
+    if (values[0].u32 > 4 || values[2].i32 < 0 ||
+        !buffer_at(guest_memory_of(sandbox), values[1].u32, values[2].u32, &text))
         return dropped(instance);
     enum log_level level = levels[values[0].u32];
     uint64_t suppressed;

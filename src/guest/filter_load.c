@@ -1,5 +1,6 @@
-/* Judging a module of contract 3 before it is compiled, in a fixed order, so that the first thing wrong with it is always the same
- * one: imports in the module's order, then exports in the order of the tables below, then types in the same order, then sizes. */
+/* Judging a module of contract 3 before it is compiled, in a fixed order, so that the first thing wrong with it is
+ * always the same one: imports in the module's order, then exports in the order of the tables below, then types in the
+ * same order, then sizes. */
 #include "base/check.h"
 #include "guest/filter_private.h"
 
@@ -8,7 +9,7 @@
 
 struct export_rule {
     const char *name;
-    const char *type; /* NULL: a memory */
+    const char *type;  /* NULL: a memory */
     unsigned versions; /* bits: 1 = required by version 1, 2 = by version 2 */
 };
 
@@ -46,10 +47,11 @@ bool filter_has_import(struct bytes module, struct bytes name)
 static enum sorex_status import_check(const struct wasm_import_info *info, struct sorex_error *err)
 {
     if (!filter_has_import(info->module, info->name))
-        return sorex_error_set(err, SOREX_INVALID,
-                               "import %.*s.%.*s is forbidden: an event transform may import env.log, env.get_metric and "
-                               "env.record_metric only",
-                               BYTES_FMT(info->module), BYTES_FMT(info->name));
+        return sorex_error_set(
+            err, SOREX_INVALID,
+            "import %.*s.%.*s is forbidden: an event transform may import env.log, env.get_metric and "
+            "env.record_metric only",
+            BYTES_FMT(info->module), BYTES_FMT(info->name));
     const struct wasm_import *import = filter_imports;
     while (!bytes_is(info->name, import->name))
         import++;
@@ -59,7 +61,8 @@ static enum sorex_status import_check(const struct wasm_import_info *info, struc
     return SOREX_OK;
 }
 
-/* Version 2 has told itself by its probe, version 1 by its length. With neither, what transform returns says which one was meant. */
+/* Version 2 has told itself by its probe, version 1 by its length. With neither, what transform returns says which one
+ * was meant. */
 static unsigned version_guess(const struct wasm_report *report)
 {
     if (export_find(report, "rustcdc_abi_version") != NULL)
@@ -67,7 +70,9 @@ static unsigned version_guess(const struct wasm_report *report)
     if (export_find(report, "output_len") != NULL)
         return 1;
     const struct wasm_export_info *transform = export_find(report, "transform");
-    return transform != NULL && transform->kind == WASM_KIND_FUNC && strcmp(transform->type, "(i32, i32) -> i32") == 0 ? 1 : 2;
+    return transform != NULL && transform->kind == WASM_KIND_FUNC && strcmp(transform->type, "(i32, i32) -> i32") == 0
+               ? 1
+               : 2;
 }
 
 static bool applies(const struct export_rule *rule, unsigned version)
@@ -79,19 +84,19 @@ static enum sorex_status exports_check(const struct wasm_report *report, unsigne
 {
     for (size_t i = 0; i < RULES_COUNT; i++)
         if ((rules[i].versions & version) != 0 && export_find(report, rules[i].name) == NULL)
-            return sorex_error_set(err, SOREX_INVALID, "missing required export %s (version %u of the contract)", rules[i].name,
-                                   version);
+            return sorex_error_set(err, SOREX_INVALID, "missing required export %s (version %u of the contract)",
+                                   rules[i].name, version);
     for (size_t i = 0; i < RULES_COUNT; i++) {
         const struct wasm_export_info *export = export_find(report, rules[i].name);
         if (export == NULL || !applies(&rules[i], version))
             continue;
         enum wasm_kind wanted = rules[i].type == NULL ? WASM_KIND_MEMORY : WASM_KIND_FUNC;
         if (export->kind != wanted)
-            return sorex_error_set(err, SOREX_INVALID, "export %s is %s, it has to be %s", rules[i].name, kind_names[export->kind],
-                                   kind_names[wanted]);
+            return sorex_error_set(err, SOREX_INVALID, "export %s is %s, it has to be %s", rules[i].name,
+                                   kind_names[export->kind], kind_names[wanted]);
         if (rules[i].type != NULL && strcmp(export->type, rules[i].type) != 0)
-            return sorex_error_set(err, SOREX_INVALID, "export %s is %s, it has to be %s (version %u of the contract)", rules[i].name,
-                                   export->type, rules[i].type, version);
+            return sorex_error_set(err, SOREX_INVALID, "export %s is %s, it has to be %s (version %u of the contract)",
+                                   rules[i].name, export->type, rules[i].type, version);
     }
     return SOREX_OK;
 }
@@ -108,7 +113,8 @@ static enum sorex_status sizes_check(struct filter *filter, const struct wasm_re
                                (unsigned long long)(pages * PAGE_BYTES), (unsigned long long)filter->memory_bytes_max);
     if (elements * TABLE_ELEMENT_BYTES > filter->memory_bytes_max)
         return sorex_error_set(err, SOREX_INVALID, "it starts with %llu bytes of tables, the limit is %llu",
-                               (unsigned long long)(elements * TABLE_ELEMENT_BYTES), (unsigned long long)filter->memory_bytes_max);
+                               (unsigned long long)(elements * TABLE_ELEMENT_BYTES),
+                               (unsigned long long)filter->memory_bytes_max);
     /* Each may grow by its share of what is left. A table above its share from the start keeps what it has. */
     filter->table_elements_max = filter->memory_bytes_max / TABLE_ELEMENT_BYTES;
     if (report->tables_count > 1) {
@@ -140,7 +146,8 @@ enum sorex_status filter_module_check(struct filter *filter, struct bytes wasm, 
     return status;
 }
 
-static enum sorex_status func_find(struct filter *filter, const char *name, const struct wasm_export **out, struct sorex_error *err)
+static enum sorex_status func_find(struct filter *filter, const char *name, const struct wasm_export **out,
+                                   struct sorex_error *err)
 {
     if (wasm_program_export(filter->program, name) == NULL)
         return SOREX_OK;

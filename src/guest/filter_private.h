@@ -23,7 +23,7 @@ struct filter_metric {
 
 /* What the guest reaches, shared by the instances of a filter. */
 struct filter_host {
-    pthread_mutex_t mutex; /* of everything below but the counters */
+    pthread_mutex_t mutex;                            /* of everything below but the counters */
     struct filter_metric metrics[FILTER_METRICS_MAX]; /* sorted by name */
     size_t metrics_count;
     uint64_t log_second_ns; /* when the second that is being counted began */
@@ -43,8 +43,8 @@ struct filter {
     enum filter_memory memory;
     struct buf init_input; /* JSON */
     const struct wasm_export *alloc, *transform;
-    const struct wasm_export *output_len; /* version 1 */
-    const struct wasm_export *dealloc;    /* version 2 */
+    const struct wasm_export *output_len;      /* version 1 */
+    const struct wasm_export *dealloc;         /* version 2 */
     const struct wasm_export *init, *shutdown; /* may be NULL */
     struct filter_host host;
     _Atomic uint64_t instances_made, instances_discarded;

@@ -39,27 +39,31 @@ bool json_is_canonical(const struct json_doc *doc, const struct json_node *node)
     return true;
 }
 
-/* An open container of the value being written. */
-struct frame {
-    const struct json_node *next; /* arrays: the next element */
-    const uint32_t *order;        /* objects: members in order */
-    uint32_t at, count;
-    bool object;
-    uint32_t own[SORTED_HERE_MAX];
-};
-
-static void frame_sort(struct frame *frame, const struct json_doc *doc, const struct json_node *object)
+void json_members_sorted(const struct json_doc *doc, const struct json_node *node, const struct json_node **out)
 {
-    frame->order = frame->own;
+    if (node->order != 0) {
+        for (uint32_t i = 0; i < node->children; i++)
+            out[i] = &doc->nodes[doc->order[node->order - 1 + i]];
+        return;
+    }
+    CHECK(node->children <= SORTED_HERE_MAX);
     uint32_t count = 0;
-    for (const struct json_node *member = json_first(doc, object); member != NULL; member = json_next(doc, member)) {
-        CHECK(count < SORTED_HERE_MAX);
+    for (const struct json_node *member = json_first(doc, node); member != NULL; member = json_next(doc, member)) {
         uint32_t at = count++;
-        for (; at > 0 && bytes_compare(doc->nodes[frame->own[at - 1]].key, member->key) > 0; at--)
-            frame->own[at] = frame->own[at - 1];
-        frame->own[at] = (uint32_t)(member - doc->nodes);
+        for (; at > 0 && bytes_compare(out[at - 1]->key, member->key) > 0; at--)
+            out[at] = out[at - 1];
+        out[at] = member;
     }
 }
+
+/* An open container of the value being written. Large objects were sorted by the reader. */
+struct frame {
+    const struct json_node *next; /* arrays: the next element */
+    const uint32_t *order;        /* large objects */
+    uint32_t at, count;
+    bool object;
+    const struct json_node *own[SORTED_HERE_MAX]; /* small objects */
+};
 
 static void frame_open(struct frame *frame, const struct json_doc *doc, const struct json_node *node)
 {
@@ -67,12 +71,9 @@ static void frame_open(struct frame *frame, const struct json_doc *doc, const st
     frame->count = node->children;
     frame->object = node->kind == JSON_OBJECT;
     frame->next = json_first(doc, node);
-    if (!frame->object)
-        return;
-    if (node->order != 0)
-        frame->order = doc->order + node->order - 1;
-    else
-        frame_sort(frame, doc, node);
+    frame->order = node->order != 0 ? doc->order + node->order - 1 : NULL;
+    if (frame->object && frame->order == NULL)
+        json_members_sorted(doc, node, frame->own);
 }
 
 static uint8_t *put(uint8_t *out, struct bytes text)
@@ -109,7 +110,7 @@ size_t json_canonical_write(const struct json_doc *doc, const struct json_node *
         if (depth == 0)
             return (size_t)(at - out);
         struct frame *top = &frames[depth - 1];
-        node = top->object ? &doc->nodes[top->order[top->at]] : top->next;
+        node = !top->object ? top->next : top->order != NULL ? &doc->nodes[top->order[top->at]] : top->own[top->at];
         top->next = json_next(doc, node);
         if (top->at++ > 0)
             *at++ = ',';

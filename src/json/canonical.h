@@ -13,6 +13,9 @@ bool json_is_canonical(const struct json_doc *doc, const struct json_node *node)
 bool json_string_is_canonical(const struct json_doc *doc, const struct json_node *string);
 bool json_name_is_canonical(const struct json_doc *doc, const struct json_node *member);
 
+/* The members of an object, sorted by the bytes of their names; out has room for node->children. */
+void json_members_sorted(const struct json_doc *doc, const struct json_node *node, const struct json_node **out);
+
 /* Writes the canonical text to out, which has room for node->raw.len bytes: it is never longer. Returns its length. */
 size_t json_canonical_write(const struct json_doc *doc, const struct json_node *node, uint8_t *out);
 

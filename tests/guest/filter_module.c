@@ -7,7 +7,8 @@
 #include "map.h"
 #include "wasm/wasm.h"
 
-enum sorex_status module_open_text(const char *text, const struct filter_options *options, struct filter **out, struct sorex_error *err)
+enum sorex_status module_open_text(const char *text, const struct filter_options *options, struct filter **out,
+                                   struct sorex_error *err)
 {
     struct buf wasm = {0};
     struct filter_options none = {.name = "test"};
@@ -24,12 +25,13 @@ enum sorex_status module_open_text(const char *text, const struct filter_options
 
 static const char *part(const char *text, const char *good) { return text != NULL ? text : good; }
 
-enum sorex_status module_open(const struct module_parts *parts, const struct filter_options *options, struct filter **out,
-                              struct sorex_error *err)
+enum sorex_status module_open(const struct module_parts *parts, const struct filter_options *options,
+                              struct filter **out, struct sorex_error *err)
 {
     struct buf text = {0};
     bool first = parts->version == 1;
-    static const char copy[] = "(memory.copy (i32.const 32768) (local.get $p) (local.get $n)) (global.set $len (local.get $n))";
+    static const char copy[] =
+        "(memory.copy (i32.const 32768) (local.get $p) (local.get $n)) (global.set $len (local.get $n))";
     CHECK(buf_printf(&text, NULL,
                      "(module %s (memory (export \"memory\") %s) (global $len (mut i32) (i32.const 0))"
                      " (global $count (mut i32) (i32.const 0))"
@@ -73,7 +75,8 @@ const struct event *module_event_of(const char *json)
     struct bytes copy = arena_copy(&arena, bytes_str(json));
     struct event *event = arena_alloc(&arena, sizeof *event);
     CHECK(copy.data != NULL && event != NULL);
-    if (event_parse(parser, copy, &arena, event, &err) != SOREX_OK || event_text_make(event, &arena, &err) != SOREX_OK) {
+    if (event_parse(parser, copy, &arena, event, &err) != SOREX_OK ||
+        event_text_make(event, &arena, &err) != SOREX_OK) {
         (void)fprintf(stderr, "%s: %s\n", json, err.text);
         abort();
     }
@@ -86,10 +89,13 @@ const struct event *module_event(unsigned id, size_t padding)
     CHECK(buf_printf(&text, NULL, "{\"after\":{\"id\":%u,\"pad\":\"%.*s", id, 0, "") == SOREX_OK);
     for (size_t i = 0; i < padding; i++)
         CHECK(buf_append_u8(&text, 'x', NULL) == SOREX_OK);
-    CHECK(buf_printf(&text, NULL,
-                     "\"},\"op\":\"insert\",\"source\":{\"source_name\":\"pg\",\"offset\":\"0/%u\",\"timestamp\":1700000000000},"
-                     "\"ts\":1700000000001,\"schema\":\"public\",\"table\":\"users\",\"primary_key\":[\"id\"],\"envelope_version\":1}%c",
-                     id, 0) == SOREX_OK);
+    CHECK(
+        buf_printf(
+            &text, NULL,
+            "\"},\"op\":\"insert\",\"source\":{\"source_name\":\"pg\",\"offset\":\"0/%u\",\"timestamp\":1700000000000},"
+            "\"ts\":1700000000001,\"schema\":\"public\",\"table\":\"users\",\"primary_key\":[\"id\"],\"envelope_"
+            "version\":1}%c",
+            id, 0) == SOREX_OK);
     const struct event *event = module_event_of((const char *)text.data);
     buf_deinit(&text);
     return event;

@@ -40,14 +40,20 @@ static const struct event *give(struct filter_instance *instance, const struct e
     if (filter_instance_transform(instance, event, &outcome, &out, &err) != SOREX_OK)
         fail_msg("%s", err.text);
     assert_int_equal(outcome, want);
-    assert_true(want == FILTER_PASSED ? out == event : want == FILTER_FILTERED ? out == NULL : out != NULL && out != event);
+    assert_true(want == FILTER_PASSED     ? out == event
+                : want == FILTER_FILTERED ? out == NULL
+                                          : out != NULL && out != event);
     return out;
 }
 
 /* -- guests in C, both versions */
 
-#define AFTER "\"op\":\"insert\",\"source\":{\"source_name\":\"pg\",\"offset\":\"1\",\"timestamp\":1},\"ts\":2,\"schema\":\"s\",\"table\":"
-#define END ",\"primary_key\":null,\"snapshot\":null,\"transaction\":null,\"envelope_version\":1,\"before_is_key_only\":false}"
+#define AFTER                                                                                                     \
+    "\"op\":\"insert\",\"source\":{\"source_name\":\"pg\",\"offset\":\"1\",\"timestamp\":1},\"ts\":2,\"schema\":" \
+    "\"s\",\"table\":"
+#define END                                                                                                       \
+    ",\"primary_key\":null,\"snapshot\":null,\"transaction\":null,\"envelope_version\":1,\"before_is_key_only\":" \
+    "false}"
 
 static void text_is(const struct event *event, const char *want)
 {
@@ -64,17 +70,21 @@ static void test_mask(void **state)
         assert_int_equal(filter_version(filter), 2 - i);
         struct filter_instance *instance = instance_of(filter);
         const struct event *plain = module_event_of("{\"before\":null,\"after\":{\"id\":1}," AFTER "\"t\"" END);
-        const struct event *secret = module_event_of("{\"before\":null,\"after\":{\"email\":\"a@b.c\",\"id\":1}," AFTER "\"t\"" END);
+        const struct event *secret =
+            module_event_of("{\"before\":null,\"after\":{\"email\":\"a@b.c\",\"id\":1}," AFTER "\"t\"" END);
         for (int round = 0; round < 3; round++) {
             give(instance, plain, FILTER_PASSED);
-            text_is(give(instance, secret, FILTER_CHANGED), "{\"before\":null,\"after\":{\"email\":\"***\",\"id\":1}," AFTER "\"t\"" END);
+            text_is(give(instance, secret, FILTER_CHANGED),
+                    "{\"before\":null,\"after\":{\"email\":\"***\",\"id\":1}," AFTER "\"t\"" END);
         }
-        const struct event *both = module_event_of("{\"before\":{\"email\":\"x\"},\"after\":{\"email\":{\"a\":[1,\"]\"]}},\"op\":\"update\","
-                                                   "\"source\":{\"source_name\":\"pg\",\"offset\":\"1\",\"timestamp\":1},\"ts\":2,"
-                                                   "\"table\":\"t\",\"envelope_version\":1}");
+        const struct event *both =
+            module_event_of("{\"before\":{\"email\":\"x\"},\"after\":{\"email\":{\"a\":[1,\"]\"]}},\"op\":\"update\","
+                            "\"source\":{\"source_name\":\"pg\",\"offset\":\"1\",\"timestamp\":1},\"ts\":2,"
+                            "\"table\":\"t\",\"envelope_version\":1}");
         const struct event *out = give(instance, both, FILTER_CHANGED);
         assert_true(bytes_is(out->before, "{\"email\":\"***\"}") && bytes_is(out->after, "{\"email\":\"***\"}"));
-        give(instance, module_event_of("{\"before\":null,\"after\":{\"email\":null}," AFTER "\"t\"" END), FILTER_PASSED);
+        give(instance, module_event_of("{\"before\":null,\"after\":{\"email\":null}," AFTER "\"t\"" END),
+             FILTER_PASSED);
         filter_instance_close(instance);
         filter_free(filter);
     }
@@ -90,9 +100,12 @@ static void test_config(void **state)
         struct filter_instance *instance = instance_of(filter);
         for (int round = 0; round < 50; round++) { /* the configuration is not overwritten by events of growing size */
             struct buf json = {0};
-            assert_int_equal(buf_printf(&json, NULL, "{\"before\":null,\"after\":{\"email\":\"e\",\"name\":\"n%*d\",\"ssn\":7}," AFTER "\"t\"" END "%c",
-                                        round * 30 + 1, round, 0),
-                             SOREX_OK);
+            assert_int_equal(
+                buf_printf(&json, NULL,
+                           "{\"before\":null,\"after\":{\"email\":\"e\",\"name\":\"n%*d\",\"ssn\":7}," AFTER "\"t\"" END
+                           "%c",
+                           round * 30 + 1, round, 0),
+                SOREX_OK);
             const struct event *out = give(instance, module_event_of((const char *)json.data), FILTER_CHANGED);
             assert_true(bytes_is(out->after, "{\"email\":\"e\",\"name\":\"***\",\"ssn\":\"***\"}"));
             buf_deinit(&json);
@@ -100,13 +113,15 @@ static void test_config(void **state)
         filter_instance_close(instance);
         filter_free(filter);
     }
-    struct filter *filter = guest_filter("filter_mask", &(struct filter_options){.name = "m", .config = bytes_str("{\"columns\":7}")});
+    struct filter *filter =
+        guest_filter("filter_mask", &(struct filter_options){.name = "m", .config = bytes_str("{\"columns\":7}")});
     struct filter_instance *instance = NULL;
     assert_int_equal(filter_instance_open(filter, &instance, &err), SOREX_GUEST);
     assert_string_equal(err.text, "program m: init returned 1");
     filter_free(filter);
     struct bytes wasm = guest_load("filter_mask");
-    assert_int_equal(filter_new(wasm, &(struct filter_options){.name = "m", .config = bytes_str("{")}, &filter, &err), SOREX_INVALID);
+    assert_int_equal(filter_new(wasm, &(struct filter_options){.name = "m", .config = bytes_str("{")}, &filter, &err),
+                     SOREX_INVALID);
     assert_non_null(strstr(err.text, "program m: config: bad JSON"));
     free((void *)(uintptr_t)wasm.data);
 }
@@ -114,13 +129,17 @@ static void test_config(void **state)
 static void test_drop_and_rewrite(void **state)
 {
     (void)state;
-    static const char *const drops[] = {"filter_drop", "filter_drop_v1"}, *const rewrites[] = {"filter_rewrite", "filter_rewrite_v1"},
+    static const char *const drops[] = {"filter_drop", "filter_drop_v1"},
+                             *const rewrites[] = {"filter_rewrite", "filter_rewrite_v1"},
                              *const passes[] = {"filter_pass", "filter_pass_v1"};
     for (size_t i = 0; i < 2; i++) {
-        const struct event *users = module_event(1, 10), *others = module_event_of("{\"before\":null,\"after\":1," AFTER "\"logs\"" END);
+        const struct event *users = module_event(1, 10),
+                           *others = module_event_of("{\"before\":null,\"after\":1," AFTER "\"logs\"" END);
         struct filter *all = guest_filter(drops[i], &(struct filter_options){0});
-        struct filter *one = guest_filter(drops[i], &(struct filter_options){.config = bytes_str("{\"table\":\"logs\"}")});
-        struct filter *rewrite = guest_filter(rewrites[i], &(struct filter_options){.config = bytes_str("{\"schema\":\"x\\\"y\"}")});
+        struct filter *one =
+            guest_filter(drops[i], &(struct filter_options){.config = bytes_str("{\"table\":\"logs\"}")});
+        struct filter *rewrite =
+            guest_filter(rewrites[i], &(struct filter_options){.config = bytes_str("{\"schema\":\"x\\\"y\"}")});
         struct filter *pass = guest_filter(passes[i], &(struct filter_options){0});
         struct filter_instance *instance = instance_of(all);
         give(instance, users, FILTER_FILTERED);
@@ -177,18 +196,22 @@ static void text_fails(const char *text, const char *want)
 static void test_imports(void **state)
 {
     (void)state;
-    static const char only[] = " is forbidden: an event transform may import env.log, env.get_metric and env.record_metric only";
+    static const char only[] =
+        " is forbidden: an event transform may import env.log, env.get_metric and env.record_metric only";
     static const char *const imports[][2] = {
         {"(import \"env\" \"abort\" (func (param i32 i32 i32 i32)))", "env.abort"},
-        {"(import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))", "wasi_snapshot_preview1.fd_write"},
-        {"(import \"env\" \"log\" (func (param i32 i32 i32))) (import \"host\" \"log\" (func (param i32 i32 i32)))", "host.log"},
+        {"(import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32)))",
+         "wasi_snapshot_preview1.fd_write"},
+        {"(import \"env\" \"log\" (func (param i32 i32 i32))) (import \"host\" \"log\" (func (param i32 i32 i32)))",
+         "host.log"},
         {"(import \"env\" \"memory\" (memory 1))", "env.memory"},
         {"(import \"env\" \"table\" (table 1 funcref))", "env.table"},
         {"(import \"env\" \"stack\" (global i32))", "env.stack"},
     };
     for (size_t i = 0; i < sizeof imports / sizeof imports[0]; i++) {
         char text[1024], want[256];
-        (void)snprintf(text, sizeof text, "(module %s)", imports[i][0]); /* before it is said that there are no exports */
+        (void)snprintf(text, sizeof text, "(module %s)",
+                       imports[i][0]); /* before it is said that there are no exports */
         (void)snprintf(want, sizeof want, "program test: import %s%s", imports[i][1], only);
         text_fails(text, want);
     }
@@ -196,11 +219,13 @@ static void test_imports(void **state)
                "program test: import env.log is a function (i32, i32) ->, it has to be a function (i32, i32, i32) ->");
     text_fails("(module (import \"env\" \"get_metric\" (func (param i32) (result i32))))",
                "program test: import env.get_metric is a function (i32) -> i32, it has to be a function (i32) -> i64");
-    text_fails("(module (import \"env\" \"record_metric\" (func (param i32 i32))))",
-               "program test: import env.record_metric is a function (i32, i32) ->, it has to be a function (i32, i64) ->");
+    text_fails(
+        "(module (import \"env\" \"record_metric\" (func (param i32 i32))))",
+        "program test: import env.record_metric is a function (i32, i32) ->, it has to be a function (i32, i64) ->");
     text_fails("(module (import \"env\" \"log\" (global i32)))",
                "program test: import env.log is a global i32, it has to be a function (i32, i32, i32) ->");
-    assert_true(filter_has_import(bytes_str("env"), bytes_str("log")) && !filter_has_import(bytes_str("env"), bytes_str("abort")) &&
+    assert_true(filter_has_import(bytes_str("env"), bytes_str("log")) &&
+                !filter_has_import(bytes_str("env"), bytes_str("abort")) &&
                 !filter_has_import(bytes_str("host"), bytes_str("log")));
 }
 
@@ -212,7 +237,8 @@ static void test_exports(void **state)
         {"(module " MEMORY ")", "missing required export alloc (version 2 of the contract)"},
         {"(module " MEMORY ALLOC ")", "missing required export dealloc (version 2 of the contract)"},
         {"(module " MEMORY ALLOC DEALLOC ")", "missing required export transform (version 2 of the contract)"},
-        {"(module " MEMORY ALLOC DEALLOC TRANSFORM2 ")", "missing required export rustcdc_abi_version (version 2 of the contract)"},
+        {"(module " MEMORY ALLOC DEALLOC TRANSFORM2 ")",
+         "missing required export rustcdc_abi_version (version 2 of the contract)"},
         {"(module " ALLOC DEALLOC TRANSFORM2 PROBE ")", "missing required export memory (version 2 of the contract)"},
         {"(module " MEMORY ALLOC TRANSFORM2 PROBE ")", "missing required export dealloc (version 2 of the contract)"},
         {"(module " MEMORY ALLOC TRANSFORM1 ")", "missing required export output_len (version 1 of the contract)"},
@@ -220,7 +246,8 @@ static void test_exports(void **state)
         {"(module " MEMORY OUTPUT_LEN TRANSFORM1 ")", "missing required export alloc (version 1 of the contract)"},
         {"(module " MEMORY ALLOC OUTPUT_LEN ")", "missing required export transform (version 1 of the contract)"},
         /* Types, once all are there; the first in the contract's order. */
-        {"(module (func (export \"memory\"))" ALLOC TRANSFORM1 OUTPUT_LEN ")", "export memory is a function, it has to be a memory"},
+        {"(module (func (export \"memory\"))" ALLOC TRANSFORM1 OUTPUT_LEN ")",
+         "export memory is a function, it has to be a memory"},
         {"(module " MEMORY "(global (export \"alloc\") i32 (i32.const 0))" TRANSFORM1 OUTPUT_LEN ")",
          "export alloc is a global, it has to be a function"},
         {"(module " MEMORY "(func (export \"alloc\") (param i64) (result i32) unreachable)" TRANSFORM1 OUTPUT_LEN ")",
@@ -250,8 +277,9 @@ static void test_exports(void **state)
     }
     /* Extra exports do no harm; both versions' make version 2. */
     struct filter *filter = NULL;
-    assert_int_equal(module_open_text("(module " MEMORY ALLOC DEALLOC TRANSFORM2 PROBE OUTPUT_LEN "(func (export \"_initialize\")))", NULL,
-                                      &filter, &err),
+    assert_int_equal(module_open_text("(module " MEMORY ALLOC DEALLOC TRANSFORM2 PROBE OUTPUT_LEN
+                                      "(func (export \"_initialize\")))",
+                                      NULL, &filter, &err),
                      SOREX_OK);
     assert_int_equal(filter_version(filter), 2);
     filter_free(filter);
@@ -264,11 +292,15 @@ static void test_limits_at_load(void **state)
     struct filter_options small = {.name = "test", .memory_bytes_max = 2 << 20};
     assert_int_equal(module_open(&(struct module_parts){.memory = "33"}, &small, &filter, &err), SOREX_INVALID);
     assert_string_equal(err.text, "program test: it starts with 2162688 bytes of memory, the limit is 2097152");
-    assert_int_equal(module_open(&(struct module_parts){.extra = "(table 300000 funcref)"}, &small, &filter, &err), SOREX_INVALID);
+    assert_int_equal(module_open(&(struct module_parts){.extra = "(table 300000 funcref)"}, &small, &filter, &err),
+                     SOREX_INVALID);
     assert_string_equal(err.text, "program test: it starts with 2400000 bytes of tables, the limit is 2097152");
-    assert_int_equal(module_open(&(struct module_parts){.memory = "32", .extra = "(table 1000 funcref)"}, &small, &filter, &err), SOREX_OK);
+    assert_int_equal(
+        module_open(&(struct module_parts){.memory = "32", .extra = "(table 1000 funcref)"}, &small, &filter, &err),
+        SOREX_OK);
     filter_free(filter);
-    load_fails(&(struct module_parts){.memory = "257"}, "program test: it starts with 16842752 bytes of memory, the limit is 16777216");
+    load_fails(&(struct module_parts){.memory = "257"},
+               "program test: it starts with 16842752 bytes of memory, the limit is 16777216");
     /* No module at all, and one that does not validate. */
     assert_int_equal(filter_new(bytes_str("hello"), &small, &filter, &err), SOREX_INVALID);
     assert_non_null(strstr(err.text, "program test: "));
@@ -278,8 +310,10 @@ static void test_limits_at_load(void **state)
 static void test_probe(void **state)
 {
     (void)state;
-    load_fails(&(struct module_parts){.probe = "(i32.const 3)"}, "program test: rustcdc_abi_version returned 3: this host knows version 2");
-    load_fails(&(struct module_parts){.probe = "unreachable"}, "program test: rustcdc_abi_version: trap: unreachable executed in function 3");
+    load_fails(&(struct module_parts){.probe = "(i32.const 3)"},
+               "program test: rustcdc_abi_version returned 3: this host knows version 2");
+    load_fails(&(struct module_parts){.probe = "unreachable"},
+               "program test: rustcdc_abi_version: trap: unreachable executed in function 3");
     load_fails(&(struct module_parts){.probe = "(loop (br 0)) (i32.const 2)"},
                "program test: rustcdc_abi_version: timed out, the limit is 50 ms");
     load_fails(&(struct module_parts){.probe = "(memory.grow (i32.const 256))"}, /* -1: the limit covers the probe */
@@ -290,10 +324,12 @@ static void test_probe(void **state)
                "program test: the start section: trap: unreachable executed in go");
     /* The instance of the probe is not the one that events see. */
     struct filter *filter = NULL;
-    assert_int_equal(module_open(&(struct module_parts){.probe = "(i32.store8 (i32.const 0) (i32.const 1)) (i32.const 2)",
-                                                        .alloc = "(if (i32.load8_u (i32.const 0)) (then unreachable)) (i32.const 4096)"},
-                                 NULL, &filter, &err),
-                     SOREX_OK);
+    assert_int_equal(
+        module_open(
+            &(struct module_parts){.probe = "(i32.store8 (i32.const 0) (i32.const 1)) (i32.const 2)",
+                                   .alloc = "(if (i32.load8_u (i32.const 0)) (then unreachable)) (i32.const 4096)"},
+            NULL, &filter, &err),
+        SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
     give(instance, module_event(1, 1), FILTER_PASSED);
     filter_instance_close(instance);
@@ -321,8 +357,9 @@ static void test_memory_kept_and_fresh(void **state)
     log_watch();
     for (int fresh = 0; fresh < 2; fresh++) {
         struct filter_counts counts;
-        struct filter *filter =
-            guest_filter("filter_count", &(struct filter_options){.name = "c", .memory = fresh ? FILTER_MEMORY_FRESH : FILTER_MEMORY_KEPT});
+        struct filter *filter = guest_filter(
+            "filter_count",
+            &(struct filter_options){.name = "c", .memory = fresh ? FILTER_MEMORY_FRESH : FILTER_MEMORY_KEPT});
         struct filter_instance *a = instance_of(filter), *b = instance_of(filter);
         for (int i = 0; i < 3; i++)
             give(a, module_event(1, 1), FILTER_PASSED);
@@ -344,16 +381,21 @@ static void test_init_and_shutdown(void **state)
     (void)state;
     struct filter *filter = NULL;
     log_watch();
-    static const char init[] = "(func (export \"init\") (param $p i32) (param $n i32) (result i32)"
-                               " (call $log (i32.const 2) (local.get $p) (local.get $n)) (i32.const 0))"
-                               "(func (export \"shutdown\") (result i32) (call $log (i32.const 3) (i32.const 16) (i32.const 3)) (i32.const 9))"
-                               "(data (i32.const 16) \"end\")";
+    static const char init[] =
+        "(func (export \"init\") (param $p i32) (param $n i32) (result i32)"
+        " (call $log (i32.const 2) (local.get $p) (local.get $n)) (i32.const 0))"
+        "(func (export \"shutdown\") (result i32) (call $log (i32.const 3) (i32.const 16) (i32.const 3)) (i32.const 9))"
+        "(data (i32.const 16) \"end\")";
     struct module_parts parts = {.imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32)))", .extra = init};
-    assert_int_equal(module_open(&parts, &(struct filter_options){.name = "test", .memory_bytes_max = 8 << 20, .timeout_ms = 70, .config = bytes_str("[1, 2]")},
-                                 &filter, &err),
-                     SOREX_OK);
+    assert_int_equal(
+        module_open(&parts,
+                    &(struct filter_options){
+                        .name = "test", .memory_bytes_max = 8 << 20, .timeout_ms = 70, .config = bytes_str("[1, 2]")},
+                    &filter, &err),
+        SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
-    assert_non_null(strstr(log_seen, "info program test: {\"memory_limit_mb\":8,\"timeout_ms\":70,\"config\":[1, 2]}\n"));
+    assert_non_null(
+        strstr(log_seen, "info program test: {\"memory_limit_mb\":8,\"timeout_ms\":70,\"config\":[1, 2]}\n"));
     give(instance, module_event(1, 1), FILTER_PASSED);
     assert_null(strstr(log_seen, "warn"));
     filter_instance_close(instance);
@@ -397,30 +439,39 @@ static void test_imports_never_fail(void **state)
     struct filter_counts counts;
     log_watch();
     struct module_parts parts = {
-        .imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32))) (import \"env\" \"get_metric\" (func $get (param i32) (result i64)))"
+        .imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32))) (import \"env\" \"get_metric\" (func $get "
+                   "(param i32) (result i64)))"
                    "(import \"env\" \"record_metric\" (func $set (param i32 i64)))",
-        .alloc = "(i32.store8 (i32.const 65535) (i32.const 65)) (call $log (i32.const 5) (i32.const 16) (i32.const 1))"          /* levels 0 to 4 */
-                 "(call $log (i32.const -1) (i32.const 16) (i32.const 1))"         /* 2 */
-                 "(call $log (i32.const 1) (i32.const 65535) (i32.const 2))"       /* 3: leaves the memory */
-                 "(call $log (i32.const 1) (i32.const -1) (i32.const 2))"          /* 4 */
-                 "(call $log (i32.const 1) (i32.const 16) (i32.const -2))"         /* 5 */
-                 "(call $set (i32.const -4) (i64.const 1))"                        /* 6 */
-                 "(call $set (i32.const 65536) (i64.const 1))"                     /* 7 */
-                 "(call $set (i32.const 65535) (i64.const 1))"                     /* 8: no NUL before the end */
-                 "(call $set (i32.const 40) (i64.const 1))"                        /* 9: empty */
-                 "(call $set (i32.const 1000) (i64.const 1))"                      /* 10: 129 bytes */
-                 "(call $set (i32.const 48) (i64.const 1))"                        /* 11: no UTF-8 */
-                 "(call $set (i32.const 56) (i64.const 1))"                        /* 12: control character */
-                 "(drop (call $get (i32.const -4)))"                               /* 13 */
-                 "(if (i64.ne (call $get (i32.const 16)) (i64.const 0)) (then unreachable))"
-                 "(call $set (i32.const 16) (i64.const -7)) (call $set (i32.const 1001) (i64.const 9223372036854775807))"
-                 "(if (i64.ne (call $get (i32.const 16)) (i64.const -7)) (then unreachable))"
-                 "(call $log (i32.const 4) (i32.const 64) (i32.const 5)) (call $log (i32.const 3) (i32.const 65536) (i32.const 0))"
-                 "(i32.const 4096)",
-        .extra = "(data (i32.const 16) \"m1\\00\") (data (i32.const 48) \"\\ff\\00\") (data (i32.const 56) \"a\\0a\\00\")"
-                 "(data (i32.const 64) \"a\\0ab\\ffc\")"
-                 "(data (i32.const 1000) \"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnn\\00\")",
+        .alloc =
+            "(i32.store8 (i32.const 65535) (i32.const 65)) (call $log (i32.const 5) (i32.const 16) (i32.const 1))" /* levels
+                                                                                                                      0
+                                                                                                                      to
+                                                                                                                      4
+                                                                                                                    */
+            "(call $log (i32.const -1) (i32.const 16) (i32.const 1))"   /* 2 */
+            "(call $log (i32.const 1) (i32.const 65535) (i32.const 2))" /* 3: leaves the memory */
+            "(call $log (i32.const 1) (i32.const -1) (i32.const 2))"    /* 4 */
+            "(call $log (i32.const 1) (i32.const 16) (i32.const -2))"   /* 5 */
+            "(call $set (i32.const -4) (i64.const 1))"                  /* 6 */
+            "(call $set (i32.const 65536) (i64.const 1))"               /* 7 */
+            "(call $set (i32.const 65535) (i64.const 1))"               /* 8: no NUL before the end */
+            "(call $set (i32.const 40) (i64.const 1))"                  /* 9: empty */
+            "(call $set (i32.const 1000) (i64.const 1))"                /* 10: 129 bytes */
+            "(call $set (i32.const 48) (i64.const 1))"                  /* 11: no UTF-8 */
+            "(call $set (i32.const 56) (i64.const 1))"                  /* 12: control character */
+            "(drop (call $get (i32.const -4)))"                         /* 13 */
+            "(if (i64.ne (call $get (i32.const 16)) (i64.const 0)) (then unreachable))"
+            "(call $set (i32.const 16) (i64.const -7)) (call $set (i32.const 1001) (i64.const 9223372036854775807))"
+            "(if (i64.ne (call $get (i32.const 16)) (i64.const -7)) (then unreachable))"
+            "(call $log (i32.const 4) (i32.const 64) (i32.const 5)) (call $log (i32.const 3) (i32.const 65536) "
+            "(i32.const 0))"
+            "(i32.const 4096)",
+        .extra =
+            "(data (i32.const 16) \"m1\\00\") (data (i32.const 48) \"\\ff\\00\") (data (i32.const 56) \"a\\0a\\00\")"
+            "(data (i32.const 64) \"a\\0ab\\ffc\")"
+            "(data (i32.const 1000) "
+            "\"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnn\\00\")",
     };
     assert_int_equal(module_open(&parts, NULL, &filter, &err), SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
@@ -429,7 +480,9 @@ static void test_imports_never_fail(void **state)
     assert_int_equal(counts.imports_dropped, 13);
     assert_non_null(strstr(log_seen, "error program test: a?b?c\n"));
     assert_non_null(strstr(log_seen, "warn program test: \n"));
-    metrics_are(filter, "m1=-7 nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn=9223372036854775807 ");
+    metrics_are(filter, "m1=-7 "
+                        "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+                        "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn=9223372036854775807 ");
     filter_instance_close(instance);
     filter_free(filter);
 }
@@ -446,7 +499,8 @@ static void test_many_metrics(void **state)
                  " (i32.store8 (i32.const 16) (i32.add (i32.const 97) (i32.rem_u (local.get $i) (i32.const 20))))"
                  " (i32.store8 (i32.const 17) (i32.add (i32.const 65) (i32.div_u (local.get $i) (i32.const 20))))"
                  " (call $set (i32.const 16) (i64.extend_i32_u (local.get $i)))"
-                 " (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300)))) (i32.const 4096)"};
+                 " (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 300)))) "
+                 "(i32.const 4096)"};
     assert_int_equal(module_open(&parts, NULL, &filter, &err), SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
     give(instance, module_event(1, 1), FILTER_PASSED);
@@ -463,11 +517,12 @@ static void test_log_is_limited(void **state)
     struct filter_counts counts;
     log_watch();
     /* One event, so one moment: 100 lines of it are written. */
-    struct module_parts parts = {.imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32)))",
-                                 .alloc = "(local $i i32) (loop $more (call $log (i32.const 2) (i32.const 16) (i32.const 2))"
-                                          " (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))"
-                                          " (i32.const 4096)",
-                                 .extra = "(data (i32.const 16) \"hi\")"};
+    struct module_parts parts = {
+        .imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32)))",
+        .alloc = "(local $i i32) (loop $more (call $log (i32.const 2) (i32.const 16) (i32.const 2))"
+                 " (br_if $more (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 1000))))"
+                 " (i32.const 4096)",
+        .extra = "(data (i32.const 16) \"hi\")"};
     assert_int_equal(module_open(&parts, NULL, &filter, &err), SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
     give(instance, module_event(1, 1), FILTER_PASSED);
@@ -555,10 +610,21 @@ static int events_free(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_mask),           TEST(test_config),        TEST(test_drop_and_rewrite),      TEST(test_imports),
-        TEST(test_exports),        TEST(test_limits_at_load), TEST(test_probe),                TEST(test_memory_kept_and_fresh),
-        TEST(test_init_and_shutdown), TEST(test_init_that_fails), TEST(test_imports_never_fail), TEST(test_many_metrics),
-        TEST(test_log_is_limited), TEST(test_threads),       TEST(test_cache),
+        TEST(test_mask),
+        TEST(test_config),
+        TEST(test_drop_and_rewrite),
+        TEST(test_imports),
+        TEST(test_exports),
+        TEST(test_limits_at_load),
+        TEST(test_probe),
+        TEST(test_memory_kept_and_fresh),
+        TEST(test_init_and_shutdown),
+        TEST(test_init_that_fails),
+        TEST(test_imports_never_fail),
+        TEST(test_many_metrics),
+        TEST(test_log_is_limited),
+        TEST(test_threads),
+        TEST(test_cache),
     };
     traps_keep();
     return cmocka_run_group_tests(tests, NULL, NULL);
