@@ -1,10 +1,13 @@
 /* RocksDB through its C API.
  *
  * Tuning, by family. state: point lookups, many of them of absent keys, so ribbon filters (whole key), a hash index
- * inside data blocks, a filter over the memtable, LZ4. history and undo: written once, sought and walked, never got, by
- * reorganisations and views of old heights, so no filters, and the bottom level is ZSTD. Memtables are small: a group
- * is one batch and one sorted run, and inserting it into a fresh memtable costs a fraction of threading it through a
- * large one. Two background jobs: the machines are small and the guest wants the other core. One writer at a time, so
+ * inside data blocks, a filter over the memtable, LZ4. Its memtables are small and go to a table eight at a time: what
+ * an insert of a random key costs is the way down a skip list, most of it cache misses, and a short list that stays in
+ * the cache takes half as long as one of 16 MB; near the tip that is most of what a block and its undo cost. A large
+ * group is one sorted batch in one memtable, whatever the size set here; that one does not wait for others. undo,
+ * outbox, entries: appended in the order of their keys, sought and walked, hardly ever got, by reorganisations and
+ * views of old heights, so no filters, and ZSTD or LZ4 from the first table on, so that a table moves down the levels
+ * as it is. Two background jobs: the machines are small and the guest wants the other core. One writer at a time, so
  * concurrent memtable inserts are off: the skip list then keeps its place between sorted inserts. */
 #include "store/db.h"
 
@@ -19,6 +22,10 @@
 
 #define DB_WRITE_BUFFER_BYTES ((size_t)16 << 20)
 #define DB_WRITE_BUFFER_SMALL ((size_t)8 << 20)
+#define DB_STATE_BUFFER_BYTES ((size_t)2 << 20)
+#define DB_STATE_BUFFERS_MERGED 8 /* into one table */
+#define DB_STATE_BUFFERS_MAX 14   /* then writes wait */
+#define DB_LARGE_BATCH_BYTES ((size_t)8 << 20)
 #define DB_WAL_BYTES_MAX ((uint64_t)512 << 20)
 #define DB_FLUSH_AT_CLOSE ((uint64_t)4 << 20) /* below this, replaying the log at the next start is cheaper */
 
@@ -97,10 +104,12 @@ static rocksdb_options_t *family_options(struct db *db, enum db_family family)
     bool big = family == DB_STATE || family == DB_UNDO;
     rocksdb_options_set_write_buffer_size(o, big ? DB_WRITE_BUFFER_BYTES : DB_WRITE_BUFFER_SMALL);
     rocksdb_options_set_max_write_buffer_number(o, 3);
-    rocksdb_options_set_compression(o, rocksdb_lz4_compression);
-    if (family == DB_UNDO || family == DB_OUTBOX)
-        rocksdb_options_set_bottommost_compression(o, rocksdb_zstd_compression);
+    rocksdb_options_set_compression(o, family == DB_UNDO || family == DB_OUTBOX ? rocksdb_zstd_compression
+                                                                                : rocksdb_lz4_compression);
     if (family == DB_STATE) {
+        rocksdb_options_set_write_buffer_size(o, DB_STATE_BUFFER_BYTES);
+        rocksdb_options_set_min_write_buffer_number_to_merge(o, DB_STATE_BUFFERS_MERGED);
+        rocksdb_options_set_max_write_buffer_number(o, DB_STATE_BUFFERS_MAX);
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
     }
@@ -195,15 +204,13 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
     return SOREX_OK;
 }
 
-static void memtables_flush(struct db *db)
+static void memtable_flush(struct db *db, enum db_family family, bool wait)
 {
+    char *text = NULL;
     rocksdb_flushoptions_t *flush = rocksdb_flushoptions_create();
-    rocksdb_flushoptions_set_wait(flush, 1);
-    for (size_t i = 0; i < DB_FAMILIES; i++) {
-        char *text = NULL;
-        rocksdb_flush_cf(db->rocks, flush, db->families[i], &text);
-        rocksdb_free(text); /* the log still has everything */
-    }
+    rocksdb_flushoptions_set_wait(flush, wait);
+    rocksdb_flush_cf(db->rocks, flush, db->families[family], &text);
+    rocksdb_free(text); /* the log still has everything */
     rocksdb_flushoptions_destroy(flush);
 }
 
@@ -217,7 +224,8 @@ void db_close(struct db *db)
     }
     if (db->rocks != NULL) {
         if (!db->read_only && db->written_bytes > DB_FLUSH_AT_CLOSE)
-            memtables_flush(db);
+            for (size_t i = 0; i < DB_FAMILIES; i++)
+                memtable_flush(db, (enum db_family)i, true);
         for (size_t i = 0; i < DB_FAMILIES; i++)
             rocksdb_column_family_handle_destroy(db->families[i]);
         rocksdb_close(db->rocks);
@@ -488,8 +496,11 @@ enum sorex_status db_write(struct db *db, struct db_batch *batch, bool sync, str
         return fault != FAULT_FAIL_AFTER ? SOREX_OK : sorex_error_set(err, SOREX_IO, "write: injected fault after it");
     }
     char *text = NULL;
-    __atomic_fetch_add(&db->written_bytes, db_batch_bytes(batch), __ATOMIC_RELAXED);
+    size_t bytes = db_batch_bytes(batch);
+    __atomic_fetch_add(&db->written_bytes, bytes, __ATOMIC_RELAXED);
     rocksdb_write(db->rocks, sync ? db->write_sync : db->write_async, batch->rocks, &text);
+    if (text == NULL && bytes >= DB_LARGE_BATCH_BYTES)
+        memtable_flush(db, DB_STATE, false);
     if (fault == FAULT_EXIT_AFTER)
         _exit(FAULT_EXIT_CODE);
     if (text == NULL && fault == FAULT_FAIL_AFTER)
