@@ -1,4 +1,5 @@
-/* assemble TEXT BINARY: a module's text format as a binary, by Wasmtime's own reader, which knows every instruction that the engine does. */
+/* assemble TEXT BINARY: text format to binary, by Wasmtime's own reader, which knows every instruction that the engine
+ * does. */
 #include <stdio.h>
 
 #include "base/file.h"

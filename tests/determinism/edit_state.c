@@ -1,10 +1,11 @@
-/* edit_state STORE FROM TO: damage that no checksum sees. Every latest value in the store that ends with the text FROM ends with TO, of
- * the same length, from then on. Fails when there is none. */
+/* edit_state STORE FROM TO: damage that no checksum sees. Every latest value in the store that ends with the text FROM
+ * ends with TO, of the same length, from then on. Fails when there is none. */
 #include <stdio.h>
 
 #include "store/db.h"
 
-static unsigned values_edit(struct db *db, struct db_batch *batch, struct bytes from, struct bytes to, struct sorex_error *err)
+static unsigned values_edit(struct db *db, struct db_batch *batch, struct bytes from, struct bytes to,
+                            struct sorex_error *err)
 {
     unsigned edited = 0;
     struct bytes key, value;
@@ -13,7 +14,8 @@ static unsigned values_edit(struct db *db, struct db_batch *batch, struct bytes 
         struct buf changed = {0};
         if (value.len < from.len || memcmp(value.data + value.len - from.len, from.data, from.len) != 0)
             continue;
-        if (buf_append(&changed, bytes_of(value.data, value.len - from.len), err) == SOREX_OK && buf_append(&changed, to, err) == SOREX_OK) {
+        if (buf_append(&changed, bytes_of(value.data, value.len - from.len), err) == SOREX_OK &&
+            buf_append(&changed, to, err) == SOREX_OK) {
             db_batch_put(batch, DB_STATE, key, buf_view(&changed));
             edited++;
         }

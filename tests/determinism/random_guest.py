@@ -57,7 +57,8 @@ def value(r, kind, depth):
     if choice < 0.1:
         return f"({r.choice(LOADS[kind].split())} {address(r)})"
     if choice < 0.15:
-        return f"(select {value(r, kind, depth - 1)} {value(r, kind, depth - 1)} {value(r, 'i32', 1)})" if kind != "v128" else value(r, kind, depth - 1)
+        choices = " ".join(value(r, part, depth - 1) for part in (kind, kind))
+        return f"(select {choices} {value(r, 'i32', 1)})" if kind != "v128" else value(r, kind, depth - 1)
     if choice < 0.2 and kind == "i32":
         return f"(i32.{r.choice(['div_u', 'rem_u', 'rem_s'])} {value(r, kind, depth - 1)} (i32.or (i32.const 1) {value(r, kind, 1)}))"
     count, names, operand = r.choice(OPERATIONS[kind])
