@@ -79,8 +79,8 @@ enum sorex_status program_load(struct program *program, enum program_contract co
     }
     if (status == SOREX_OK) {
         status = compile(program, context, err);
-        if (status != SOREX_OK)
-            (void)sorex_error_prefix(err, "%s", settings->wasm);
+        if (status != SOREX_OK) /* which names the program itself */
+            return sorex_error_prefix(err, "%s", settings->wasm);
     }
     if (status != SOREX_OK)
         return sorex_error_prefix(err, "program %s", settings->name);
