@@ -27,6 +27,7 @@ static const struct envelope envelope_event = {
 
 const struct envelope *const envelopes[] = {&envelope_event,  &envelope_debezium,    &envelope_debezium_schema,
                                             &envelope_change, &envelope_cloudevents, NULL};
+const char *const envelope_names[] = {"event", "debezium", "debezium-schema", "change", "cloudevents", NULL};
 
 const struct envelope *envelope_find(const char *name)
 {

@@ -16,6 +16,8 @@ struct envelope {
 
 /* All of them, "event" first; ends with NULL. */
 extern const struct envelope *const envelopes[];
+/* Their names, in the same order; ends with NULL. */
+extern const char *const envelope_names[];
 
 /* NULL when there is none of that name. */
 const struct envelope *envelope_find(const char *name);

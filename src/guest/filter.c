@@ -15,8 +15,6 @@
 
 #define ABI_VERSION 2
 #define PAGE_BYTES ((uint64_t)65536)
-/* A pool's slots: filters of equal limits share one. */
-#define SANDBOXES_MAX 256
 /* Filters touch a few pages; see wasm_settings. */
 #define RESIDENT_BYTES ((uint64_t)64 << 10)
 
@@ -409,7 +407,7 @@ static enum sorex_status filter_compile(struct filter *filter, struct bytes wasm
         .settings = {.interruptible = true,
                      .memory_bytes_max = (filter->memory_bytes_max + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES,
                      .resident_bytes = RESIDENT_BYTES,
-                     .sandboxes_max = SANDBOXES_MAX},
+                     .sandboxes_max = FILTER_INSTANCES_MAX},
         .imports = filter_imports,
         .imports_count = sizeof filter_imports / sizeof filter_imports[0],
         .cache_dir = cache_dir,

@@ -15,6 +15,9 @@
 #define FILTER_MEMORY_BYTES_DEFAULT ((uint64_t)16 << 20)
 #define FILTER_TIMEOUT_MS_DEFAULT 50
 
+/* Instances alive at one time, of all filters with equal limits. */
+#define FILTER_INSTANCES_MAX 256
+
 enum filter_memory {
     FILTER_MEMORY_KEPT, /* as the contract has it */
     FILTER_MEMORY_FRESH /* a fresh, initialised instance for every event */
