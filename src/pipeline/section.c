@@ -20,8 +20,8 @@ static enum sorex_status no_memory(struct sorex_error *err)
 }
 
 /* Remembers how the option is called. Names that are too long for a line have no variable. */
-static enum sorex_status name_add(struct overlay *overlay, const char *path, const char *option,
-                                  const struct section_name **out, struct sorex_error *err)
+/* To overlay->names. */
+static enum sorex_status name_add(struct overlay *overlay, const char *path, const char *option, struct sorex_error *err)
 {
     char text[NAME_BYTES_MAX], variable[sizeof text + sizeof VARIABLE_PREFIX];
     struct section_name *name = arena_alloc(overlay->arena, sizeof *name);
@@ -36,7 +36,6 @@ static enum sorex_status name_add(struct overlay *overlay, const char *path, con
     *name = (struct section_name){
         .path = (const char *)text_copy.data, .variable = (const char *)variable_copy.data, .next = overlay->names};
     overlay->names = name;
-    *out = name;
     return SOREX_OK;
 }
 
@@ -100,8 +99,8 @@ static enum sorex_status mapping_copy(struct arena *arena, const struct config_n
 static enum sorex_status option_overlay(struct overlay *overlay, struct config_node *copy, const char *path,
                                         const struct option *option, struct sorex_error *err)
 {
-    const struct section_name *name = NULL;
-    TRY(name_add(overlay, path, option->name, &name, err));
+    TRY(name_add(overlay, path, option->name, err));
+    const struct section_name *name = overlay->names;
     const char *value = getenv(name->variable);
     if (value != NULL) {
         char where[NAME_BYTES_MAX + 32];
