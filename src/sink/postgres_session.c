@@ -108,6 +108,40 @@ static enum sorex_status connection_failure(struct postgres_session *session, st
     return sorex_error_set(err, SOREX_AGAIN, "PostgreSQL: %s", text[0] == '\0' ? "connection lost" : text);
 }
 
+/* A connection that the server refuses leaves no result that has a SQLSTATE, but a verbose message has it behind the
+ * severity, in every language: "FATAL:  28P01: password authentication failed". Of several hosts, that of the last one.
+ */
+static const char *code_find(const char *message)
+{
+    const char *found = NULL;
+    for (const char *at = strstr(message, ":  "); at != NULL; at = strstr(at + 1, ":  "))
+        if (strspn(at + 3, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5 && strncmp(at + 8, ": ", 2) == 0)
+            found = at + 3;
+    return found;
+}
+
+/* Neither time nor another attempt helps: authentication, database, the right to connect. */
+static bool refused(const char *sqlstate)
+{
+    return strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "3D000") == 0 || strcmp(sqlstate, "42501") == 0;
+}
+
+static enum sorex_status connect_failure(struct postgres_session *session, struct sorex_error *err)
+{
+    const char *message = PQerrorMessage(session->connection);
+    const char *code = code_find(message);
+    if (code == NULL || PQconnectionNeedsPassword(session->connection) == 1 || interrupted(session))
+        return connection_failure(session, err);
+    char text[SOREX_ERROR_TEXT_MAX];
+    (void)snprintf(text, sizeof text, "%.*s%.*s", (int)(code - message), message, (int)strcspn(code + 7, "\n"),
+                   code + 7);
+    message_copy(text, text);
+    (void)snprintf(session->sqlstate, sizeof session->sqlstate, "%.5s", code);
+    postgres_session_close(session);
+    return sorex_error_set(err, refused(session->sqlstate) ? SOREX_INVALID : SOREX_AGAIN,
+                           "PostgreSQL: %s (SQLSTATE %s)", text, session->sqlstate);
+}
+
 static enum sorex_status result_failure(struct postgres_session *session, PGresult *result, struct sorex_error *err)
 {
     const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
@@ -142,6 +176,7 @@ static enum sorex_status connect_start(struct postgres_session *session, struct 
     session->connection = PQconnectStartParams(words, values, 1);
     if (session->connection == NULL || PQstatus(session->connection) == CONNECTION_BAD)
         return connection_failure(session, err);
+    (void)PQsetErrorVerbosity(session->connection, PQERRORS_VERBOSE);
     return SOREX_OK;
 }
 
@@ -152,7 +187,7 @@ static enum sorex_status connect_finish(struct postgres_session *session, struct
     PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
     while (wants != PGRES_POLLING_OK) {
         if (wants == PGRES_POLLING_FAILED || interrupted(session))
-            return connection_failure(session, err);
+            return connect_failure(session, err);
         if (clock_ms() > deadline) {
             postgres_session_close(session);
             return sorex_error_set(err, SOREX_AGAIN, "PostgreSQL: no answer within %d s", CONNECT_TIMEOUT_MS / 1000);
@@ -165,6 +200,7 @@ static enum sorex_status connect_finish(struct postgres_session *session, struct
         if (ready > 0)
             wants = PQconnectPoll(session->connection);
     }
+    (void)PQsetErrorVerbosity(session->connection, PQERRORS_DEFAULT);
     socket_set(session, PQsocket(session->connection));
     if (interrupted(session))
         return connection_failure(session, err);
@@ -178,9 +214,9 @@ static void notice_drop(void *user_data, const PGresult *result)
 }
 
 /* Times without a zone mean UTC. A commit that the server reports but loses in a crash would leave the target behind an
- * outbox that was trimmed meanwhile, so it must be durable. The joins are with keys of one batch: always by index. So
- * are arrays of keys, whose elements a plan of PostgreSQL 12 and later counts otherwise, also on a table never
- * analysed. */
+ * outbox that was trimmed meanwhile, so it must be durable. The joins are with keys of one batch: always by index.
+ * Arrays of keys are planned by their length: many keys take a bitmap scan; a plain one would clean the index's page at
+ * each of them (plan_cache_mode came with PostgreSQL 12; 11 may change its mind after five). */
 static enum sorex_status settings_set(struct postgres_session *session, struct sorex_error *err)
 {
     return postgres_exec(
@@ -189,7 +225,7 @@ static enum sorex_status settings_set(struct postgres_session *session, struct s
         "SET enable_mergejoin = off; SET standard_conforming_strings = on; SET client_min_messages = error; "
         "SELECT set_config('synchronous_commit', 'on', false) "
         "WHERE current_setting('synchronous_commit') = 'off'; "
-        "SELECT set_config(name, 'force_generic_plan', false) FROM pg_catalog.pg_settings "
+        "SELECT set_config(name, 'force_custom_plan', false) FROM pg_catalog.pg_settings "
         "WHERE name = 'plan_cache_mode'",
         err);
 }
