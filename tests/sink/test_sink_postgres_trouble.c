@@ -355,6 +355,47 @@ static void two_runners_race_over_one_log(void **state)
     outbox_close(&outbox);
 }
 
+/* ---- refused connections ---- */
+
+static enum sorex_status connect_as(const char *who)
+{
+    char url[320];
+    (void)snprintf(url, sizeof url, "%s %s", postgres_server_url(target.server), who);
+    struct postgres_session session;
+    MUST(postgres_session_init(&session, url, &sink_error));
+    sink_error = (struct sorex_error){0};
+    enum sorex_status status = postgres_session_open(&session, &sink_error);
+    postgres_session_deinit(&session);
+    return status;
+}
+
+/* Nobody mends these by waiting: the sink stops and says why. */
+static void a_refused_connection_is_no_passing_trouble(void **state)
+{
+    (void)state;
+    target_needed();
+    assert_int_equal(connect_as("dbname=nowhere"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "\"nowhere\" does not exist (SQLSTATE 3D000)"));
+    assert_int_equal(connect_as("user=nobody_here"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "SQLSTATE 28000"));
+    target_exec("CREATE ROLE careful LOGIN PASSWORD 'right'; CREATE ROLE barred LOGIN NOINHERIT");
+    target_exec(
+        "DO $$ BEGIN EXECUTE format('COPY (VALUES (''local all careful scram-sha-256''), (''local all all trust''), "
+        "(''host all all 127.0.0.1/32 trust'')) TO %L', current_setting('hba_file')); END $$");
+    target_exec("SELECT pg_reload_conf()");
+    uint64_t deadline = clock_ms() + PATIENCE_MS;
+    while (connect_as("user=careful password=wrong") == SOREX_OK && clock_ms() < deadline)
+        (void)poll(NULL, 0, 5);
+    assert_int_equal(connect_as("user=careful password=wrong"), SOREX_INVALID);
+    assert_non_null(strstr(sink_error.text, "password authentication failed for user \"careful\" (SQLSTATE 28P01)"));
+    assert_int_equal(connect_as("user=careful password=right"), SOREX_OK);
+    /* One that is full passes. */
+    target_exec("ALTER ROLE barred CONNECTION LIMIT 0");
+    assert_int_equal(connect_as("user=barred"), SOREX_AGAIN);
+    assert_non_null(strstr(sink_error.text, "SQLSTATE 53300"));
+    target_exec("DROP ROLE careful, barred");
+}
+
 int main(void)
 {
     log_level_set(LOG_OFF);
@@ -370,6 +411,7 @@ int main(void)
         TARGETED(a_locked_cursor_is_waited_for),
         TARGETED(a_second_writer_does_not_repeat_the_firsts_batch),
         TARGETED(two_runners_race_over_one_log),
+        TARGETED(a_refused_connection_is_no_passing_trouble),
     };
     return cmocka_run_group_tests(tests, target_start, target_stop);
 }
