@@ -19,8 +19,7 @@ static enum sorex_status no_memory(struct sorex_error *err)
     return sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
 }
 
-/* Remembers how the option is called. Names that are too long for a line have no variable. */
-/* To overlay->names. */
+/* Remembers how the option is called, in front of overlay->names. Names that are too long for a line have no variable. */
 static enum sorex_status name_add(struct overlay *overlay, const char *path, const char *option, struct sorex_error *err)
 {
     char text[NAME_BYTES_MAX], variable[sizeof text + sizeof VARIABLE_PREFIX];
