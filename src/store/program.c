@@ -37,7 +37,7 @@ static enum sorex_status program_encode(struct buf *out, const struct program *p
     return SOREX_OK;
 }
 
-static bool program_decode(struct bytes record, uint16_t id, struct program *out)
+static enum sorex_status program_decode(struct bytes record, uint16_t id, struct program *out, struct sorex_error *err)
 {
     struct reader r = reader_of(record);
     uint8_t version = 0;
@@ -47,18 +47,18 @@ static bool program_decode(struct bytes record, uint16_t id, struct program *out
     if (!reader_u8(&r, &version) || version != PROGRAM_RECORD_VERSION || !reader_bytes(&r, &name) || name.len == 0 ||
         name.len >= sizeof program.name || !reader_varint(&r, &count) || count == 0 ||
         count != reader_left(&r) / IDENTITY_BYTES || reader_left(&r) % IDENTITY_BYTES != 0)
-        return false;
+        return store_corrupt(err, "record of program", id);
     memcpy(program.name, name.data, name.len);
     out->identities = calloc((size_t)count, sizeof *out->identities);
     if (out->identities == NULL)
-        return false;
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for program %u of the store", id);
     for (uint64_t i = 0; i < count && reader_take(&r, IDENTITY_BYTES, &bytes); i++) {
         program.from_height = u32le_get(bytes.data);
         memcpy(program.identity, bytes.data + 4, HASH_BYTES);
         memcpy(program.module_hash, bytes.data + 4 + HASH_BYTES, HASH_BYTES);
         out->identities[out->identity_count++] = program;
     }
-    return true;
+    return SOREX_OK;
 }
 
 /* Puts a program in the table; takes its identities on success. */
@@ -86,10 +86,10 @@ enum sorex_status programs_load(struct store *store, struct sorex_error *err)
         TRY(db_get(store->db, NULL, DB_META, program_key(key, (uint16_t)id), &value, err));
         if (!value.found)
             return SOREX_OK;
-        bool ok = program_decode(value.bytes, (uint16_t)id, &program);
+        enum sorex_status status = program_decode(value.bytes, (uint16_t)id, &program, err);
         db_value_release(&value);
-        enum sorex_status status =
-            ok ? program_keep(store, &program, err) : store_corrupt(err, "record of program", id);
+        if (status == SOREX_OK)
+            status = program_keep(store, &program, err);
         if (status != SOREX_OK) {
             free(program.identities);
             return status;
