@@ -1,11 +1,10 @@
-/* Every allocation of the engine fails in turn, through a pipeline's whole life: settings, opening, indexing, delivery,
- * undo, closing. What comes back is an error (or the work is done without); no crash, no leak (run with the
- * sanitizers), and the next life ends as an undisturbed one. RocksDB, Wasmtime and the C library are not the engine:
- * their memory is not touched. With FAULT_LONG=1 every single one, otherwise a sample. */
+/* Every allocation of the engine fails in turn, through the lives of life.c. What comes back is an error that says so
+ * (or the work is done without); no crash, no leak (with AddressSanitizer), and the next life ends as an undisturbed
+ * one. RocksDB, Wasmtime, libpq and the C library are not the engine: their memory is not touched. With FAULT_LONG=1
+ * every single one, otherwise a sample. FAULT_LIFE and FAULT_FIRST go on where a walk failed. */
 #define ALLOC_REAL
 #include "fault/alloc.h"
 
-#include <limits.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -16,64 +15,13 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "pipeline/pipeline.h"
+#include "fault/life.h"
 
-#define TIP 6
-#define UNDONE 3
-#define SAMPLE 24 /* allocations in `make check`: about half a second each */
-
-static char root[] = "/tmp/sorex-alloc-XXXXXX";
-static char file[PATH_MAX];
-
-static void pipeline_write(void)
-{
-    const char *guests = getenv("SOREX_GUESTS");
-    const char *source = getenv("SOREX_SOURCE_DIR");
-    assert_non_null(guests);
-    assert_non_null(source);
-    (void)snprintf(file, sizeof file, "%s/p.yaml", root);
-    FILE *out = fopen(file, "w");
-    assert_non_null(out);
-    (void)fprintf(out,
-                  "name: alloc\ndata: %s/data\nsource: {type: blockfiles, path: %s/examples/blocks}\n"
-                  "indexer: {name: utxo, wasm: %s/utxo.wasm}\ntransforms: [{name: balances, wasm: %s/balances.wasm}]\n"
-                  "sinks: [{type: file, path: %s/data/changes.jsonl}]\n",
-                  root, source, guests, guests, root);
-    assert_int_equal(fclose(out), 0);
-}
-
-static void data_remove(void)
-{
-    char command[PATH_MAX];
-    (void)snprintf(command, sizeof command, "rm -rf %s/data", root);
-    assert_int_equal(system(command), 0);
-}
-
-/* Opens, indexes up to TIP, delivers, undoes, indexes again, closes. */
-static enum sorex_status live(uint8_t out[2][HASH_BYTES], struct sorex_error *err)
-{
-    static struct pipeline_settings settings;
-    struct pipeline_options options = {0};
-    struct pipeline_summary summary;
-    struct pipeline *pipeline = NULL;
-    uint64_t undone;
-    (void)memset(&settings, 0, sizeof settings);
-    enum sorex_status status = pipeline_settings_read(file, NULL, 0, &settings, err);
-    if (status == SOREX_OK)
-        status = pipeline_new(&settings, &options, &pipeline, err);
-    if (status == SOREX_OK) {
-        status = pipeline_run(pipeline, TIP, &summary, err);
-        if (status == SOREX_OK)
-            status = pipeline_rollback(pipeline, UNDONE, &undone, err);
-        if (status == SOREX_OK)
-            status = pipeline_run(pipeline, TIP, &summary, err);
-        for (uint16_t program = 0; program < 2 && status == SOREX_OK; program++)
-            status = store_commitment(pipeline_store(pipeline), TIP, program, out[program], err);
-        pipeline_free(pipeline);
-    }
-    pipeline_settings_deinit(&settings);
-    return status;
-}
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#else
+static int __lsan_do_recoverable_leak_check(void) { return 0; }
+#endif
 
 static void on_crash(int signal_number)
 {
@@ -85,66 +33,84 @@ static void on_crash(int signal_number)
     (void)raise(signal_number);
 }
 
-static void fail_one(unsigned long nth, uint8_t wanted[2][HASH_BYTES])
+static void prepare(const struct life *life)
 {
-    uint8_t got[2][HASH_BYTES];
+    (void)alloc_arm(0);
+    if (life->prepare != NULL)
+        life->prepare();
+}
+
+static void undisturbed(const struct life *life, uint8_t out_result[SHA256_BYTES], const char *when)
+{
     struct sorex_error err = {0};
-    char where[256];
-    data_remove();
+    if (life->live(out_result, &err) != SOREX_OK)
+        fail_msg("%s, %s: %s", life->name, when, err.text);
+}
+
+static void fail_one(const struct life *life, unsigned long nth, const uint8_t wanted[SHA256_BYTES])
+{
+    uint8_t got[SHA256_BYTES];
+    struct sorex_error err = {0};
+    char where[300];
+    prepare(life);
     (void)alloc_arm(nth);
-    enum sorex_status status = live(got, &err);
-    (void)snprintf(where, sizeof where, "%s", alloc_failed());
+    enum sorex_status status = life->live(got, &err);
+    (void)snprintf(where, sizeof where, "after allocation %lu (%s) failed", nth, alloc_failed());
     (void)alloc_arm(0);
     /* A sink's failure has the run's status and the sink's text. */
     bool named = err.text[0] != '\0' && (status == SOREX_NOMEM || strstr(err.text, "out of memory") != NULL);
     if (status != SOREX_OK && !named)
-        fail_msg("allocation %lu (%s): status %d, \"%s\"", nth, where, (int)status, err.text);
-    if (status == SOREX_OK)
-        assert_memory_equal(got, wanted, sizeof got);
-    status = live(got, &err);
-    if (status != SOREX_OK)
-        fail_msg("after allocation %lu (%s) failed: status %d, \"%s\"", nth, where, (int)status, err.text);
-    assert_memory_equal(got, wanted, sizeof got);
+        fail_msg("%s, %s: status %d, \"%s\"", life->name, where, (int)status, err.text);
+    if (status == SOREX_OK && memcmp(got, wanted, sizeof got) != 0)
+        fail_msg("%s, %s: another result", life->name, where);
+    if (__lsan_do_recoverable_leak_check() != 0)
+        fail_msg("%s, %s: a leak", life->name, where);
+    undisturbed(life, got, where);
+    if (memcmp(got, wanted, sizeof got) != 0)
+        fail_msg("%s, %s: the next life has another result", life->name, where);
+}
+
+static void walk(const struct life *life)
+{
+    uint8_t wanted[SHA256_BYTES];
+    const char *first = getenv("FAULT_FIRST");
+    prepare(life);
+    undisturbed(life, wanted, "the first time"); /* what is made once per process is made now */
+    prepare(life);
+    undisturbed(life, wanted, "undisturbed");
+    unsigned long total = alloc_arm(0);
+    bool all = life->sample == 0 || getenv("FAULT_LONG") != NULL || total < life->sample;
+    unsigned long step = all ? 1 : total / life->sample;
+    print_message("%s: %lu allocations, every %luth fails\n", life->name, total, step);
+    assert_true(total > 5);
+    for (unsigned long nth = first != NULL ? strtoul(first, NULL, 10) : 1; nth <= total; nth += step)
+        fail_one(life, nth, wanted);
 }
 
 static void every_allocation(void **state)
 {
     (void)state;
-    uint8_t wanted[2][HASH_BYTES];
-    struct sorex_error err = {0};
+    const char *only = getenv("FAULT_LIFE");
     (void)signal(SIGABRT, on_crash);
-    data_remove();
-    (void)alloc_arm(0);
-    if (live(wanted, &err) != SOREX_OK)
-        fail_msg("undisturbed: %s", err.text);
-    unsigned long total = alloc_arm(0);
-    const char *all = getenv("FAULT_LONG");
-    unsigned long step = all != NULL || total < SAMPLE ? 1 : total / SAMPLE;
-    print_message("%lu allocations, every %luth fails\n", total, step);
-    assert_true(total > 100);
-    const char *first = getenv("FAULT_FIRST"); /* to go on where a walk failed */
-    for (unsigned long nth = first != NULL ? strtoul(first, NULL, 10) : 1; nth <= total; nth += step)
-        fail_one(nth, wanted);
+    for (size_t i = 0; i < lives_count; i++)
+        if ((only == NULL || strcmp(only, lives[i].name) == 0) && life_possible(&lives[i]))
+            walk(&lives[i]);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    log_level_set(LOG_ERROR);
-    if (access("/dev/shm", W_OK) == 0)
-        (void)memcpy(root, "/dev/shm/alloc-XXXXXX", sizeof "/dev/shm/alloc-XXXXXX");
-    if (mkdtemp(root) == NULL)
-        return -1;
-    pipeline_write();
+    log_level_set(LOG_OFF);
+    lives_start();
     return 0;
 }
 
 static int teardown(void **state)
 {
     (void)state;
-    data_remove();
-    (void)unlink(file);
-    return rmdir(root);
+    (void)alloc_arm(0);
+    lives_end();
+    return 0;
 }
 
 int main(void)
