@@ -1,13 +1,12 @@
 # Short names for what CMake's presets do. Everything that is made goes below build/.
 #
 #   make run     on a fresh Debian 12, as root: installs what is missing, builds, indexes the example's blocks, shows the result
-#   make check   everything that is tested, twice: plain and with sanitizers; then a minute for each fuzz target
+#   make check   everything that is tested, plain and with sanitizers; then a minute for each fuzz target
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 RELEASE := build/release
 SOREX := $(RELEASE)/src/sorex
-TSAN_TESTS := ^(test_store_threads|test_chain_|test_sink_runner|test_wasm_watchdog|test_source_node|e2e_cli|e2e_replay)
 
 .PHONY: all build deps test-deps run check fuzz tsan torture bench install clean distclean help
 .DEFAULT_GOAL := build
@@ -33,8 +32,8 @@ run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the lar
 	@echo; $(SOREX) rows examples/bitcoin.yaml --program balances --table balances --by balance --limit 10
 	@echo; printf 'changes in data/bitcoin/changes.jsonl: '; wc -l <data/bitcoin/changes.jsonl
 
-check: deps test-deps ## builds and runs all tests, plain and with sanitizers, then each fuzz target for SOREX_FUZZ_SECONDS=60
-	@JOBS=$(JOBS) scripts/check.sh dev asan
+check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=60
+	@JOBS=$(JOBS) scripts/check.sh dev asan tsan
 
 torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call; hours
 	cmake --preset dev
@@ -45,10 +44,11 @@ SECONDS ?= 60
 fuzz: deps test-deps ## runs every fuzz target with libFuzzer (clang), SECONDS=60 each
 	@JOBS=$(JOBS) scripts/fuzz.sh $(SECONDS)
 
-tsan: deps test-deps ## everything with threads under ThreadSanitizer
+tsan: deps test-deps ## all tests under ThreadSanitizer
 	cmake --preset tsan
-	cmake --build --preset tsan -j $(JOBS)
-	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp ctest --preset tsan -R '$(TSAN_TESTS)'
+	cmake --build --preset tsan-all -j $(JOBS)
+	rm -f build/tsan/reports/*
+	ctest --preset tsan-all; status=$$?; scripts/reports.sh tsan && exit $$status
 
 bench: deps test-deps ## builds the benchmarks, runs them and makes docs/PERFORMANCE.md
 	cmake --preset release -B build/bench -D SOREX_TESTS=OFF -D SOREX_BENCH=ON

@@ -16,6 +16,7 @@ target_compile_options(sorex_hardening INTERFACE
 if(SOREX_SANITIZE)
   target_compile_options(sorex_hardening INTERFACE -fsanitize=${SOREX_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(sorex_hardening INTERFACE -fsanitize=${SOREX_SANITIZE})
+  file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/reports) # the test presets have what sanitizers say written there
 else()
   target_compile_options(sorex_hardening INTERFACE -fstack-clash-protection -fcf-protection=full
     $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# check.sh PRESET...: builds and tests each preset, then runs every fuzz target for SOREX_FUZZ_SECONDS (60; 0: none); the summaries come
-# last. Fails when anything failed.
+# check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (60; 0:
+# none); the summaries come last. Fails when anything failed.
 set -u
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
@@ -19,9 +19,12 @@ done
 failed=0
 for preset in "$@"; do
     echo "== test $preset"
+    rm -f "build/$preset"/reports/*
     # A pipe would hide ctest's exit status: it goes into a file.
     { ctest --preset "$preset" -j "$parallel"; echo $? >"$logs/$preset.status"; } 2>&1 | tee "$logs/$preset.log"
     [ "$(cat "$logs/$preset.status")" = 0 ] || failed=1
+    # A sanitizer may have spoken in a process that a test killed: nobody saw how that one ended.
+    scripts/reports.sh "$preset" || failed=1
 done
 
 if [ "$fuzz_seconds" != 0 ]; then
