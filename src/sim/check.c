@@ -157,6 +157,26 @@ static enum sorex_status entry_check(struct history *h, uint32_t number, struct 
     return SOREX_OK;
 }
 
+/* Whatever was undone has left nothing behind. */
+static enum sorex_status disk_check(struct history *h, struct sorex_error *err)
+{
+    static const enum db_family families[] = {DB_ENTRIES, DB_UNDO};
+    for (size_t i = 0; i < sizeof families / sizeof *families && h->model.durable_count != 0; i++) {
+        uint8_t above[4]; /* keys begin with the height */
+        struct bytes key, value;
+        struct disk_iter *iter = disk_iter_new(h->disk, NULL, families[i]);
+        if (iter == NULL)
+            return sorex_error_set(err, SOREX_NOMEM, "out of memory for a look at the disk");
+        u32be_put(above, h->model.durable_count);
+        disk_iter_seek(iter, bytes_of(above, sizeof above));
+        bool found = disk_iter_at(iter, &key, &value);
+        disk_iter_free(iter);
+        if (found)
+            return WRONG(err, "the disk has a record of an entry above the tip, %u", h->model.durable_count - 1);
+    }
+    return SOREX_OK;
+}
+
 static enum sorex_status heights_check(struct history *h, struct sorex_error *err)
 {
     const struct model *m = &h->model;
@@ -258,6 +278,7 @@ enum sorex_status history_check(struct history *h, struct sorex_error *err)
     const struct model *m = &h->model;
     h->figures.checks++;
     TRY(heights_check(h, err));
+    TRY(disk_check(h, err));
     for (uint32_t i = m->horizon; i < m->durable_count; i++) {
         TRY(state_check(h, i, err));
         TRY(commitments_check(h, i, err));

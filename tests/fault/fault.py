@@ -71,8 +71,9 @@ def functions():
 
 def stopped(process):
     """Stops the process; False when it has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGSTOP)
+    if process.returncode is not None:
+        return False
     _pid, how = os.waitpid(process.pid, os.WUNTRACED)
     if os.WIFSTOPPED(how):
         return True

@@ -79,6 +79,7 @@ def test_killed_at_any_moment(root, stack):
             if kills >= due:
                 compare(root, pg, plain, file, status(file)["heights"]["durable"], f"after {kills} kills")
                 due += CHECK_EVERY
+                print(f"{kills} kills so far: {dict(sorted(hits.items()))}", flush=True)
         elif aim != "undo" and killed(["run", file, "--until", top], log, 0.3, hits, aim):
             kills += 1
             aimed += aim is not None
