@@ -1,4 +1,5 @@
-/* Indexing: goals 2 (a read), 3 (the early chain), 4 (pairs and heavy blocks), 13 (memory). */
+/* Indexing: goals 2 (a read), 3 (the early chain), 4 (pairs and heavy blocks), 13 (memory), 14 (undo bookkeeping), 15
+ * (start). */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -206,6 +207,51 @@ static void measure_heavy(struct bench *bench, const char *file, uint32_t height
     buf_deinit(&wasm);
 }
 
+/* ---- goal 14 ---- */
+
+struct bookkeeping {
+    struct indexer *indexer;
+    struct buf before, block; /* the first entry of a store cannot be undone and keeps nothing for it */
+    uint32_t height;
+};
+
+static double bookkeeping_ms(const struct bookkeeping *books, uint32_t history)
+{
+    struct lab lab;
+    lab_open_history(&lab, books->indexer, books->height - 1, history);
+    lab_add(&lab, buf_view(&books->before));
+    lab_flush(&lab);
+    uint64_t start = clock_ns();
+    lab_add(&lab, buf_view(&books->block));
+    lab_flush(&lab);
+    double ms = elapsed_us(start) / 1e3;
+    lab_close(&lab);
+    return ms;
+}
+
+static double bookkeeping_on(void *user_data) { return bookkeeping_ms(user_data, STORE_HISTORY_FULL); }
+static double bookkeeping_off(void *user_data) { return bookkeeping_ms(user_data, 0); }
+
+static void measure_bookkeeping(struct bench *bench, uint32_t height, const char *file, const char *before,
+                                const char *what)
+{
+    struct bookkeeping books = {.height = height, .indexer = lab_indexer("utxo.wasm", HEAVY_RESIDENT)};
+    lab_read("SOREX_SOURCE_DIR", before, &books.before);
+    lab_read("SOREX_SOURCE_DIR", file, &books.block);
+    bench_measure(bench,
+                  &(struct bench_row){.target = 14,
+                                      .what = what,
+                                      .unit = "ms",
+                                      .subject = bookkeeping_on,
+                                      .rival = bookkeeping_off,
+                                      .rival_name = "nothing kept for undo (history: 0)",
+                                      .goal = 1.15},
+                  &books);
+    indexer_free(books.indexer);
+    buf_deinit(&books.before);
+    buf_deinit(&books.block);
+}
+
 #define PROFILE_PARTS 6
 
 /* What a heavy block's time goes into, durable, in ms. */
@@ -282,6 +328,35 @@ static struct run_cost run_kind(enum run_kind kind)
     return cost;
 }
 
+/* ---- goal 15 ---- */
+
+/* The whole program, one more block on a store that has all the others, and on one that has a single block. */
+static void measure_start(struct bench *bench)
+{
+    struct bench_samples large = {0}, small = {0};
+    char dir[FOLDER_PATH_SIZE], file[FOLDER_PATH_SIZE + 32];
+    for (int is_small = 0; is_small < 2; is_small++) {
+        struct bench_samples *samples = is_small != 0 ? &small : &large;
+        unsigned height = is_small != 0 ? 0 : EARLY_BLOCKS - 2 - bench->rounds;
+        folder_make(dir);
+        (void)snprintf(file, sizeof file, "%s/pipeline.yaml", dir);
+        write_pipeline(dir, file, RUN_INDEX);
+        (void)run_pipeline(file, height);
+        for (unsigned i = 0; i < bench->rounds; i++)
+            samples->values[samples->count++] = run_pipeline(file, ++height).seconds * 1e3;
+        folder_remove(dir);
+    }
+    bench_add(
+        bench,
+        &(struct bench_row){.target = 15,
+                            .what = "`sorex run` on a store of 14,000 blocks: start, one more block on disk, exit",
+                            .unit = "ms",
+                            .rival_name = "on a store of a few blocks",
+                            .goal = 100,
+                            .goal_absolute = true},
+        &large, &small);
+}
+
 static void measure_early(struct bench *bench)
 {
     struct bench_samples speed = {0}, memory = {0}, changes = {0}, heavy = {0}, none = {0};
@@ -328,6 +403,7 @@ int main(void)
     static struct bench bench;
     bench_start(&bench, "index");
     measure_early(&bench); /* first: a child's peak of resident memory begins with that of its parent */
+    measure_start(&bench);
     struct indexer *indexer = lab_indexer("bench_pairs.wasm", 0);
     measure_get(&bench, indexer);
     measure_pairs(&bench, indexer);
@@ -336,6 +412,10 @@ int main(void)
                   "block 767430, written to disk and synced");
     measure_heavy(&bench, "tests/data/blocks/840243.bin", 840243, "block 840243 (1.4 MB), UTXO indexer, committed",
                   "block 840243, written to disk and synced");
+    measure_bookkeeping(&bench, 767430, "tests/data/blocks/767430.bin", "tests/data/blocks/840243.bin",
+                        "block 767430 as a second entry, on disk, everything kept for undo");
+    measure_bookkeeping(&bench, 840243, "tests/data/blocks/840243.bin", "tests/data/blocks/767430.bin",
+                        "block 840243 as a second entry, on disk, everything kept for undo");
     measure_profile(&bench);
     return bench_finish(&bench);
 }

@@ -39,12 +39,17 @@ struct indexer *lab_indexer(const char *wasm_name, uint64_t resident_bytes)
 
 void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height)
 {
+    lab_open_history(lab, indexer, first_height, STORE_HISTORY_FULL);
+}
+
+void lab_open_history(struct lab *lab, struct indexer *indexer, uint32_t first_height, uint32_t history)
+{
     static const uint8_t identity[HASH_BYTES];
     struct sorex_error err = {0};
     struct store_program program;
     *lab = (struct lab){.indexer = indexer, .next.height = first_height};
     folder_make(lab->dir);
-    struct store_options options = {.dir = lab->dir, .create = true, .history = STORE_HISTORY_FULL};
+    struct store_options options = {.dir = lab->dir, .create = true, .history = history};
     must(store_open(&options, &lab->store, &err), lab->dir, &err);
     must(store_program(lab->store, "bench", identity, identity, false, &program, &err), "program", &err);
     lab->space = (struct store_space){.program = program.id, .kind = STORE_KEYS};

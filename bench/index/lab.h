@@ -27,6 +27,8 @@ struct indexer *lab_indexer(const char *wasm_name, uint64_t resident_bytes);
 
 /* resident etc. are the indexer's; the store is new and empty. */
 void lab_open(struct lab *lab, struct indexer *indexer, uint32_t first_height);
+/* history: as in store_options; lab_open keeps all. */
+void lab_open_history(struct lab *lab, struct indexer *indexer, uint32_t first_height, uint32_t history);
 void lab_close(struct lab *lab); /* removes the folder */
 
 /* begin, run, commit. */

@@ -1,8 +1,8 @@
-/* What the store costs per pair, beside a plain RocksDB loop in the same run: entries of 1,000 new keys, entries of 1,000
- * read-modify-writes, undo. Pairs are 32-byte random keys and 36-byte values.
+/* What the store costs per pair, beside a plain RocksDB loop in the same run: entries of 1,000 new keys, entries of
+ * 1,000 read-modify-writes, undo. Pairs are 32-byte random keys and 36-byte values.
  *
- * The rival writes the same pairs, one unsorted RocksDB batch per entry (synced), with default options and a 10-bit filter:
- * no undo, no history, no commitment. For read-modify-write it gets every key first. */
+ * The rival writes the same pairs, one unsorted RocksDB batch per entry (synced), with default options and a 10-bit
+ * filter: no undo, no history, no commitment. For read-modify-write it gets every key first. */
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +16,7 @@
 #include "store/store.h"
 
 #define ENTRIES 500u
+#define ENTRIES_SMALL 5u /* of a store with a hundredth of the keys */
 #define PAIRS 1000u
 #define AT_TIP 10u /* entries that are each on disk before the next one */
 #define KEY_BYTES 32u
@@ -59,7 +60,8 @@ static struct entry entry_at(uint32_t height)
     return entry;
 }
 
-/* The number of the pair that entry `height` writes at place i: new ones in the first half, old ones again in the second. */
+/* The number of the pair that entry `height` writes at place i: new ones in the first half, old ones again in the
+ * second. */
 static uint64_t pair_number(uint32_t height, uint32_t entries, uint32_t i)
 {
     uint64_t n = (uint64_t)height * PAIRS + i;
@@ -231,8 +233,8 @@ static void remove_tree(const char *dir)
 int main(void)
 {
     static struct bench bench;
-    struct bench_samples fresh = {0}, plain_fresh = {0}, modify = {0}, plain_modify = {0}, tip = {0}, undo1 = {0}, undo100 = {0},
-                         forward = {0}, disk = {0}, bare = {0}, none = {0};
+    struct bench_samples fresh = {0}, plain_fresh = {0}, modify = {0}, plain_modify = {0}, tip = {0}, undo1 = {0},
+                         undo100 = {0}, forward = {0}, disk = {0}, bare = {0}, little = {0}, none = {0};
     char base[] = "/var/tmp/sorex-bench-XXXXXX", dir[64]; /* not /tmp, which may be memory */
     if (mkdtemp(base) == NULL)
         failed(base, "no folder could be made");
@@ -240,6 +242,8 @@ int main(void)
     bench_start(&bench, "store");
     for (uint32_t r = 0; r < bench.rounds; r++) {
         struct result ours = store_round(dir, ENTRIES);
+        remove_tree(dir);
+        little.values[little.count++] = store_round(dir, ENTRIES_SMALL).undo1_us;
         remove_tree(dir);
         bare.values[bare.count++] = bare_round(dir, ENTRIES);
         remove_tree(dir);
@@ -283,6 +287,12 @@ int main(void)
                                   .rival_name = "forward, in groups",
                                   .goal = 0.5},
               &undo100, &forward);
+    bench_add(&bench,
+              &(struct bench_row){.target = 5,
+                                  .what = "a pair undone, entry by entry, in a store of 500,000 keys",
+                                  .unit = "us",
+                                  .rival_name = "in one of 5,000"},
+              &undo1, &little);
     bench_add(&bench, &(struct bench_row){.what = "disk, a write of 32 + 36 bytes, full history", .unit = "B"}, &disk,
               &none);
     return bench_finish(&bench);
