@@ -9,6 +9,7 @@
 
 #define CHUNK_BYTES ((size_t)64 << 10)
 #define REFUSALS_MAX 3
+#define BINARY_CHANGES_MIN 200 /* below that, what it saves is less than the look at the types */
 
 /* "a, b" of the written columns, or of the key's. */
 static enum sorex_status columns_append(const struct postgres_table *table, bool keys_only, struct buf *sql,
@@ -70,12 +71,57 @@ static bool binary_column(const struct postgres_table *table, size_t column, boo
 
 static bool binary_choose(const struct postgres *pg, const struct postgres_table *table, bool keys_only)
 {
-    if (pg->careful || table->refusals >= REFUSALS_MAX)
+    if (pg->careful || table->refusals >= REFUSALS_MAX || table->change_count < BINARY_CHANGES_MIN)
         return false;
     for (size_t i = 0; i < table->column_count; i++)
         if (!binary_column(table, i, keys_only))
             return false;
     return true;
+}
+
+static enum sorex_status types_compare(struct postgres *pg, const struct postgres_table *table, const PGresult *rows,
+                                       struct sorex_error *err)
+{
+    size_t hint = 0;
+    for (int i = 0; i < PQntuples(rows); i++) {
+        const struct postgres_column *column = postgres_column_find(table, bytes_str(PQgetvalue(rows, i, 0)), &hint);
+        if (column != NULL && column->oid == strtoul(PQgetvalue(rows, i, 1), NULL, 10))
+            continue;
+        pg->misfit = true;
+        return sorex_error_set(err, SOREX_INVALID, "table %s was changed by somebody", table->quoted);
+    }
+    return SOREX_OK;
+}
+
+/* The binary format does not say what it is: eight bytes that were meant for a bigint are a double, too, when somebody
+ * has altered the column since the catalog was read. So the types are compared, and the lock keeps them. */
+static enum sorex_status types_check(struct postgres *pg, const struct postgres_table *table, enum postgres_part part,
+                                     struct sorex_error *err)
+{
+    struct buf sql = {0};
+    struct buf target = {0};
+    enum sorex_status status = part == POSTGRES_CREATED
+                                   ? buf_append_str(&target, table->quoted, err)
+                                   : buf_printf(&target, err, "pg_temp.sorex_%s_%u",
+                                                part == POSTGRES_REMOVED ? "removed" : "changed", table->number);
+    if (status == SOREX_OK)
+        status = buf_append_u8(&target, 0, err);
+    if (status == SOREX_OK && part == POSTGRES_CREATED)
+        status =
+            sql_run(pg, &sql, buf_printf(&sql, err, "LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE", table->quoted), err);
+    PGresult *rows = NULL;
+    const char *params[] = {(const char *)target.data};
+    if (status == SOREX_OK)
+        status = postgres_query(&pg->session,
+                                "SELECT attname, atttypid FROM pg_catalog.pg_attribute"
+                                " WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped"
+                                " ORDER BY attnum",
+                                1, params, &rows, err);
+    buf_deinit(&target);
+    TRY(status);
+    status = types_compare(pg, table, rows, err);
+    PQclear(rows);
+    return status;
 }
 
 static enum sorex_status copy_sql(const struct postgres_table *table, enum postgres_part part, bool binary,
@@ -97,6 +143,8 @@ enum sorex_status postgres_part_begin(struct postgres *pg, struct postgres_table
     if (part != POSTGRES_CREATED)
         TRY(stage(pg, table, err));
     pg->binary = binary_choose(pg, table, part == POSTGRES_REMOVED);
+    if (pg->binary)
+        TRY(types_check(pg, table, part, err));
     struct buf sql = {0};
     enum sorex_status status = copy_sql(table, part, pg->binary, &sql, err);
     if (status == SOREX_OK)

@@ -231,18 +231,22 @@ static const char *const odd_image[] = {
 #define EVERY (sizeof every_image / sizeof *every_image)
 #define ODD (sizeof odd_image / sizeof *odd_image)
 
+#define MANY 240 /* rows; fewer would go as text */
+
+/* The images again and again, each as a row of its own. */
 static void rows_put(struct sink *sink, uint64_t sequence, const char *table, const char *prefix,
                      const char *const *images, size_t count, const char *operation)
 {
-    char *changes[EVERY + ODD];
+    char *changes[MANY];
     bool gone = strcmp(operation, "delete") == 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < MANY; i++) {
         char key[16];
         (void)snprintf(key, sizeof key, "%s%zu", prefix, i);
-        changes[i] = outbox_change(operation, table, key, gone ? images[i] : NULL, gone ? NULL : images[i], 1);
+        changes[i] =
+            outbox_change(operation, table, key, gone ? images[i % count] : NULL, gone ? NULL : images[i % count], 1);
     }
-    MUST(target_apply(sink, sequence, (const char *const *)changes, count));
-    for (size_t i = 0; i < count; i++)
+    MUST(target_apply(sink, sequence, (const char *const *)changes, MANY));
+    for (size_t i = 0; i < MANY; i++)
         free(changes[i]);
 }
 
@@ -260,13 +264,14 @@ static void a_value_does_not_depend_on_the_format_it_came_in(void **state)
     static const char *const none[] = {"{}"};
     rows_put(sink, 2, "u", "first", none, 1, "create");
     rows_put(sink, 3, "u", "first", none, 1, "delete");
+    target_expect("SELECT count(*) FROM u", "0");
     rows_put(sink, 4, "u", "k", every_image, EVERY, "create");
     assert_true(pg->binary);
-    target_expect("SELECT count(*) FROM t JOIN u USING (key) WHERE t::text = u::text", "12");
+    target_expect("SELECT count(*) FROM t JOIN u USING (key) WHERE t::text = u::text", "240");
     /* By way of the temporary table. */
     rows_put(sink, 5, "u", "k", every_image, EVERY, "update");
     assert_true(pg->binary);
-    target_expect("SELECT count(*) FROM t JOIN u USING (key) WHERE t::text = u::text", "12");
+    target_expect("SELECT count(*) FROM t JOIN u USING (key) WHERE t::text = u::text", "240");
     target_expect("SELECT n, m, d, z, s FROM u WHERE key IN ('k3', 'k8') ORDER BY key",
                   "12.3400|-3.0001|2.5|-|-\n99990000|0.0001|-|1999-12-31 23:59:59.999999+00|2000-01-01 00:00:00+00");
     rows_put(sink, 6, "u", "odd", odd_image, ODD, "create");
@@ -275,7 +280,33 @@ static void a_value_does_not_depend_on_the_format_it_came_in(void **state)
     target_expect("SELECT length(n::text), z, s FROM u WHERE key = 'odd1'",
                   "2001|2009-01-03 00:00:00+00|2009-01-04 02:15:00+00");
     rows_put(sink, 7, "u", "k", every_image, EVERY, "delete");
-    target_expect("SELECT count(*) FROM u", "2");
+    target_expect("SELECT count(*) FROM u", "240");
+    sink_postgres.close(sink);
+}
+
+/* The same eight bytes would be another value. */
+static void a_type_changed_by_somebody_is_noticed(void **state)
+{
+    (void)state;
+    target_needed();
+    target_exec("CREATE TABLE t (key text PRIMARY KEY, l bigint)");
+    struct sink *sink = target_sink(POSTGRES_TABLES, true, NULL);
+    struct postgres *pg = (struct postgres *)sink;
+    assert_int_equal(target_cursor(sink), 0);
+    static const char *const seven[] = {"{\"l\":7}"};
+    rows_put(sink, 1, "t", "a", seven, 1, "create");
+    rows_put(sink, 2, "t", "b", seven, 1, "create");
+    assert_true(pg->binary);
+    target_exec("ALTER TABLE t ALTER l TYPE double precision");
+    rows_put(sink, 3, "t", "c", seven, 1, "create");
+    rows_put(sink, 4, "t", "b", seven, 1, "update");
+    assert_true(pg->binary);
+    target_exec("ALTER TABLE t ALTER l TYPE timestamptz USING NULL; ALTER TABLE t ALTER l TYPE bigint USING 0");
+    rows_put(sink, 5, "t", "a", seven, 1, "update");
+    target_exec("ALTER TABLE t ALTER l TYPE double precision");
+    rows_put(sink, 6, "t", "b", seven, 1, "update");
+    rows_put(sink, 7, "t", "c", seven, 1, "update");
+    target_expect("SELECT l, count(*) FROM t GROUP BY l", "7|720");
     sink_postgres.close(sink);
 }
 
@@ -539,6 +570,7 @@ int main(void)
         TARGETED(types_and_keys_of_the_pipeline_file),
         TARGETED(images_that_are_no_objects),
         TARGETED(a_value_does_not_depend_on_the_format_it_came_in),
+        TARGETED(a_type_changed_by_somebody_is_noticed),
         TARGETED(many_rows_are_removed),
         TARGETED(the_bad_row_among_many_is_named),
         TARGETED(what_postgresql_cannot_hold_is_named),
