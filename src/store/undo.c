@@ -141,8 +141,12 @@ static enum sorex_status piece_fill(struct store *store, struct piece *piece, ui
 
     struct node_list *keys = &store->staging.nodes;
     TRY(node_list_sort(keys, err));
-    for (size_t i = 0; i < keys->count; i++)
-        TRY(batch_state(store, keys->items[i], keys->items[i]->pending, err));
+    for (size_t i = 0; i < keys->count; i++) {
+        const struct version *restored = keys->items[i]->pending;
+        if (restored->kind != VERSION_ABSENT && restored->height > piece->head.tip)
+            return store_corrupt(err, "undo record (of a key) of height", restored->height);
+        TRY(batch_state(store, keys->items[i], restored, err));
+    }
     batch_head(store, &piece->head);
     return SOREX_OK;
 }
