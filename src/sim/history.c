@@ -778,7 +778,6 @@ static enum sorex_status settle(struct history *h, struct sorex_error *err)
     TRY(flush(h, err));
     if (h->figures.hard_stops == stops && common_count(h) != h->source_count)
         return WRONG(err, "the source is quiet, but we do not come to have its chain");
-    TRY(history_check(h, err));
     store_outbox_range(h->store, &first, &head);
     for (uint32_t i = 0; i < h->model.sink_count; i++) {
         for (bool end = false; !end;)
