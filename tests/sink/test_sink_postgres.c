@@ -299,13 +299,9 @@ static void a_type_changed_by_somebody_is_noticed(void **state)
     assert_true(pg->binary);
     target_exec("ALTER TABLE t ALTER l TYPE double precision");
     rows_put(sink, 3, "t", "c", seven, 1, "create");
+    target_expect("SELECT l, count(*) FROM t GROUP BY l", "7|720");
+    target_exec("ALTER TABLE t ALTER l TYPE bigint");
     rows_put(sink, 4, "t", "b", seven, 1, "update");
-    assert_true(pg->binary);
-    target_exec("ALTER TABLE t ALTER l TYPE timestamptz USING NULL; ALTER TABLE t ALTER l TYPE bigint USING 0");
-    rows_put(sink, 5, "t", "a", seven, 1, "update");
-    target_exec("ALTER TABLE t ALTER l TYPE double precision");
-    rows_put(sink, 6, "t", "b", seven, 1, "update");
-    rows_put(sink, 7, "t", "c", seven, 1, "update");
     target_expect("SELECT l, count(*) FROM t GROUP BY l", "7|720");
     sink_postgres.close(sink);
 }
