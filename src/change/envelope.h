@@ -37,4 +37,17 @@ enum sorex_status envelope_read(const struct envelope *envelope, struct json_par
 enum sorex_status envelope_write(const struct envelope *envelope, struct json_parser *parser, const struct event *event,
                                  struct arena *arena, struct buf *out, struct sorex_error *err);
 
+/* -- a change as an event and back, for those who hold its key */
+
+/* As the envelope `change` reads it. timestamp_ms: for a header without one, not 0. */
+enum sorex_status change_event_read(struct json_parser *parser, struct bytes text, uint64_t timestamp_ms,
+                                    struct arena *arena, struct event *out, struct sorex_error *err);
+/* The key of the row as its primary_key makes it, appended to out. Errors: SOREX_INVALID: no primary_key, a column that
+ * is not in the row, an empty key. */
+enum sorex_status change_event_key(struct json_parser *parser, const struct event *event, struct buf *out,
+                                   struct sorex_error *err);
+/* As the envelope `change` writes it, under this key. Errors: as envelope_write. */
+enum sorex_status change_event_write(struct json_parser *parser, const struct event *event, struct bytes key,
+                                     struct arena *arena, struct buf *out, struct sorex_error *err);
+
 #endif

@@ -19,15 +19,20 @@ static enum sorex_status object_find(const struct json_doc *doc, const char *nam
     return SOREX_OK;
 }
 
+/* timestamp_ms: of a header without one; 0: there must be one. */
 static enum sorex_status header_read(const struct json_doc *doc, const struct json_node *header,
-                                     const struct json_node *key, struct arena *arena, struct event *out,
-                                     struct sorex_error *err)
+                                     const struct json_node *key, uint64_t timestamp_ms, struct arena *arena,
+                                     struct event *out, struct sorex_error *err)
 {
     const struct json_node *source = json_member(doc, header, "source"), *kept = json_member(doc, header, "event");
+    const struct json_node *timestamp = json_member(doc, header, "timestamp");
     out->source.name = bytes_str("");
     if (source != NULL && source->kind != JSON_NULL)
         TRY(envelope_string(doc, header, "source", "header.source", arena, &out->source.name, err));
-    TRY(envelope_u64(doc, header, "timestamp", "header.timestamp", &out->ts_ms, err));
+    if (timestamp_ms == 0 || (timestamp != NULL && timestamp->kind != JSON_NULL))
+        TRY(envelope_u64(doc, header, "timestamp", "header.timestamp", &out->ts_ms, err));
+    if (out->ts_ms == 0)
+        out->ts_ms = timestamp_ms;
     out->source.timestamp_ms = out->ts_ms;
     if (json_member(doc, header, "source_timestamp") != NULL)
         TRY(envelope_u64(doc, header, "source_timestamp", "header.source_timestamp", &out->source.timestamp_ms, err));
@@ -51,13 +56,12 @@ static enum sorex_status operation_read(const struct json_doc *doc, const struct
                            (int)(text.len > 40 ? 40 : text.len), (const char *)text.data);
 }
 
-static enum sorex_status change_read(struct json_parser *parser, struct bytes text, struct arena *arena,
-                                     struct event *out, bool *out_tombstone, struct sorex_error *err)
+enum sorex_status change_event_read(struct json_parser *parser, struct bytes text, uint64_t timestamp_ms,
+                                    struct arena *arena, struct event *out, struct sorex_error *err)
 {
     struct json_doc doc;
     const struct json_node *header, *payload;
     struct bytes key;
-    *out_tombstone = false;
     *out = (struct event){0};
     TRY(json_parse(parser, text, &doc, err));
     if (doc.nodes[0].kind != JSON_OBJECT)
@@ -67,18 +71,23 @@ static enum sorex_status change_read(struct json_parser *parser, struct bytes te
     TRY(operation_read(&doc, payload, arena, &out->op, err));
     TRY(envelope_string(&doc, payload, "table", "payload.table", arena, &out->table, err));
     TRY(envelope_string(&doc, payload, "key", "payload.key", arena, &key, err));
-    TRY(header_read(&doc, header, json_member(&doc, payload, "key"), arena, out, err));
+    TRY(header_read(&doc, header, json_member(&doc, payload, "key"), timestamp_ms, arena, out, err));
     TRY(event_image(&doc, json_member(&doc, payload, "before"), arena, &out->before, err));
     return event_image(&doc, json_member(&doc, payload, "after"), arena, &out->after, err);
 }
 
-/* The key of an event that brought none, as a JSON string, appended to out. */
-static enum sorex_status key_make(struct json_parser *parser, const struct event *event, struct buf *out,
-                                  struct sorex_error *err)
+static enum sorex_status change_read(struct json_parser *parser, struct bytes text, struct arena *arena,
+                                     struct event *out, bool *out_tombstone, struct sorex_error *err)
+{
+    *out_tombstone = false;
+    return change_event_read(parser, text, 0, arena, out, err);
+}
+
+enum sorex_status change_event_key(struct json_parser *parser, const struct event *event, struct buf *out,
+                                   struct sorex_error *err)
 {
     struct json_doc doc;
     struct json_writer w;
-    struct buf list = {0};
     const struct event_columns *columns = &event->primary_key;
     struct bytes row = event->after.data != NULL ? event->after : event->before;
     if (columns->count == 0)
@@ -88,36 +97,24 @@ static enum sorex_status key_make(struct json_parser *parser, const struct event
         if (json_member_bytes(&doc, &doc.nodes[0], columns->names[i]) == NULL)
             return sorex_error_set(err, SOREX_INVALID, "primary_key column %.*s is not in the row",
                                    BYTES_FMT(columns->names[i]));
-    json_writer_init(&w, columns->count == 1 ? out : &list, false, err);
     if (columns->count == 1) {
         const struct json_node *value = json_member_bytes(&doc, &doc.nodes[0], columns->names[0]);
-        json_string(&w, value->kind == JSON_STRING ? value->text : value->raw);
-        return json_writer_finish(&w);
+        struct bytes key = value->kind == JSON_STRING ? value->text : value->raw;
+        return key.len != 0 ? buf_append(out, key, err)
+                            : sorex_error_set(err, SOREX_INVALID, "the key of the row is empty");
     }
+    json_writer_init(&w, out, false, err);
     json_array_begin(&w);
     for (uint32_t i = 0; i < columns->count; i++)
         json_raw(&w, json_member_bytes(&doc, &doc.nodes[0], columns->names[i])->raw);
     json_array_end(&w);
-    enum sorex_status status = json_writer_finish(&w);
-    if (status == SOREX_OK) {
-        json_writer_init(&w, out, false, err);
-        json_string(&w, buf_view(&list));
-        status = json_writer_finish(&w);
-    }
-    buf_deinit(&list);
-    return status;
+    return json_writer_finish(&w);
 }
 
-static enum sorex_status header_write(struct json_writer *w, struct json_parser *parser, const struct event *event,
-                                      struct arena *arena, struct buf *key, struct sorex_error *err)
+/* position: of the offset, or NULL. */
+static void header_write(struct json_writer *w, const struct event *event, const struct json_doc *doc,
+                         const struct json_node *position)
 {
-    struct json_doc doc = {0};
-    const struct json_node *position;
-    TRY(position_parse(&shape, parser, event->source.offset, event->primary_key.count > 0, arena, &doc, &position,
-                       err));
-    const struct json_node *kept = json_member(&doc, position, "key");
-    if (kept == NULL || kept->kind != JSON_STRING || kept->text.len == 0)
-        position = NULL; /* a key would be added */
     json_object_begin(w);
     json_name(w, "source");
     json_string(w, event->source.name);
@@ -127,14 +124,13 @@ static enum sorex_status header_write(struct json_writer *w, struct json_parser 
         json_name(w, "source_timestamp");
         json_uint(w, event->source.timestamp_ms);
     }
-    position_write(&shape, w, &doc, position, event->source.offset);
+    position_write(&shape, w, doc, position, event->source.offset);
     event_optional_write(w, event, true);
     json_object_end(w);
-    return position != NULL ? buf_append(key, kept->raw, err) : key_make(parser, event, key, err);
 }
 
-static enum sorex_status payload_write(struct json_writer *w, const struct event *event,
-                                       enum change_operation operation, const struct buf *key)
+static void payload_write(struct json_writer *w, const struct event *event, enum change_operation operation,
+                          struct bytes key)
 {
     json_object_begin(w);
     json_name(w, "operation");
@@ -142,7 +138,7 @@ static enum sorex_status payload_write(struct json_writer *w, const struct event
     json_name(w, "table");
     json_string(w, event->table);
     json_name(w, "key");
-    json_raw(w, buf_view(key));
+    json_string(w, key);
     if (event->before.data != NULL) {
         json_name(w, "before");
         json_raw(w, event->before);
@@ -152,14 +148,10 @@ static enum sorex_status payload_write(struct json_writer *w, const struct event
         json_raw(w, event->after);
     }
     json_object_end(w);
-    return SOREX_OK;
 }
 
-static enum sorex_status change_write(struct json_parser *parser, const struct event *event, struct arena *arena,
-                                      struct buf *out, struct sorex_error *err)
+static enum sorex_status operation_of(const struct event *event, enum change_operation *out, struct sorex_error *err)
 {
-    struct json_writer w;
-    struct buf key = {0};
     unsigned operation = CHANGE_CREATE;
     while (operation <= CHANGE_DELETE && ops[operation] != event->op)
         operation++;
@@ -167,21 +159,55 @@ static enum sorex_status change_write(struct json_parser *parser, const struct e
         return sorex_error_set(err, SOREX_INVALID, "a change holds no %s", event_op_name(event->op));
     if (event->table.len == 0)
         return sorex_error_set(err, SOREX_INVALID, "table is empty: a change has a table");
+    *out = (enum change_operation)operation;
+    return SOREX_OK;
+}
+
+static enum sorex_status whole_write(const struct event *event, struct bytes key, const struct json_doc *doc,
+                                     const struct json_node *position, struct buf *out, struct sorex_error *err)
+{
+    struct json_writer w;
+    enum change_operation operation;
+    TRY(operation_of(event, &operation, err));
+    if (key.len == 0)
+        return sorex_error_set(err, SOREX_INVALID, "the key of the row is empty");
     json_writer_init(&w, out, false, err);
     json_object_begin(&w);
     json_name(&w, "header");
-    enum sorex_status status = header_write(&w, parser, event, arena, &key, err);
-    if (status == SOREX_OK && key.len <= 2)
-        status = sorex_error_set(err, SOREX_INVALID, "the key of the row is empty");
-    if (status == SOREX_OK) {
-        json_name(&w, "payload");
-        status = payload_write(&w, event, (enum change_operation)operation, &key);
-    }
-    if (status == SOREX_OK) {
-        json_object_end(&w);
-        status = json_writer_finish(&w);
-    }
-    buf_deinit(&key);
+    header_write(&w, event, doc, position);
+    json_name(&w, "payload");
+    payload_write(&w, event, operation, key);
+    json_object_end(&w);
+    return json_writer_finish(&w);
+}
+
+enum sorex_status change_event_write(struct json_parser *parser, const struct event *event, struct bytes key,
+                                     struct arena *arena, struct buf *out, struct sorex_error *err)
+{
+    struct json_doc doc = {0};
+    const struct json_node *position;
+    TRY(position_parse(&shape, parser, event->source.offset, false, arena, &doc, &position, err));
+    return whole_write(event, key, &doc, position, out, err);
+}
+
+static enum sorex_status change_write(struct json_parser *parser, const struct event *event, struct arena *arena,
+                                      struct buf *out, struct sorex_error *err)
+{
+    struct json_doc doc = {0};
+    struct buf made = {0};
+    const struct json_node *position;
+    enum change_operation operation;
+    TRY(operation_of(event, &operation, err));
+    TRY(position_parse(&shape, parser, event->source.offset, event->primary_key.count > 0, arena, &doc, &position,
+                       err));
+    const struct json_node *kept = json_member(&doc, position, "key");
+    if (kept != NULL && kept->kind == JSON_STRING && kept->text.len != 0)
+        return whole_write(event, kept->text, &doc, position, out, err);
+    /* The offset was not made from a change: it stays one string, so that no key is added to it when it is read again. */
+    enum sorex_status status = change_event_key(parser, event, &made, err);
+    if (status == SOREX_OK)
+        status = whole_write(event, buf_view(&made), &doc, NULL, out, err);
+    buf_deinit(&made);
     return status;
 }
 

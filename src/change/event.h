@@ -63,6 +63,12 @@ struct event {
 enum sorex_status event_parse(struct json_parser *parser, struct bytes text, struct arena *arena, struct event *out,
                               struct sorex_error *err);
 
+/* As event_parse, for a text that was made from another event's: where only an image changed, only that is read.
+ *
+ * from       its text is known; what is in out may be slices of what it points to as well. */
+enum sorex_status event_parse_changed(struct json_parser *parser, const struct event *from, struct bytes text, struct arena *arena,
+                                      struct event *out, struct sorex_error *err);
+
 /* Whether the fields make sense together (docs/formats/event.md, Validation). Errors: SOREX_INVALID with the field's
  * name. */
 enum sorex_status event_validate(const struct event *event, struct sorex_error *err);

@@ -1,6 +1,7 @@
 /* Reading an event. One pass over the members of each object notes where each field is, and on the way whether they
  * stand as the canonical form has them: then the text is the event's canonical text, and nothing has to be written. */
 #include "base/check.h"
+#include "base/limits.h"
 #include "change/event.h"
 #include "change/event_optional.h"
 #include "json/canonical.h"
@@ -313,5 +314,54 @@ enum sorex_status event_parse(struct json_parser *parser, struct bytes text, str
     TRY(image_read(&r, fields[AFTER], &out->after));
     if (r.canonical)
         out->text = root->raw;
+    return SOREX_OK;
+}
+
+/* -- what was made from another event */
+
+#define BEFORE_TEXT "{\"before\":"
+#define AFTER_TEXT ",\"after\":"
+
+/* The part of text between a head of `from` of so many bytes and a tail of it; data NULL when text has another head or
+ * tail. */
+static struct bytes part_between(struct bytes from, struct bytes text, size_t head, size_t tail)
+{
+    if (text.len <= head + tail || memcmp(text.data, from.data, head) != 0 ||
+        memcmp(text.data + text.len - tail, from.data + from.len - tail, tail) != 0)
+        return bytes_of(NULL, 0);
+    return bytes_of(text.data + head, text.len - head - tail);
+}
+
+/* Canonical text is {"before":B,"after":A and the rest: where those around one of the two are as they were, the other
+ * one alone is a JSON value, or the whole is no event. False: read the whole. */
+static bool image_changed_find(const struct event *from, struct bytes text, bool *out_before, struct bytes *out)
+{
+    size_t before = from->before.data != NULL ? from->before.len : 4,
+           after = from->after.data != NULL ? from->after.len : 4;
+    size_t after_at = sizeof BEFORE_TEXT - 1 + before + sizeof AFTER_TEXT - 1, rest = from->text.len - after_at - after;
+    *out_before = false;
+    *out = part_between(from->text, text, after_at, rest);
+    if (out->data != NULL)
+        return true;
+    *out_before = true;
+    *out = part_between(from->text, text, sizeof BEFORE_TEXT - 1, sizeof AFTER_TEXT - 1 + after + rest);
+    return out->data != NULL;
+}
+
+enum sorex_status event_parse_changed(struct json_parser *parser, const struct event *from, struct bytes text,
+                                      struct arena *arena, struct event *out, struct sorex_error *err)
+{
+    struct json_doc doc;
+    struct bytes part, image;
+    bool before;
+    CHECK(from->text.data != NULL);
+    if (!image_changed_find(from, text, &before, &part) || json_parse(parser, part, &doc, NULL) != SOREX_OK ||
+        doc.depth >= SOREX_JSON_DEPTH_MAX)
+        return event_parse(parser, text, arena, out, err); /* which also finds the words for what is wrong */
+    TRY(event_image(&doc, &doc.nodes[0], arena, &image, err));
+    bool canonical = image.data != NULL ? image.data == part.data && image.len == part.len : part.len == 4;
+    *out = *from;
+    out->text = canonical ? text : bytes_of(NULL, 0);
+    *(before ? &out->before : &out->after) = image;
     return SOREX_OK;
 }

@@ -225,7 +225,7 @@ static enum sorex_status output_judge(struct filter_instance *instance, const st
 {
     struct event *event = &instance->event;
     arena_reset(&instance->arena);
-    enum sorex_status status = event_parse(instance->parser, buf_view(&instance->output), &instance->arena, event, err);
+    enum sorex_status status = event_parse_changed(instance->parser, input, buf_view(&instance->output), &instance->arena, event, err);
     if (status == SOREX_OK)
         status = event_validate(event, err);
     if (status == SOREX_INVALID || status == SOREX_LIMIT) {

@@ -69,7 +69,8 @@ enum filter_outcome {
 /* Gives one event to the guest.
  *
  * event      its text is known (event_text_make); borrowed for the call.
- * out_event  FILTER_PASSED: event itself; FILTER_CHANGED: valid, its text known, the instance's until its next call;
+ * out_event  FILTER_PASSED: event itself; FILTER_CHANGED: valid, its text known; until the instance's next call, and
+ *            no longer than what event points to;
  *            FILTER_FILTERED: NULL.
  * Errors:    SOREX_GUEST  this event failed, by the guest's own word or by trap, timeout, too much memory, a result
  * that breaks the contract; err says which. The instance can take the next event. SOREX_NOMEM, SOREX_FATAL: the host's;

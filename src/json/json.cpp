@@ -220,7 +220,7 @@ struct walk {
     const uint32_t *at, *end; // tokens left
     bool escapes;             // a backslash stands somewhere in text
     bool compact;             // no white space so far
-    unsigned depth;
+    unsigned depth, deepest;
 
     // The first byte of the token in hand; 0, which begins none, behind the last one.
     uint8_t first() const { return at < end ? text.data[*at] : 0; }
@@ -298,6 +298,7 @@ struct walk {
         node->kind = object ? JSON_OBJECT : JSON_ARRAY;
         node->raw = bytes_of(text.data + *at, 1);
         parser->levels[depth++] = level{parser->count - 1, 0, 0, object, 0};
+        deepest = depth > deepest ? depth : deepest;
         take_bracket();
         return SOREX_OK;
     }
@@ -433,10 +434,10 @@ extern "C" enum sorex_status json_parse(struct json_parser *parser, struct bytes
     }
     const uint32_t *tokens = parser->stage->structural_indexes.get();
     bool escapes = std::memchr(text.data, '\\', text.len) != nullptr;
-    walk walk{parser, text, tokens, tokens + parser->stage->n_structural_indexes, escapes, tokens[0] == 0, 0};
+    walk walk{parser, text, tokens, tokens + parser->stage->n_structural_indexes, escapes, tokens[0] == 0, 0, 0};
     enum sorex_status status = walk.document(err);
     if (status != SOREX_OK)
         return status;
-    *out_doc = json_doc{parser->nodes, parser->count, parser->order, walk.compact, escapes};
+    *out_doc = json_doc{parser->nodes, parser->count, parser->order, walk.deepest, walk.compact, escapes};
     return SOREX_OK;
 }

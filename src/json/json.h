@@ -26,6 +26,7 @@ struct json_doc {
     const struct json_node *nodes; /* nodes[0] is the root */
     uint32_t count;
     const uint32_t *order;         /* private, see json_node.order */
+    uint32_t depth;                /* of its deepest container; 0: the root is none */
     bool compact;                  /* no white space outside of strings */
     bool escapes;                  /* a string or name may have an escape */
 };

@@ -450,11 +450,102 @@ static void test_damage(void **unused)
     assert_true(accepted > 100);
 }
 
+/* Reading what was made from another event gives what reading the whole gives, whatever was done to the text. */
+static void changed_agrees(const struct event *from, struct bytes text, unsigned *accepted)
+{
+    struct event whole, changed;
+    struct sorex_error whole_err = {0}, changed_err = {0};
+    struct bytes copy = exact(text);
+    enum sorex_status status = event_parse(parser, copy, &arena, &whole, &whole_err);
+    assert_int_equal(event_parse_changed(parser, from, copy, &arena, &changed, &changed_err), status);
+    assert_string_equal(whole_err.text, changed_err.text);
+    if (status == SOREX_OK) {
+        (*accepted)++;
+        assert_event_equal(&whole, &changed);
+        struct buf once = {0}, twice = {0}; /* the text that is known may be more often known, but is the same */
+        assert_int_equal(event_write(&whole, &once, NULL), SOREX_OK);
+        assert_int_equal(event_write(&changed, &twice, NULL), SOREX_OK);
+        assert_true(bytes_equal(buf_view(&once), buf_view(&twice)));
+        buf_deinit(&once);
+        buf_deinit(&twice);
+    }
+    exact_free(copy);
+}
+
+static void test_changed(void **unused)
+{
+    (void)unused;
+    unsigned accepted = 0;
+    for (uint64_t round = 1; round <= 3000; round++) {
+        uint64_t seed = round;
+        struct buf text = {0};
+        arena_reset(&arena);
+        struct event event = random_event(parser, &arena, &seed, round % 2 == 0);
+        assert_int_equal(event_text_make(&event, &arena, NULL), SOREX_OK);
+        struct event other = random_event(parser, &arena, &seed, round % 2 == 0);
+        struct event edited = event; /* one image or both from another event, then perhaps damaged */
+        edited.text = bytes_of(NULL, 0);
+        if (random_below(&seed, 2) == 0)
+            edited.before = other.before;
+        if (random_below(&seed, 2) == 0)
+            edited.after = other.after;
+        assert_int_equal(event_write(&edited, &text, NULL), SOREX_OK);
+        changed_agrees(&event, buf_view(&text), &accepted);
+        random_damage(&text, &seed);
+        changed_agrees(&event, buf_view(&text), &accepted);
+        buf_deinit(&text);
+    }
+    assert_true(accepted > 3000);
+}
+
+static void test_changed_at_the_borders(void **unused)
+{
+    (void)unused;
+    struct event event;
+    unsigned accepted = 0;
+    static const char *const images[] = {"null", " {}", "{\"b\":1,\"a\":1}", "1,\"x\":2",
+                                         "1}",   "",    "\"\\u0041\"",       "{\"a\":1,\"a\":2}",
+                                         "tru",  "1 2", "\"\xff\""};
+    arena_reset(&arena);
+    assert_int_equal(event_parse(parser, bytes_str(INSERT), &arena, &event, NULL), SOREX_OK);
+    for (size_t i = 0; i < sizeof images / sizeof images[0]; i++) {
+        char text[2048];
+        (void)snprintf(text, sizeof text,
+                       "{\"before\":%s,\"after\":{\"id\":42,\"name\":\"Ada\"},\"op\":\"insert\"," SOURCE "," TAIL END
+                       "}",
+                       images[i]);
+        changed_agrees(&event, bytes_str(text), &accepted);
+        (void)snprintf(text, sizeof text, "{\"before\":null,\"after\":%s,\"op\":\"insert\"," SOURCE "," TAIL END "}",
+                       images[i]);
+        changed_agrees(&event, bytes_str(text), &accepted);
+    }
+    assert_int_equal(accepted, 10);
+    for (int levels = 126; levels <= 128; levels++) { /* as deep as the whole may be */
+        struct buf text = {0};
+        assert_int_equal(buf_append_str(&text, "{\"before\":null,\"after\":", NULL), SOREX_OK);
+        for (int i = 0; i < levels; i++)
+            assert_int_equal(buf_append_str(&text, "[", NULL), SOREX_OK);
+        for (int i = 0; i < levels; i++)
+            assert_int_equal(buf_append_str(&text, "]", NULL), SOREX_OK);
+        assert_int_equal(buf_append_str(&text, ",\"op\":\"insert\"," SOURCE "," TAIL END "}", NULL), SOREX_OK);
+        changed_agrees(&event, buf_view(&text), &accepted);
+        buf_deinit(&text);
+    }
+    assert_int_equal(accepted, 12);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),      cmocka_unit_test(test_canonical), cmocka_unit_test(test_images),
-        cmocka_unit_test(test_errors),      cmocka_unit_test(test_depth),     cmocka_unit_test(test_validate),
-        cmocka_unit_test(test_host_fields), cmocka_unit_test(test_random),    cmocka_unit_test(test_damage)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_canonical),
+                                       cmocka_unit_test(test_images),
+                                       cmocka_unit_test(test_errors),
+                                       cmocka_unit_test(test_depth),
+                                       cmocka_unit_test(test_validate),
+                                       cmocka_unit_test(test_host_fields),
+                                       cmocka_unit_test(test_changed),
+                                       cmocka_unit_test(test_changed_at_the_borders),
+                                       cmocka_unit_test(test_random),
+                                       cmocka_unit_test(test_damage)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
