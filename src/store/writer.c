@@ -127,17 +127,17 @@ static enum sorex_status newest_record(struct store *store, struct bytes key, ui
                                        struct sorex_error *err)
 {
     struct generation *current = &store->current.generation;
-    struct node *node = generation_find(current, key, hash);
+    bool room = current->arena.total < 2 * store->generation_bytes_max;
+    struct node *node = room ? generation_node(current, key, hash) : generation_find(current, key, hash);
     if (node != NULL && node->newest != NULL) {
         *out = version_record(node->newest);
         return SOREX_OK;
     }
-    bool room = current->arena.total < 2 * store->generation_bytes_max;
     const struct node *old = generation_find(&store->old.generation, key, hash);
     if (old != NULL && old->newest != NULL) {
         *out = old_record(store, old);
         if (room)
-            base_adopt(store, generation_node(current, key, hash), out, store->old_settled && old->based);
+            base_adopt(store, node, out, store->old_settled && old->based);
         return SOREX_OK;
     }
     TRY(db_get(store->db, NULL, DB_STATE, key, &store->value, err));
@@ -145,7 +145,7 @@ static enum sorex_status newest_record(struct store *store, struct bytes key, ui
     if (store->value.found && (!state_decode(store->value.bytes, out) || out->height > store->head.tip))
         return store_corrupt(err, "state record of a key of", key.len);
     if (room)
-        base_adopt(store, generation_node(current, key, hash), out, true);
+        base_adopt(store, node, out, true);
     return SOREX_OK;
 }
 

@@ -710,6 +710,40 @@ static void undo_records_refuse_what_does_not_fit(void **state)
     buf_deinit(&key);
 }
 
+/* Enough keys for digits: of all lengths, many with the same first eight bytes, in several spaces. */
+static void many_keys_are_sorted(void **state)
+{
+    (void)state;
+    static const size_t counts[] = {1, 2, 300, 511, 512, 20000};
+    struct sorex_error err;
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        struct generation generation;
+        struct node_list list = {0};
+        uint32_t random = 7;
+        generation_init(&generation);
+        while (list.count < counts[c]) {
+            uint8_t key[24] = {0};
+            for (size_t i = 0; i < sizeof key; i++) {
+                random = random * 1664525u + 1013904223u;
+                key[i] = (uint8_t)(random >> 24) & (i > 5 && i < 20 ? 0x01 : 0xc3);
+            }
+            struct bytes bytes = bytes_of(key, SPACE_BYTES + (random >> 8) % (sizeof key - SPACE_BYTES + 1));
+            size_t before = generation.node_count;
+            struct node *node = generation_node(&generation, bytes, key_hash(bytes));
+            assert_non_null(node);
+            if (generation.node_count == before)
+                continue;
+            OK(node_list_reserve(&list, 1, &err));
+            list.items[list.count++] = node;
+        }
+        OK(node_list_sort(&list, &err));
+        for (size_t i = 0; i + 1 < list.count; i++)
+            assert_true(bytes_compare(node_key(list.items[i]), node_key(list.items[i + 1])) < 0);
+        free(list.items);
+        generation_deinit(&generation);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -734,6 +768,7 @@ int main(void)
         cmocka_unit_test(cursors_hold_the_outbox),
         cmocka_unit_test(records_refuse_what_does_not_fit),
         cmocka_unit_test(undo_records_refuse_what_does_not_fit),
+        cmocka_unit_test(many_keys_are_sorted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
