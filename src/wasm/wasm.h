@@ -202,7 +202,8 @@ void wasm_sandbox_stop(struct wasm_sandbox *sandbox);
 
 /* -- tools ------------------------------------------------------------------------------------------------------- */
 
-/* Whether an engine of these settings accepts the binary, without compiling it.
+/* Whether an engine of these settings accepts the binary, without compiling it. (Wasmtime's validator reads with every
+ * feature of the binary format on, so compact imports pass here; compiling refuses them.)
  * Errors: SOREX_INVALID with Wasmtime's text; those of an engine that cannot be made. Thread: any. */
 enum sorex_status wasm_validate(struct bytes wasm, const struct wasm_settings *settings, struct sorex_error *err);
 
