@@ -11,7 +11,7 @@ enum sorex_status module_open_text(const char *text, const struct filter_options
                                    struct sorex_error *err)
 {
     struct buf wasm = {0};
-    struct filter_options none = {.name = "test"};
+    struct filter_options none = {.name = "test", .timeout_ms = 20000};
     traps_restore();
     enum sorex_status status = wasm_from_text(bytes_str(text), &wasm, err);
     if (status != SOREX_OK) {

@@ -18,7 +18,7 @@ struct module_parts {
     const char *extra;
 };
 
-/* Opens the module; options may be NULL. */
+/* Opens the module; options NULL: "test", with 20 seconds, so that a busy machine makes no timeout. */
 enum sorex_status module_open(const struct module_parts *parts, const struct filter_options *options,
                               struct filter **out, struct sorex_error *err);
 /* From text that is the whole module. */

@@ -67,7 +67,11 @@ static void breaks_with(const struct module_parts *parts, const struct filter_op
     module_events_free();
 }
 
-static void breaks(const struct module_parts *parts, const char *want) { breaks_with(parts, NULL, want, 1); }
+static void breaks(const struct module_parts *parts, const char *want)
+{
+    struct filter_options options = {.name = "test", .timeout_ms = strstr(want, "timed out") != NULL ? 500 : 20000};
+    breaks_with(parts, &options, want, 1);
+}
 
 static void test_pointers(void **state)
 {
@@ -161,11 +165,11 @@ static void test_traps_and_loops(void **state)
     breaks(&(struct module_parts){.alloc = IF_BAD("unreachable") "(i32.const 4096)"},
            "alloc: trap: unreachable executed in function 0");
     breaks(&(struct module_parts){.alloc = IF_BAD("(loop (br 0))") "(i32.const 4096)"},
-           "alloc: timed out, the limit is 50 ms");
+           "alloc: timed out, the limit is 500 ms");
     breaks(&(struct module_parts){.transform = IF_BAD("unreachable") PASS2},
            "transform: trap: unreachable executed in function 1");
     breaks(&(struct module_parts){.transform = IF_BAD("(loop (br 0))") PASS2},
-           "transform: timed out, the limit is 50 ms");
+           "transform: timed out, the limit is 500 ms");
     breaks(&(struct module_parts){.transform = IF_BAD("(drop (i32.load (i32.const 65533)))") PASS2},
            "transform: trap: out of bounds memory access in function 1");
     breaks(&(struct module_parts){.transform = IF_BAD("(drop (i32.div_u (i32.const 1) (i32.const 0)))") PASS2},
@@ -173,18 +177,15 @@ static void test_traps_and_loops(void **state)
     breaks(&(struct module_parts){.transform = IF_BAD("(drop (call $deep (i32.const 1)))") PASS2, .extra = recurse},
            "transform: stack overflow: the limit is 1048576 bytes in deep");
     breaks(&(struct module_parts){.version = 1, .transform = IF_BAD("(loop (br 0))") PASS1},
-           "transform: timed out, the limit is 50 ms");
+           "transform: timed out, the limit is 500 ms");
     breaks(
         &(struct module_parts){
             .version = 1,
             .output_len = "(if (i32.gt_u (global.get $len) (i32.const 1000)) (then (loop (br 0)))) (global.get $len)"},
-        "output_len: timed out, the limit is 50 ms");
-    breaks_with(&(struct module_parts){.transform = IF_BAD("(loop (br 0))") PASS2},
-                &(struct filter_options){.name = "test", .timeout_ms = 1}, "transform: timed out, the limit is 1 ms",
-                1);
+        "output_len: timed out, the limit is 500 ms");
     /* With fresh memory nothing is left to discard but the instance of that event. */
     breaks_with(&(struct module_parts){.transform = IF_BAD("unreachable") PASS2},
-                &(struct filter_options){.name = "test", .memory = FILTER_MEMORY_FRESH},
+                &(struct filter_options){.name = "test", .memory = FILTER_MEMORY_FRESH, .timeout_ms = 20000},
                 "transform: trap: unreachable executed in function 1", 1);
 }
 
@@ -201,7 +202,7 @@ static void test_dealloc(void **state)
     breaks_with(&(struct module_parts){.transform = RETURN2("(i64.const 0)"), .dealloc = IF_BAD("unreachable")}, NULL,
                 NULL, 1);
     /* A timeout in it is one. */
-    breaks(&(struct module_parts){.dealloc = IF_BAD("(loop (br 0))")}, "dealloc: timed out, the limit is 50 ms");
+    breaks(&(struct module_parts){.dealloc = IF_BAD("(loop (br 0))")}, "dealloc: timed out, the limit is 500 ms");
     /* What is given back is wiped, so the input is given back before the output is read and the output after that; and
      * both once. */
     breaks_with(
@@ -219,7 +220,7 @@ static void test_dealloc(void **state)
 static void test_memory(void **state)
 {
     (void)state;
-    struct filter_options small = {.name = "test", .memory_bytes_max = 1 << 20};
+    struct filter_options small = {.name = "test", .memory_bytes_max = 1 << 20, .timeout_ms = 20000};
     /* Growth past the limit is -1, in memory and tables, and goes on after that. */
     breaks_with(
         &(struct module_parts){
@@ -255,7 +256,7 @@ static void test_event_above_the_limit(void **state)
     struct filter_instance *instance = NULL;
     enum filter_outcome outcome;
     struct filter_counts counts;
-    struct filter_options small = {.name = "test", .memory_bytes_max = 100000};
+    struct filter_options small = {.name = "test", .memory_bytes_max = 100000, .timeout_ms = 20000};
     assert_int_equal(
         module_open(&(struct module_parts){.alloc = IF_BAD("unreachable") "(i32.const 4096)"}, &small, &filter, &err),
         SOREX_OK);
