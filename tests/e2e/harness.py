@@ -6,7 +6,7 @@ SOURCE = pathlib.Path(os.environ["SOREX_SOURCE_DIR"])
 SOREX = os.environ["SOREX_BIN"]
 GUESTS = pathlib.Path(os.environ["SOREX_GUESTS"])
 BLOCKS = SOURCE / "examples" / "blocks"
-DEADLINE = 60.0
+DEADLINE = float(os.environ.get("SOREX_TEST_DEADLINE", 60))  # longer with sanitizers (CMakePresets.json)
 # What the program gets: not the SOREX_ variables of the tests themselves, of which it would say that they are no settings.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SOREX_")}
 SKIP_CODE = 77
