@@ -1,5 +1,6 @@
 /* What store.h promises, one rule per test. */
 #include <fcntl.h>
+#include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -519,6 +520,31 @@ static void other_stores_are_refused(void **state)
     scratch_remove(world.dir);
 }
 
+/* It had a family that is gone, so RocksDB would not open it; the message is ours all the same. */
+static void a_store_of_format_2_is_refused(void **state)
+{
+    (void)state;
+    struct sorex_error err;
+    struct store *store = NULL;
+    char path[SCRATCH_PATH_MAX + 8], dir[SCRATCH_PATH_MAX];
+    char *text = NULL;
+    scratch_make(dir);
+    snprintf(path, sizeof path, "%s/db", dir);
+    rocksdb_options_t *options = rocksdb_options_create();
+    rocksdb_options_set_create_if_missing(options, 1);
+    rocksdb_t *db = rocksdb_open(options, path, &text);
+    assert_null(text);
+    rocksdb_column_family_handle_t *history = rocksdb_create_column_family(db, options, "history", &text);
+    assert_null(text);
+    rocksdb_column_family_handle_destroy(history);
+    rocksdb_close(db);
+    rocksdb_options_destroy(options);
+    struct store_options old = {.dir = dir, .create = true};
+    assert_int_equal(store_open(&old, &store, &err), SOREX_MISMATCH);
+    assert_non_null(strstr(err.text, "format 2"));
+    scratch_remove(dir);
+}
+
 static void read_only_beside_a_writer(void **state)
 {
     (void)state;
@@ -761,6 +787,7 @@ int main(void)
         cmocka_unit_test(commitment_matches_the_documented_bytes),
         cmocka_unit_test(programs_are_checked),
         cmocka_unit_test(other_stores_are_refused),
+        cmocka_unit_test(a_store_of_format_2_is_refused),
         cmocka_unit_test(read_only_beside_a_writer),
         cmocka_unit_test(a_failed_group_stops_the_writer),
         cmocka_unit_test(a_group_that_fails_behind_is_reported),
