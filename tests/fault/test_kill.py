@@ -74,21 +74,23 @@ def test_killed_at_any_moment(root, stack):
     while kills < KILLS or any(hits[phase] < EACH for phase in PHASES):
         check(kills < 3 * KILLS, f"not everything was hit: {dict(hits)}")
         aim = min(PHASES, key=lambda phase: (hits[phase], random.random())) if random.random() < 0.5 else None
-        if random.random() < 0.25:  # a run to its end, so that there is something to undo however slow the build is
-            sorex("run", file, "--until", top)
-            if kills >= due:
-                compare(root, pg, plain, file, status(file)["heights"]["durable"], f"after {kills} kills")
-                due += CHECK_EVERY
-                print(f"{kills} kills so far: {dict(sorted(hits.items()))}", flush=True)
-        elif aim != "undo" and killed(["run", file, "--until", top], log, 0.3, hits, aim):
-            kills += 1
-            aimed += aim is not None
-            continue
-        if top < LAST and aim != "undo" and random.random() < 0.5:
-            top = min(LAST, top + random.randrange(50, 1200))
-            continue
-        aim = "undo" if aim else None
-        if killed(["rollback", file, "--to", top - random.randrange(1, HISTORY)], log, 0.15, hits, aim):
+        state = status(file)
+        tip = state["heights"]["durable"] if state else None
+        if tip == top and kills >= due:
+            compare(root, pg, plain, file, top, f"after {kills} kills")
+            print(f"{kills} kills so far: {dict(sorted(hits.items()))}", flush=True)
+            due += CHECK_EVERY
+        if aim == "undo" or (aim is None and random.random() < 0.25):
+            if tip is None or tip < top:  # so that there is something to undo
+                sorex("run", file, "--until", top)
+            words = ["rollback", file, "--to", top - random.randrange(1, HISTORY)]
+        else:
+            if tip == top and top < LAST:
+                top = min(LAST, top + random.randrange(50, 1200))
+            elif tip == top:  # so that there is something to index
+                sorex("rollback", file, "--to", top - random.randrange(1, HISTORY))
+            words = ["run", file, "--until", top]
+        if killed(words, log, 0.15 if words[0] == "rollback" else 0.3, hits, aim):
             kills += 1
             aimed += aim is not None
     sorex("run", file, "--until", LAST)
