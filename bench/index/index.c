@@ -2,6 +2,7 @@
  * (start). */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/codec.h"
@@ -215,16 +216,24 @@ struct bookkeeping {
     uint32_t height;
 };
 
+static double cpu_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
+/* CPU, of all threads: what is done behind the next entry costs, too. */
 static double bookkeeping_ms(const struct bookkeeping *books, uint32_t history)
 {
     struct lab lab;
     lab_open_history(&lab, books->indexer, books->height - 1, history);
     lab_add(&lab, buf_view(&books->before));
     lab_flush(&lab);
-    uint64_t start = clock_ns();
+    double start = cpu_ms();
     lab_add(&lab, buf_view(&books->block));
     lab_flush(&lab);
-    double ms = elapsed_us(start) / 1e3;
+    double ms = cpu_ms() - start;
     lab_close(&lab);
     return ms;
 }
@@ -413,9 +422,9 @@ int main(void)
     measure_heavy(&bench, "tests/data/blocks/840243.bin", 840243, "block 840243 (1.4 MB), UTXO indexer, committed",
                   "block 840243, written to disk and synced");
     measure_bookkeeping(&bench, 767430, "tests/data/blocks/767430.bin", "tests/data/blocks/840243.bin",
-                        "block 767430 as a second entry, on disk, everything kept for undo");
+                        "block 767430 as a second entry, on disk, with what undo needs: CPU");
     measure_bookkeeping(&bench, 840243, "tests/data/blocks/840243.bin", "tests/data/blocks/767430.bin",
-                        "block 840243 as a second entry, on disk, everything kept for undo");
+                        "block 840243 as a second entry, on disk, with what undo needs: CPU");
     measure_profile(&bench);
     return bench_finish(&bench);
 }
