@@ -35,10 +35,10 @@ run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the lar
 check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=60
 	@JOBS=$(JOBS) scripts/check.sh dev asan tsan
 
-torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call; hours
+torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call, 100,000 histories; about an hour on two cores
 	cmake --preset dev
 	cmake --build --preset dev -j $(JOBS)
-	ctest --preset dev -C torture -L torture
+	ctest --preset dev -C torture -L torture -j $(JOBS) -V
 
 SECONDS ?= 60
 fuzz: deps test-deps ## runs every fuzz target with libFuzzer (clang), SECONDS=60 each
