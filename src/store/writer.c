@@ -2,7 +2,7 @@
  *
  * Commit sorts the staged keys, computes the commitments, and puts each parked version on top of its node's chain.
  * Nothing is read from the database for that: what a key was before the group (its base) is needed only when the group
- * is written, for the undo and history records, and is then fetched for all keys at once, in key order. */
+ * is written, for the undo records and lineages, and is then fetched for all keys at once, in key order. */
 #include "base/check.h"
 #include "base/clock.h"
 #include "store/internal.h"
@@ -142,7 +142,8 @@ static enum sorex_status newest_record(struct store *store, struct bytes key, ui
     }
     TRY(db_get(store->db, NULL, DB_STATE, key, &store->value, err));
     *out = (struct version_record){0};
-    if (store->value.found && (!state_decode(store->value.bytes, out) || out->height > store->head.tip))
+    if (store->value.found &&
+        (!state_decode(store->value.bytes, out) || head_is_empty(&store->head) || out->height > store->head.tip))
         return store_corrupt(err, "state record of a key of", key.len);
     if (room)
         base_adopt(store, node, out, true);
