@@ -73,7 +73,11 @@ static bool writes_stage(struct store *store, uint8_t a, uint8_t b, uint8_t c, s
     memset(value, c, sizeof value);
     for (unsigned i = 0; i < a % 8u; i++) {
         struct bytes key = key_of((uint8_t)(b + i * c), text);
-        bool drop = (c >> i & 1) != 0;
+        bool drop = (c >> i & 1) != 0, found;
+        struct bytes before;
+        if ((b & 1) != 0 && (!good(store_get(store, space, key, &before, &found, err), err) ||
+                             !good(store_get_staged(store, space, key, &before, &found, err), err)))
+            return false;
         if (!good(drop ? store_delete(store, space, key, err)
                        : store_put(store, space, key, bytes_of(value, (size_t)(b + i * 7u) % sizeof value), err),
                   err))
@@ -104,6 +108,15 @@ static void entry_add(struct store *store, uint8_t a, uint8_t b, uint8_t c, bool
         store_abort(store);
 }
 
+/* Further writes and changes of the entry at the tip, as an inverse makes them. */
+static void tip_amend(struct store *store, uint8_t a, uint8_t b, uint8_t c, struct sorex_error *err)
+{
+    if (!good(store_amend_begin(store, err), err))
+        return;
+    if (!writes_stage(store, a, b, c, err) || !good(store_amend_commit(store, err), err))
+        store_abort(store);
+}
+
 static void step(struct store *store, const uint8_t *at, bool durable, struct sorex_error *err)
 {
     static const uint8_t hash[HASH_BYTES] = {7};
@@ -112,7 +125,8 @@ static void step(struct store *store, const uint8_t *at, bool durable, struct so
     uint64_t first, head;
     switch (at[0] % 8) {
     case 0:
-        (void)good(store_undo(store, NULL, err), err);
+        if (good(store_undo(store, NULL, err), err) && at[1] != 0)
+            tip_amend(store, at[1], at[2], at[3], err);
         break;
     case 1:
         store_outbox_range(store, &first, &head);
@@ -241,7 +255,8 @@ static void store_use(struct store *store, struct sorex_error *err)
         store_close(store);
         return;
     }
-    (void)good(store_undo(store, NULL, err), err);
+    if (good(store_undo(store, NULL, err), err))
+        tip_amend(store, 0xff, 5, 2, err);
     entry_add(store, 0xff, 3, 5, true, err);
     if (heights.tip != SOREX_HEIGHT_NONE && heights.horizon != SOREX_HEIGHT_NONE)
         (void)good(store_undo_to(store, heights.horizon, NULL, NULL, err), err);
