@@ -14,29 +14,36 @@ static bool is_masked(struct sx_bytes name)
     return false;
 }
 
-static bool row_mask(struct sx_edit *edit, struct sx_bytes row)
+/* The image that begins at *at of the event; *at is behind it afterwards. */
+static bool image_mask(struct sx_edit *edit, struct sx_bytes event, uint32_t *at)
 {
     bool changed = false;
-    struct sx_json_walk walk = sx_json_walk_of(row);
-    if (row.data[0] != '{')
+    if (event.data[*at] != '{') {
+        *at += sx_json_value(event, *at).len;
         return false;
+    }
+    struct sx_json_walk walk = sx_json_walk_at(event, *at);
     while (sx_json_next(&walk))
         if (walk.value.data[0] != 'n' && is_masked(walk.name)) { /* a null stays one */
             sx_edit_replace(edit, walk.value, sx_str("\"***\""));
             changed = true;
         }
+    *at = walk.at + 1;
     return changed;
 }
 
+/* An event begins with {"before":IMAGE,"after":IMAGE */
 static enum sx_verdict mask(struct sx_bytes event, struct sx_buf *out)
 {
     struct sx_edit edit = sx_edit_of(event, out);
-    struct sx_json_walk walk = sx_json_walk_of(event);
-    bool changed = false;
-    while (sx_json_next(&walk) && (sx_json_is(walk.name, "before") || sx_json_is(walk.name, "after")))
-        changed |= row_mask(&edit, walk.value); /* the images stand in front */
+    uint32_t at = 10;
+    bool changed = image_mask(&edit, event, &at);
+    at += 9;
+    changed |= image_mask(&edit, event, &at);
+    if (!changed)
+        return SX_PASS;
     sx_edit_end(&edit);
-    return changed ? SX_CHANGED : SX_PASS;
+    return SX_CHANGED;
 }
 SOREX_FILTER(mask)
 

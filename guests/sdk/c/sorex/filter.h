@@ -85,23 +85,27 @@ static inline struct sx_bytes sx_json_value(struct sx_bytes text, uint32_t at)
  *     while (sx_json_next(&walk)) ... walk.name (with its quotes; objects only), walk.value */
 struct sx_json_walk {
     struct sx_bytes text;
-    uint32_t at;
+    uint32_t at; /* after the last one: where the closing bracket is */
+    bool object;
     struct sx_bytes name, value;
 };
 
-static inline struct sx_json_walk sx_json_walk_of(struct sx_bytes container)
+/* The container that begins at `at` of a text. */
+static inline struct sx_json_walk sx_json_walk_at(struct sx_bytes text, uint32_t at)
 {
-    return (struct sx_json_walk){.text = container, .at = 1};
+    return (struct sx_json_walk){.text = text, .at = at + 1, .object = text.data[at] == '{'};
 }
+
+static inline struct sx_json_walk sx_json_walk_of(struct sx_bytes container) { return sx_json_walk_at(container, 0); }
 
 static inline bool sx_json_next(struct sx_json_walk *walk)
 {
     uint32_t at = walk->at;
-    if (walk->text.len < 2 || at + 1 >= walk->text.len)
+    if (at >= walk->text.len || walk->text.data[at] == '}' || walk->text.data[at] == ']')
         return false;
     if (walk->text.data[at] == ',')
         at++;
-    if (walk->text.data[0] == '{') {
+    if (walk->object) {
         walk->name = sx_json_value(walk->text, at);
         at += walk->name.len + 1;
     }
