@@ -6,6 +6,7 @@
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "pipeline/filters.h"
 #include "pipeline/program.h"
 
 /* One line for each thing that was looked at, or with --json one object a line. */
@@ -65,6 +66,29 @@ static enum sorex_status program_check(struct findings *findings, enum program_c
     return status;
 }
 
+/* The list as a whole is loaded, up to the first one that fails. */
+static enum sorex_status filters_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
+{
+    struct filters filters;
+    enum sorex_status loaded = filters_load(&filters, settings->filters, settings->filter_count, NULL, err);
+    enum sorex_status status = SOREX_OK;
+    for (size_t i = 0; i < filters.count && status == SOREX_OK; i++) {
+        const struct filters_stage *stage = &filters.stages[i];
+        struct buf detail = {0};
+        char hash[HASH_HEX_SIZE];
+        hash_hex(stage->module_hash, hash);
+        enum sorex_status one = i + 1 == filters.count ? loaded : SOREX_OK;
+        if (one == SOREX_OK)
+            status = buf_printf(&detail, err, "%s, version %u of the contract, module %s", stage->settings->wasm,
+                                filter_version(stage->filter), hash);
+        if (status == SOREX_OK)
+            status = found(findings, one, "filter", stage->settings->name, buf_view(&detail), err);
+        buf_deinit(&detail);
+    }
+    filters_unload(&filters);
+    return status;
+}
+
 /* An unreachable source is worth a word, not a failure: `run` waits for it. */
 static enum sorex_status source_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
 {
@@ -116,6 +140,8 @@ static enum sorex_status check(const struct arguments *arguments, const struct p
         TRY(program_check(&findings, PROGRAM_INDEXER, &settings->indexer, err));
     for (size_t i = 0; i < settings->transform_count; i++)
         TRY(program_check(&findings, PROGRAM_TRANSFORM, &settings->transforms[i], err));
+    if (settings->filter_count != 0)
+        TRY(filters_check(&findings, settings, err));
     TRY(source_check(&findings, settings, err));
     for (size_t i = 0; i < settings->sink_count; i++)
         TRY(sink_check(&findings, settings, &settings->sinks[i], err));
@@ -138,7 +164,7 @@ const struct verb verb_check = {
     .words_min = 1,
     .words_max = 1,
     .about = "Reads the file, compiles every module and checks it against its contract, looks at the source, opens the sinks' settings.\n"
-             "Nothing is executed and nothing is written. A source that is not reachable now is reported, not refused. All that is wrong is\n"
+             "Nothing is executed, but for the init of filters, and nothing is written. A source that is not reachable now is reported, not refused. All that is wrong is\n"
              "told; the exit code is that of the first thing.",
     .example = "sorex check pipeline.yaml",
     .run = run,

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "guest/filter.h"
 #include "guest/indexer.h"
 #include "guest/transform.h"
 #include "wasm/inspect.h"
@@ -26,18 +27,19 @@ static const char *contract_detect(const struct wasm_report *report)
 {
     if (report_exports(report, "process_block"))
         return "transform";
-    if (report_exports(report, "transform") && report_exports(report, "alloc"))
+    if (report_exports(report, "transform") || report_exports(report, "rustcdc_abi_version"))
         return "filter";
     if (report_exports(report, "reduce"))
         return "reducer";
     return report_exports(report, "_start") ? "indexer" : NULL;
 }
 
-/* Loads it as `run` would; err has the reason when it is refused. */
-static enum sorex_status contract_load(const char *contract, struct bytes wasm, struct sorex_error *err)
+/* Loads it as `run` would; *out_version: of a filter's contract, else 0; err has the reason when it is refused. */
+static enum sorex_status contract_load(const char *contract, struct bytes wasm, unsigned *out_version, struct sorex_error *err)
 {
+    *out_version = 0;
     if (contract == NULL)
-        return sorex_error_set(err, SOREX_INVALID, "it exports neither _start (indexer) nor process_block (transform)");
+        return sorex_error_set(err, SOREX_INVALID, "it exports none of _start (indexer), process_block (transform), transform (filter)");
     if (strcmp(contract, "indexer") == 0) {
         struct indexer *indexer;
         struct indexer_options options = {.name = "inspect"};
@@ -50,6 +52,14 @@ static enum sorex_status contract_load(const char *contract, struct bytes wasm, 
         struct transform_options options = {.name = "inspect"};
         TRY(transform_new(wasm, &options, &transform, err));
         transform_free(transform);
+        return SOREX_OK;
+    }
+    if (strcmp(contract, "filter") == 0) {
+        struct filter *filter;
+        struct filter_options options = {.name = "inspect"};
+        TRY(filter_new(wasm, &options, &filter, err));
+        *out_version = filter_version(filter);
+        filter_free(filter);
         return SOREX_OK;
     }
     return sorex_error_set(err, SOREX_INVALID, "contract %s is not run by this version", contract);
@@ -80,16 +90,24 @@ static void name_print(struct bytes name)
         (void)putchar(name.data[i] < 0x20 || name.data[i] == 0x7f ? '?' : name.data[i]);
 }
 
-/* An import that the contract does not have is linked all the same: a call of it traps. */
+/* An import that contract 1 or 2 does not have is linked all the same: a call of it traps. Contract 3 refuses it. */
 static bool import_known(const char *contract, const struct wasm_import_info *import)
 {
     if (contract == NULL)
         return true; /* unknown is what the contract is */
+    if (strcmp(contract, "filter") == 0)
+        return filter_has_import(import->module, import->name);
     return strcmp(contract, "indexer") == 0 ? indexer_has_import(import->module, import->name)
                                             : transform_has_import(import->module, import->name);
 }
 
-static void report_print(const struct wasm_report *r, const char *path, const char *contract, const struct sorex_error *refused)
+static const char *unknown_text(const char *contract)
+{
+    return strcmp(contract, "filter") == 0 ? "  (forbidden)" : "  (unknown: a call of it traps)";
+}
+
+static void report_print(const struct wasm_report *r, const char *path, const char *contract, unsigned version,
+                         const struct sorex_error *refused)
 {
     char hash[HASH_HEX_SIZE];
     struct feature features[FEATURE_COUNT];
@@ -99,7 +117,7 @@ static void report_print(const struct wasm_report *r, const char *path, const ch
     if (refused != NULL)
         printf("refused   %s\n", refused->text);
     else
-        printf("accepted  loads as %s\n", contract);
+        printf("accepted  loads as %s%s\n", contract, version == 0 ? "" : version == 1 ? ", version 1" : ", version 2");
     for (size_t i = 0; i < r->memories_count; i++) {
         printf("memory    %llu pages at the start, ", (unsigned long long)r->memories[i].min);
         if (r->memories[i].max == UINT64_MAX)
@@ -126,7 +144,7 @@ static void report_print(const struct wasm_report *r, const char *path, const ch
         (void)putchar('.');
         name_print(r->imports[i].name);
         printf("  %s %s%s\n", kind_names[r->imports[i].kind], r->imports[i].type,
-               import_known(contract, &r->imports[i]) ? "" : "  (unknown: a call of it traps)");
+               import_known(contract, &r->imports[i]) ? "" : unknown_text(contract));
     }
     for (size_t i = 0; i < r->exports_count; i++) {
         printf("export    ");
@@ -135,7 +153,8 @@ static void report_print(const struct wasm_report *r, const char *path, const ch
     }
 }
 
-static void json_report(struct json_writer *w, const struct wasm_report *r, const char *contract, const struct sorex_error *refused)
+static void json_report(struct json_writer *w, const struct wasm_report *r, const char *contract, unsigned version,
+                        const struct sorex_error *refused)
 {
     struct feature features[FEATURE_COUNT];
     json_object_begin(w);
@@ -144,6 +163,10 @@ static void json_report(struct json_writer *w, const struct wasm_report *r, cons
         json_string_z(w, contract);
     else
         json_null(w);
+    if (version != 0) {
+        json_name(w, "version");
+        json_uint(w, version);
+    }
     json_name(w, "refused");
     if (refused != NULL)
         json_string_z(w, refused->text);
@@ -215,14 +238,15 @@ static enum sorex_status inspect(const struct arguments *arguments, struct buf *
     if (wasm_inspect(buf_view(wasm), arena, &report, err) != SOREX_OK)
         return sorex_error_prefix(err, "%s", path);
     const char *contract = contract_detect(&report);
-    bool accepted = contract_load(contract, buf_view(wasm), &refused) == SOREX_OK;
+    unsigned version;
+    bool accepted = contract_load(contract, buf_view(wasm), &version, &refused) == SOREX_OK;
     if (!arguments->json) {
-        report_print(&report, path, contract, accepted ? NULL : &refused);
+        report_print(&report, path, contract, version, accepted ? NULL : &refused);
         return SOREX_OK;
     }
     struct json_out out;
     json_out_begin(&out, true, err);
-    json_report(&out.w, &report, contract, accepted ? NULL : &refused);
+    json_report(&out.w, &report, contract, version, accepted ? NULL : &refused);
     return json_out_end(&out, stdout);
 }
 

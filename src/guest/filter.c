@@ -21,18 +21,20 @@
 /* -- running guest code */
 
 /* What a guest did wrong becomes SOREX_GUEST; the host's trouble stays what it is. */
-static enum sorex_status guest_fault(enum sorex_status status, const char *where, struct sorex_error *err)
+static enum sorex_status guest_fault(struct filter_instance *instance, enum sorex_status status, struct sorex_error *err)
 {
     if (status != SOREX_GUEST && status != SOREX_LIMIT && status != SOREX_STOPPED)
         return status;
-    (void)sorex_error_prefix(err, "%s", where);
+    instance->by_machine |= status != SOREX_GUEST; /* the stack, or interrupted */
+    (void)sorex_error_prefix(err, "%s", instance->where);
     if (err != NULL)
         err->status = SOREX_GUEST;
     return SOREX_GUEST;
 }
 
-static enum sorex_status timeout_error(const struct filter_instance *instance, struct sorex_error *err)
+static enum sorex_status timeout_error(struct filter_instance *instance, struct sorex_error *err)
 {
+    instance->by_machine = true;
     return sorex_error_set(err, SOREX_GUEST, "%s: timed out, the limit is %llu ms", instance->where,
                            (unsigned long long)instance->filter->timeout_ms);
 }
@@ -60,7 +62,7 @@ static enum sorex_status sandbox_make(struct filter_instance *instance, struct s
         return timeout_error(instance, err);
     }
     if (status != SOREX_OK)
-        return guest_fault(status, instance->where, err);
+        return guest_fault(instance, status, err);
     instance->sandbox = sandbox;
     instance->used = instance->broken = false;
     atomic_fetch_add_explicit(&filter->instances_made, 1, memory_order_relaxed);
@@ -99,7 +101,7 @@ static enum sorex_status call(struct filter_instance *instance, const struct was
 {
     instance->where = func->name;
     enum sorex_status status = wasm_sandbox_call(instance->sandbox, func, values, err);
-    return status == SOREX_OK ? SOREX_OK : guest_fault(status, func->name, err);
+    return status == SOREX_OK ? SOREX_OK : guest_fault(instance, status, err);
 }
 
 /* A result that breaks the contract: the instance goes. */
@@ -296,6 +298,7 @@ enum sorex_status filter_instance_transform(struct filter_instance *instance, co
                                             struct sorex_error *err)
 {
     CHECK(event->text.data != NULL);
+    instance->by_machine = false;
     enum sorex_status status = event_give(instance, event, out_outcome, err);
     if (status != SOREX_OK) {
         (void)sorex_error_prefix(err, "program %s", instance->filter->name);
@@ -304,6 +307,8 @@ enum sorex_status filter_instance_transform(struct filter_instance *instance, co
     *out_event = *out_outcome == FILTER_PASSED ? event : *out_outcome == FILTER_CHANGED ? &instance->event : NULL;
     return SOREX_OK;
 }
+
+bool filter_instance_repeatable(const struct filter_instance *instance) { return !instance->by_machine; }
 
 enum sorex_status filter_instance_open(struct filter *filter, struct filter_instance **out, struct sorex_error *err)
 {
@@ -438,6 +443,7 @@ enum sorex_status filter_new(struct bytes wasm, const struct filter_options *opt
     filter->memory_bytes_max = options->memory_bytes_max != 0 ? options->memory_bytes_max : FILTER_MEMORY_BYTES_DEFAULT;
     filter->timeout_ms = options->timeout_ms != 0 ? options->timeout_ms : FILTER_TIMEOUT_MS_DEFAULT;
     filter->memory = options->memory;
+    filter->metrics_write_only = options->metrics_write_only;
     if (filter->name == NULL || filter->what == NULL) {
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory for a program");
         goto out;

@@ -28,6 +28,7 @@ struct filter_options {
     uint64_t memory_bytes_max; /* linear memory; the same again for tables; also the longest event. Up to 4 GiB */
     uint64_t timeout_ms;       /* for one event; for making an instance, for shutdown */
     enum filter_memory memory;
+    bool metrics_write_only;   /* get_metric gives 0, so that nothing an event did shows in another one */
     struct bytes config;   /* JSON that init gets under "config"; data NULL = none. Borrowed for the call */
     const char *cache_dir; /* compiled code; NULL = no cache */
 };
@@ -78,6 +79,10 @@ enum filter_outcome {
 enum sorex_status filter_instance_transform(struct filter_instance *instance, const struct event *event,
                                             enum filter_outcome *out_outcome, const struct event **out_event,
                                             struct sorex_error *err);
+
+/* Whether the last failure of filter_instance_transform would be one on every machine: not so a timeout, and a stack that
+ * overflowed. */
+bool filter_instance_repeatable(const struct filter_instance *instance);
 
 /* What a filter counts, over all of its instances. */
 struct filter_counts {

@@ -159,7 +159,7 @@ static enum sorex_status import_get_metric(void *user_data, struct wasm_sandbox 
         return dropped(instance);
     (void)pthread_mutex_lock(&host->mutex);
     size_t at = metric_place(host, name, &found);
-    if (found)
+    if (found && !instance->filter->metrics_write_only)
         values[0].i64 = host->metrics[at].value;
     (void)pthread_mutex_unlock(&host->mutex);
     return SOREX_OK;

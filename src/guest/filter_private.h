@@ -41,6 +41,7 @@ struct filter {
     uint64_t memory_bytes_max, table_elements_max;
     uint64_t timeout_ms;
     enum filter_memory memory;
+    bool metrics_write_only;
     struct buf init_input; /* JSON */
     const struct wasm_export *alloc, *transform;
     const struct wasm_export *output_len;      /* version 1 */
@@ -55,6 +56,7 @@ struct filter_instance {
     struct wasm_sandbox *sandbox; /* NULL: made for the next event */
     bool used;                    /* it had an event */
     bool broken;                  /* goes after this event */
+    bool by_machine;              /* what failed depends on the machine: time, stack */
     struct watchdog_call watch;   /* of the call in hand */
     const char *where;            /* the function in hand, for errors */
     struct json_parser *parser;

@@ -60,7 +60,10 @@ static void absent_add(void *user_data, const struct store_program *program)
     struct absent *absent = user_data;
     const struct pipeline_settings *s = absent->settings;
     static const uint8_t marked[HASH_BYTES];
-    bool here = s->has_indexer && strcmp(s->indexer.name, program->name) == 0;
+    bool here = strcmp(program->name, FILTERS_PROGRAM) == 0; /* filters_start's business */
+    if (here)
+        return;
+    here = s->has_indexer && strcmp(s->indexer.name, program->name) == 0;
     for (size_t i = 0; i < s->transform_count; i++)
         here = here || strcmp(s->transforms[i].name, program->name) == 0;
     if (here)
@@ -115,6 +118,40 @@ static enum sorex_status programs_mark_absent(struct pipeline *p, struct sorex_e
     return status;
 }
 
+/* A store that once had filters has them for good, if only an empty list: rows that were delivered otherwise than their transform made
+ * them are to be followed. */
+static enum sorex_status filters_start(struct pipeline *p, bool adopt, struct sorex_error *err)
+{
+    const struct pipeline_settings *s = p->settings;
+    struct store_program found;
+    struct store_heights heights;
+    store_heights(p->store, &heights);
+    enum sorex_status status = store_program_find(p->store, FILTERS_PROGRAM, &found, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        return status;
+    if (status == SOREX_GONE && s->filter_count == 0)
+        return SOREX_OK;
+    if (status == SOREX_GONE && heights.tip != SOREX_HEIGHT_NONE)
+        log_line(LOG_WARN, "pipeline",
+                 "the filters are new in this store: they begin at height %u; rows that were delivered before stay as they are until "
+                 "they change",
+                 heights.tip + 1);
+    for (size_t i = 0; i < s->transform_count; i++)
+        if (s->transforms[i].inverse == INVERSE_GUEST)
+            return sorex_error_set(err, SOREX_INVALID, "transform %s says inverse: guest, but this store has, or had, filters: they "
+                                                       "need inverses that the host makes",
+                                   s->transforms[i].name);
+    for (size_t i = 0; i < s->filter_count; i++)
+        if (s->filters[i].memory == FILTER_KEPT)
+            log_line(LOG_WARN, "pipeline",
+                     "filter %s keeps its memory from change to change: what it delivers may depend on when this process was started",
+                     s->filters[i].name);
+    TRY(filters_load(&p->filters, s->filters, s->filter_count, s->top.data, err));
+    TRY(filters_register(&p->filters, p->store, adopt, err));
+    step_filters(&p->step, &p->filters);
+    return SOREX_OK;
+}
+
 static enum sorex_status programs_start(struct pipeline *p, const char *upgrade, struct sorex_error *err)
 {
     const struct pipeline_settings *s = p->settings;
@@ -134,9 +171,12 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
         TRY(program_start(p, &p->transforms[i], adopt, err));
         found = found || adopt;
     }
-    if (!found)
+    TRY(step_init(&p->step, p->store, s->has_indexer ? &p->indexer : NULL, p->transforms, s->transform_count, err));
+    bool adopt = upgrade != NULL && strcmp(upgrade, FILTERS_PROGRAM) == 0;
+    TRY(filters_start(p, adopt, err));
+    if (!found && !(adopt && p->step.filters != NULL))
         return sorex_error_set(err, SOREX_INVALID, "no program \"%s\" in this pipeline", upgrade);
-    return step_init(&p->step, p->store, s->has_indexer ? &p->indexer : NULL, p->transforms, s->transform_count, err);
+    return SOREX_OK;
 }
 
 /* A sink that left the pipeline file still keeps the outbox: said at every start, since nothing else would show it. */
@@ -216,6 +256,7 @@ void pipeline_free(struct pipeline *p)
     if (p->source != NULL)
         p->source->type->close(p->source);
     step_deinit(&p->step);
+    filters_unload(&p->filters);
     for (size_t i = 0; i < p->settings->transform_count; i++)
         program_unload(&p->transforms[i]);
     program_unload(&p->indexer);

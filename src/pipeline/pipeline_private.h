@@ -31,6 +31,7 @@ struct pipeline {
     struct store *store;
     struct program indexer;
     struct program transforms[PIPELINE_TRANSFORMS_MAX];
+    struct filters filters;              /* step.filters says whether there are any */
     struct step step;
     struct source *source;
     struct chain *chain;                 /* run's own; replaced under lock (pipeline_stop wakes it) */

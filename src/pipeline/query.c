@@ -128,6 +128,8 @@ enum sorex_status query_rows(struct store *store, const char *program, uint32_t 
 {
     struct store_program found;
     struct store_reader *reader;
+    if (strcmp(program, FILTERS_PROGRAM) == 0)
+        return sorex_error_set(err, SOREX_GONE, "program %s is the pipeline's list of filters: it makes no rows", program);
     TRY(scan_open(store, program, height, &found, &reader, out_height, err));
     struct store_space space = {.program = found.id, .kind = STORE_IMAGES};
     struct rows rows = {.row = row, .user_data = user_data};

@@ -12,7 +12,7 @@
 #include "store/lockfile.h"
 
 #define REPLAY_KINDS 3
-#define REPLAY_PROGRAMS_MAX (1 + PIPELINE_TRANSFORMS_MAX)
+#define REPLAY_PROGRAMS_MAX (1 + PIPELINE_TRANSFORMS_MAX + 1) /* and the filters */
 
 /* One space of one program: this entry's writes over the store's history. */
 struct replay_space {
@@ -24,7 +24,8 @@ struct replay_space {
 
 /* One program: its spaces and what it emitted, each change behind its u32le length. */
 struct replay_program {
-    struct program *program;
+    const struct store_program *stored;
+    const uint8_t *identity; /* of what is executed */
     struct replay_space spaces[REPLAY_KINDS];
     struct buf emitted;
     uint32_t emitted_count;
@@ -38,8 +39,11 @@ struct replay {
     struct store_reader *reader; /* state before the entry; NULL: there is none */
     struct program indexer;
     struct program transforms[PIPELINE_TRANSFORMS_MAX];
+    struct filters filters; /* the last of the programs, when there are any */
+    bool has_filters;
     struct replay_program programs[REPLAY_PROGRAMS_MAX];
-    size_t program_count;
+    size_t program_count; /* of the entry in hand */
+    size_t guest_count;   /* without the filters */
     struct step step;
     struct sha256 hash;
     struct buf block, preimage;
@@ -60,7 +64,7 @@ static enum sorex_status history_get(void *user_data, struct bytes key, struct b
 static struct replay_program *program_of(struct replay *replay, uint16_t id)
 {
     size_t i = 0;
-    while (i < replay->program_count && replay->programs[i].program->stored.id != id)
+    while (i < replay->program_count && replay->programs[i].stored->id != id)
         i++;
     CHECK(i < replay->program_count); /* a step asks for its own programs only */
     return &replay->programs[i];
@@ -91,6 +95,8 @@ static enum sorex_status ledger_emit(void *user_data, uint16_t program, struct b
                                      struct sorex_error *err)
 {
     (void)stored;
+    if (emitted.len == 0) /* a part of a change that was delivered as two */
+        return SOREX_OK;
     struct replay_program *p = program_of(user_data, program);
     TRY(buf_append_u32le(&p->emitted, (uint32_t)emitted.len, err));
     TRY(buf_append(&p->emitted, emitted, err));
@@ -170,15 +176,14 @@ static enum sorex_status compare(struct replay *replay, const struct replay_prog
 {
     uint8_t before[HASH_BYTES];
     struct replay_difference found = {.height = entry->height};
-    TRY(store_commitment(replay->store, entry->height, p->program->stored.id, found.stored, err));
-    TRY(commitment_before(replay, p->program->stored.id, entry->height, before, err));
+    TRY(store_commitment(replay->store, entry->height, p->stored->id, found.stored, err));
+    TRY(commitment_before(replay, p->stored->id, entry->height, before, err));
     TRY(commitment_make(replay, p, entry, before, found.computed, err));
     replay->report->commitments++;
     if (replay->report->differs || memcmp(found.stored, found.computed, HASH_BYTES) == 0)
         return SOREX_OK;
-    (void)snprintf(found.program, sizeof found.program, "%s", p->program->settings->name);
-    found.other_identity = memcmp(p->program->identity, p->program->stored.identity, HASH_BYTES) != 0 ||
-                           entry->height < p->program->stored.from_height;
+    (void)snprintf(found.program, sizeof found.program, "%s", p->stored->name);
+    found.other_identity = memcmp(p->identity, p->stored->identity, HASH_BYTES) != 0 || entry->height < p->stored->from_height;
     replay->report->differs = true;
     replay->report->difference = found;
     return SOREX_OK;
@@ -198,9 +203,25 @@ static enum sorex_status block_fetch(struct replay *replay, struct entry *entry,
     return SOREX_OK;
 }
 
+/* Entries from before the filters were added to the store go without. */
+static enum sorex_status filters_of_entry(struct replay *replay, uint32_t height, struct sorex_error *err)
+{
+    uint8_t commitment[HASH_BYTES];
+    if (!replay->has_filters)
+        return SOREX_OK;
+    enum sorex_status status = store_commitment(replay->store, height, replay->filters.stored.id, commitment, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        return status;
+    bool there = status == SOREX_OK;
+    step_filters(&replay->step, there ? &replay->filters : NULL);
+    replay->program_count = replay->guest_count + (there ? 1 : 0);
+    return SOREX_OK;
+}
+
 static enum sorex_status entry_execute(struct replay *replay, const struct entry *entry, struct sorex_error *err)
 {
     struct step_result result;
+    TRY(filters_of_entry(replay, entry->height, err));
     overlay_start(replay);
     enum sorex_status status = step_execute(&replay->step, entry, &result, err);
     for (size_t i = 0; i < replay->program_count && status == SOREX_OK; i++)
@@ -229,6 +250,22 @@ static enum sorex_status entry_replay(struct replay *replay, uint32_t height, ui
 
 /* ---- all of them ---- */
 
+static void spaces_add(struct replay *replay, const struct store_program *stored, const uint8_t identity[HASH_BYTES])
+{
+    if (memcmp(identity, stored->identity, HASH_BYTES) != 0)
+        log_line(LOG_WARN, "replay",
+                 "program %s: the module or its settings are not those that the store was written with",
+                 stored->name);
+    struct replay_program *p = &replay->programs[replay->program_count++];
+    p->stored = stored;
+    p->identity = identity;
+    for (uint8_t kind = 0; kind < REPLAY_KINDS; kind++) {
+        struct replay_space *space = &p->spaces[kind];
+        *space = (struct replay_space){.replay = replay, .space = {.program = stored->id, .kind = kind}};
+        space->below = (struct state_reader){.get = history_get, .user_data = space};
+    }
+}
+
 static enum sorex_status program_add(struct replay *replay, struct program *program, enum program_contract contract,
                                      const struct program_settings *settings, struct sorex_error *err)
 {
@@ -236,17 +273,24 @@ static enum sorex_status program_add(struct replay *replay, struct program *prog
                                       .start_height = replay->settings->top.start_height};
     TRY(program_load(program, contract, settings, &context, err));
     TRY(store_program_find(replay->store, settings->name, &program->stored, err));
-    if (memcmp(program->identity, program->stored.identity, HASH_BYTES) != 0)
-        log_line(LOG_WARN, "replay",
-                 "program %s: the module or its settings are not those that the store was written with",
-                 settings->name);
-    struct replay_program *p = &replay->programs[replay->program_count++];
-    p->program = program;
-    for (size_t kind = 0; kind < REPLAY_KINDS; kind++) {
-        struct replay_space *space = &p->spaces[kind];
-        *space = (struct replay_space){.replay = replay, .space = program_space(program, (enum store_kind)kind)};
-        space->below = (struct state_reader){.get = history_get, .user_data = space};
-    }
+    spaces_add(replay, &program->stored, program->identity);
+    replay->guest_count = replay->program_count;
+    return SOREX_OK;
+}
+
+static enum sorex_status filters_add(struct replay *replay, struct sorex_error *err)
+{
+    const struct pipeline_settings *s = replay->settings;
+    enum sorex_status status = store_program_find(replay->store, FILTERS_PROGRAM, &replay->filters.stored, err);
+    if (status == SOREX_GONE && s->filter_count == 0)
+        return SOREX_OK;
+    if (status != SOREX_OK)
+        return status;
+    struct store_program stored = replay->filters.stored;
+    replay->has_filters = true;
+    TRY(filters_load(&replay->filters, s->filters, s->filter_count, s->top.data, err));
+    replay->filters.stored = stored;
+    spaces_add(replay, &replay->filters.stored, replay->filters.identity);
     return SOREX_OK;
 }
 
@@ -269,6 +313,7 @@ static enum sorex_status replay_open(struct replay *replay, struct sorex_error *
         TRY(program_add(replay, &replay->indexer, PROGRAM_INDEXER, &s->indexer, err));
     for (size_t i = 0; i < s->transform_count; i++)
         TRY(program_add(replay, &replay->transforms[i], PROGRAM_TRANSFORM, &s->transforms[i], err));
+    TRY(filters_add(replay, err));
     if (s->source_type->open(s->source, &replay->source, err) != SOREX_OK)
         return sorex_error_prefix(err, "source %s", s->source_type->name);
     uint32_t tip;
@@ -282,7 +327,8 @@ static enum sorex_status replay_open(struct replay *replay, struct sorex_error *
 static void replay_close(struct replay *replay)
 {
     step_deinit(&replay->step);
-    for (size_t i = 0; i < replay->program_count; i++)
+    filters_unload(&replay->filters);
+    for (size_t i = 0; i < REPLAY_PROGRAMS_MAX; i++)
         buf_deinit(&replay->programs[i].emitted);
     for (size_t i = 0; i < replay->settings->transform_count; i++)
         program_unload(&replay->transforms[i]);

@@ -122,6 +122,43 @@ static enum sorex_status transform_read(struct reading *r, const struct config_n
     return SOREX_OK;
 }
 
+static enum sorex_status filter_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+{
+    struct pipeline_settings *settings = r->settings;
+    if (settings->filter_count == PIPELINE_FILTERS_MAX)
+        return config_error(err, node, SOREX_LIMIT, "more than %d filters", PIPELINE_FILTERS_MAX);
+    const struct config_node *name = node->kind == CONFIG_MAPPING ? config_get(node, "name") : NULL;
+    char path[128];
+    (void)snprintf(path, sizeof path, "filters.%s", name != NULL && name->kind == CONFIG_SCALAR ? name->text : "filter");
+    struct filter_settings *filter = &settings->filters[settings->filter_count++];
+    TRY(section_read(&r->overlay, node, path, filter_options_table, filter, err));
+    if (filter->config != NULL && filter->config->kind != CONFIG_MAPPING)
+        return config_error(err, filter->config, SOREX_INVALID, "%s: config must be a mapping", path);
+    for (size_t i = 0; i + 1 < settings->filter_count; i++)
+        if (strcmp(settings->filters[i].name, filter->name) == 0)
+            return config_error(err, node, SOREX_INVALID, "two filters have the name \"%s\"", filter->name);
+    return SOREX_OK;
+}
+
+/* What filters need of the programs. The name is kept free in any pipeline: one may get filters later. */
+static enum sorex_status filters_check(const struct pipeline_settings *settings, struct sorex_error *err)
+{
+    const struct config_node *node = settings->top.filters;
+    bool reserved = settings->has_indexer && strcmp(settings->indexer.name, FILTERS_PROGRAM) == 0;
+    for (size_t i = 0; i < settings->transform_count; i++) {
+        const struct program_settings *transform = &settings->transforms[i];
+        reserved = reserved || strcmp(transform->name, FILTERS_PROGRAM) == 0;
+        if (settings->filter_count != 0 && transform->inverse == INVERSE_GUEST)
+            return config_error(err, node, SOREX_INVALID,
+                                "filters need inverses that the host makes, and transform %s says inverse: guest", transform->name);
+    }
+    if (reserved)
+        return config_error(err, settings->root, SOREX_INVALID, "no program may have the name \"" FILTERS_PROGRAM "\"");
+    if (settings->filter_count != 0 && settings->transform_count == 0)
+        return config_error(err, node, SOREX_INVALID, "filters without a transform: there are no changes to filter");
+    return SOREX_OK;
+}
+
 typedef enum sorex_status section_fn(struct reading *r, const struct config_node *node, struct sorex_error *err);
 
 /* `one: {...}` or `several: [{...}, ...]`. */
@@ -205,6 +242,8 @@ enum sorex_status pipeline_settings_read(const char *path, struct pipeline_overr
         TRY(section_read(overlay, out->top.indexer, "indexer", indexer_options_table, &out->indexer, err));
     }
     TRY(each_read(&r, out->top.transform, out->top.transforms, "transform", transform_read, err));
+    TRY(each_read(&r, NULL, out->top.filters, "filter", filter_read, err));
+    TRY(filters_check(out, err));
     TRY(each_read(&r, out->top.sink, out->top.sinks, "sink", sink_read, err));
     if (!out->has_indexer && out->transform_count == 0)
         return config_error(err, out->root, SOREX_INVALID, "neither an indexer nor a transform: there is nothing to run");
@@ -221,6 +260,8 @@ void pipeline_settings_deinit(struct pipeline_settings *settings)
         free(sink->options);
         options_free(sink_common_options, sink);
     }
+    for (size_t i = 0; i < settings->filter_count; i++)
+        options_free(filter_options_table, &settings->filters[i]);
     for (size_t i = 0; i < settings->transform_count; i++)
         options_free(transform_options_table, &settings->transforms[i]);
     if (settings->has_indexer)

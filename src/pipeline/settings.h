@@ -14,6 +14,10 @@
 
 #define PIPELINE_TRANSFORMS_MAX 16
 #define PIPELINE_SINKS_MAX 16
+#define PIPELINE_FILTERS_MAX 16
+
+/* The filters' name in the store; no other program may have it. */
+#define FILTERS_PROGRAM "filters"
 
 enum program_before { BEFORE_ENGINE, BEFORE_GUEST };
 enum program_inverse { INVERSE_HOST, INVERSE_GUEST };
@@ -25,6 +29,19 @@ struct program_settings {
     int before;   /* enum program_before; transforms only */
     int inverse;  /* enum program_inverse; transforms only */
     struct guest_limits limits;
+};
+
+enum filter_on_error { FILTER_HALT, FILTER_SKIP, FILTER_PASS };
+enum filter_memory_mode { FILTER_FRESH, FILTER_KEPT };
+
+struct filter_settings {
+    char *name;
+    char *wasm;
+    const struct config_node *config; /* given to init; NULL: none */
+    int memory;                       /* enum filter_memory_mode */
+    uint64_t memory_max;
+    uint32_t timeout_ms;
+    int on_error;                     /* enum filter_on_error */
 };
 
 struct sink_settings {
@@ -50,7 +67,7 @@ struct pipeline_scalars {
     uint32_t read_ahead;
     uint32_t fetch_threads;
     uint32_t poll_ms;
-    const struct config_node *source, *indexer, *transform, *transforms, *sink, *sinks;
+    const struct config_node *source, *indexer, *transform, *transforms, *filters, *sink, *sinks;
 };
 
 struct pipeline_settings {
@@ -62,6 +79,8 @@ struct pipeline_settings {
     struct program_settings indexer;
     size_t transform_count;
     struct program_settings transforms[PIPELINE_TRANSFORMS_MAX];
+    size_t filter_count;
+    struct filter_settings filters[PIPELINE_FILTERS_MAX];
     size_t sink_count;
     struct sink_settings sinks[PIPELINE_SINKS_MAX];
     char *base_dir;                /* the pipeline file's folder */
@@ -79,6 +98,7 @@ struct pipeline_override {
 extern const struct option pipeline_options[];
 extern const struct option indexer_options_table[];
 extern const struct option transform_options_table[];
+extern const struct option filter_options_table[];
 extern const struct option source_common_options[];
 extern const struct option sink_common_options[];
 #define SINK_OPTIONS_FIXED 2 /* type and name say which sink it is: flags and environment cannot change them */

@@ -8,6 +8,7 @@
 static const char *const log_level_words[] = {"trace", "debug", "info", "warn", "error", "off", NULL};
 static const char *const memory_words[] = {"fresh", "kept", NULL};
 static const char *const before_words[] = {"engine", "guest", NULL};
+static const char *const on_error_words[] = {"halt", "skip", "pass", NULL};
 static const char *const inverse_words[] = {"host", "guest", NULL};
 
 #define TOP(field) offsetof(struct pipeline_scalars, field)
@@ -31,6 +32,7 @@ const struct option pipeline_options[] = {
     {.name = "indexer", .type = OPTION_NODE, .offset = TOP(indexer), .text = "the indexer guest: {wasm: ..., ...}"},
     {.name = "transform", .type = OPTION_NODE, .offset = TOP(transform), .text = "one transform guest: {wasm: ..., ...}"},
     {.name = "transforms", .type = OPTION_NODE, .offset = TOP(transforms), .text = "several transform guests, run in this order"},
+    {.name = "filters", .type = OPTION_NODE, .offset = TOP(filters), .text = "event transforms between the transforms and the sinks, in this order"},
     {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .text = "one place where changes go: {type: ..., ...}"},
     {.name = "sinks", .type = OPTION_NODE, .offset = TOP(sinks), .text = "several places where changes go"},
     {.name = NULL},
@@ -53,6 +55,19 @@ const struct option transform_options_table[] = {
     {.name = "memory", .type = OPTION_ENUM, .offset = PROGRAM(memory), .fallback = "fresh", .choices = memory_words, .text = "fresh for every entry, or kept (in the store) between entries"},
     {.name = "before", .type = OPTION_ENUM, .offset = PROGRAM(before), .fallback = "engine", .choices = before_words, .text = "who supplies a change's before image"},
     {.name = "inverse", .type = OPTION_ENUM, .offset = PROGRAM(inverse), .fallback = "host", .choices = inverse_words, .text = "who makes inverse changes; guest: outside the guarantees"},
+    {.name = NULL},
+};
+
+#define FILTER(field) offsetof(struct filter_settings, field)
+
+const struct option filter_options_table[] = {
+    {.name = "name", .type = OPTION_STRING, .offset = FILTER(name), .fallback = "filter", .text = "name of the filter, for messages and metrics"},
+    {.name = "wasm", .type = OPTION_PATH, .offset = FILTER(wasm), .required = true, .text = "the module's file"},
+    {.name = "config", .type = OPTION_NODE, .offset = FILTER(config), .text = "a mapping that the module's init gets as JSON"},
+    {.name = "memory", .type = OPTION_ENUM, .offset = FILTER(memory), .fallback = "fresh", .choices = memory_words, .text = "fresh for every change; kept: until the process ends, so that a restart may change what is delivered"},
+    {.name = "memory_max", .type = OPTION_BYTES, .offset = FILTER(memory_max), .fallback = "16 MiB", .min = 65536, .max = (uint64_t)4 << 30, .text = "linear memory limit, and that of a change's size"},
+    {.name = "timeout", .type = OPTION_MS, .offset = FILTER(timeout_ms), .fallback = "50ms", .min = 1, .max = 3600000, .text = "for one change; a timeout always halts"},
+    {.name = "on_error", .type = OPTION_ENUM, .offset = FILTER(on_error), .fallback = "halt", .choices = on_error_words, .text = "when a filter fails: halt before the block, skip the change, or pass it unchanged"},
     {.name = NULL},
 };
 
@@ -88,6 +103,7 @@ enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
     TRY(reference_part(out, "Top level", "One pipeline", pipeline_options, err));
     TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
     TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));
+    TRY(reference_part(out, "filters[]", "A guest of contract 3 (docs/abi/filter.md) on the transforms' changes (docs/filters.md)", filter_options_table, err));
     char title[64];
     for (size_t i = 0; source_types[i] != NULL; i++) {
         (void)snprintf(title, sizeof title, "source: type %s", source_types[i]->name);

@@ -166,6 +166,10 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     }
     json_array_end(w);
     pthread_mutex_unlock(&p->lock);
+    if (p->filters.count != 0) {
+        json_name(w, "filters");
+        filters_status(&p->filters, w);
+    }
     json_object_end(w);
     return w->status;
 }

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "change/envelope.h"
 #include "pipeline/images.h"
 #include "pipeline/memory_state.h"
 
@@ -81,7 +82,7 @@ enum sorex_status step_init_ledger(struct step *step, const struct ledger *ledge
 {
     *step = (struct step){
         .ledger = *ledger, .indexer = indexer, .transforms = transforms, .transform_count = transform_count};
-    arena_init(&step->arena, 2 * SOREX_CHANGE_BYTES_MAX);
+    arena_init(&step->arena, 8 * SOREX_CHANGE_BYTES_MAX); /* a change, and as an event: images, offset, text */
     TRY(json_parser_new(&step->parsers[0], err));
     return json_parser_new(&step->parsers[1], err);
 }
@@ -96,6 +97,22 @@ enum sorex_status step_init(struct step *step, struct store *store, struct progr
     return status;
 }
 
+void step_filters(struct step *step, struct filters *filters)
+{
+    step->filters = filters;
+    if (filters == NULL)
+        return;
+    size_t count = 0;
+    for (size_t i = 0; i < step->transform_count; i++)
+        if (step->transforms[i].settings->before == BEFORE_ENGINE)
+            step->images[count++] = step->transforms[i].stored.id;
+    step->delivered.ledger = &step->ledger;
+    step->delivered.rows = (struct store_space){.program = filters->stored.id, .kind = STORE_IMAGES};
+    step->delivered.places = (struct store_space){.program = filters->stored.id, .kind = STORE_KEYS};
+    step->delivered.programs = step->images;
+    step->delivered.program_count = count;
+}
+
 void step_deinit(struct step *step)
 {
     for (size_t i = 0; i < 2; i++)
@@ -104,6 +121,9 @@ void step_deinit(struct step *step)
     arena_deinit(&step->arena);
     buf_deinit(&step->before);
     buf_deinit(&step->completed);
+    buf_deinit(&step->key);
+    buf_deinit(&step->filtered);
+    delivered_deinit(&step->delivered);
     *step = (struct step){0};
 }
 
@@ -141,6 +161,74 @@ static enum sorex_status transform_view(void *user_data, struct bytes name, stru
     return status;
 }
 
+/* Emits what takes `was` to `now`: the texts are made from the event `like`. The guest's own text, json, goes with the first of them, and
+ * with none when there is none: the commitment has it in any case. */
+static enum sorex_status delivery_emit(struct step_transform *t, struct bytes json, const struct event *like,
+                                       const struct delivered_row *was, const struct delivered_row *now, struct sorex_error *err)
+{
+    struct step *step = t->step;
+    bool update = row_stays(was, now);
+    const struct delivered_row none = {0};
+    const struct {
+        enum event_op op;
+        const struct delivered_row *place, *before, *after;
+        bool wanted;
+    } parts[] = {{EVENT_DELETE, was, was, &none, row_present(was) && !update},
+                 {EVENT_UPDATE, now, was, now, update},
+                 {EVENT_INSERT, now, &none, now, row_present(now) && !update}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (!parts[i].wanted)
+            continue;
+        struct event event = *like;
+        event.text = (struct bytes){0};
+        event.op = parts[i].op;
+        event.before = parts[i].before->image;
+        event.after = parts[i].after->image;
+        event.table = parts[i].place->table;
+        event.before_is_key_only = false; /* the engine's images are whole */
+        event.before_unavailable = (struct event_columns){0};
+        buf_reset(&step->filtered);
+        TRY(change_event_write(step->parsers[0], &event, parts[i].place->key, &step->arena, &step->filtered, err));
+        TRY(step->ledger.emit(step->ledger.user_data, t->program->stored.id, json, buf_view(&step->filtered), err));
+        json = (struct bytes){0};
+    }
+    return SOREX_OK;
+}
+
+/* Through the filters. stored: the change as it would be delivered without them. */
+static enum sorex_status change_filter(struct step_transform *t, const struct change *change, struct bytes json, struct bytes stored,
+                                       struct sorex_error *err)
+{
+    struct step *step = t->step;
+    struct event event;
+    const struct event *out;
+    enum filters_verdict verdict;
+    const struct filters_origin origin = {.height = t->entry->height, .table = change->table, .key = change->key};
+    uint64_t time_ms = t->entry->time_ms != 0 ? t->entry->time_ms : 1;
+    TRY(change_event_read(step->parsers[0], stored, time_ms, &step->arena, &event, err));
+    TRY(event_validate(&event, err));
+    TRY(event_text_make(&event, &step->arena, err));
+    TRY(filters_run(step->filters, step->parsers[0], &event, &origin, &verdict, &out, &step->key, err));
+
+    struct delivered_was was;
+    struct delivered_change moved = {.program = t->program->stored.id,
+                                     .own = {.table = change->table, .key = change->key, .image = event.after},
+                                     .own_before = event.before};
+    TRY(delivered_get(&step->delivered, &moved, &step->arena, &was, err));
+    struct delivered_row now = {0};
+    if (verdict == FILTERS_STAY)
+        now = was.row;
+    else if (verdict == FILTERS_ROW)
+        now = (struct delivered_row){out->table, step->key.len != 0 ? buf_view(&step->key) : change->key, out->after};
+    if (delivered_put(&step->delivered, &moved, &was, &now, err) != SOREX_OK)
+        return sorex_error_prefix(err, "filters: table %.*s, key %.*s", BYTES_FMT(change->table), BYTES_FMT(change->key));
+    if (row_equal(&was.row, &now))
+        return step->ledger.emit(step->ledger.user_data, t->program->stored.id, json, (struct bytes){0}, err);
+    if (out == &event && !was.recorded && row_equal(&now, &moved.own)) /* as the transform made it */
+        return step->ledger.emit(step->ledger.user_data, t->program->stored.id, json, stored, err);
+    return delivery_emit(t, json, out, &was.row, &now, err);
+}
+
 /* One change that the guest pushed or returned: validated, completed with the engine's image, staged. */
 static enum sorex_status transform_change(void *user_data, struct bytes json, struct sorex_error *err)
 {
@@ -165,6 +253,8 @@ static enum sorex_status transform_change(void *user_data, struct bytes json, st
             stored = buf_view(&step->completed);
         }
     }
+    if (step->filters != NULL)
+        return change_filter(t, &change, json, stored, err);
     return step->ledger.emit(step->ledger.user_data, t->program->stored.id, json, stored, err);
 }
 

@@ -3,20 +3,9 @@
 #ifndef SOREX_PIPELINE_STEP_H
 #define SOREX_PIPELINE_STEP_H
 
+#include "pipeline/delivered.h"
+#include "pipeline/filters.h"
 #include "pipeline/program.h"
-
-/* Where a step reads and writes: the store's staged entry, or, to execute one again, memory over its history. */
-struct ledger {
-    /* As of the entry before; or with the writes of this one. *out_value is borrowed until the next call. */
-    enum sorex_status (*get)(void *user_data, struct store_space space, bool staged, struct bytes key, struct bytes *out_value,
-                             bool *out_found, struct sorex_error *err);
-    /* value NULL: the key is deleted. */
-    enum sorex_status (*write)(void *user_data, struct store_space space, struct bytes key, const struct bytes *value,
-                               struct sorex_error *err);
-    enum sorex_status (*emit)(void *user_data, uint16_t program, struct bytes emitted, struct bytes stored,
-                              struct sorex_error *err);
-    void *user_data;
-};
 
 struct step {
     struct store *store;            /* borrowed; NULL: step_execute only */
@@ -24,9 +13,12 @@ struct step {
     struct program *indexer;        /* borrowed; NULL: none */
     struct program *transforms;     /* borrowed */
     size_t transform_count;
+    struct filters *filters;        /* borrowed; NULL: none */
+    struct delivered delivered;     /* with filters */
+    uint16_t images[PIPELINE_TRANSFORMS_MAX]; /* programs with before: engine, for delivered */
     struct json_parser *parsers[2];
     struct arena arena;             /* reset for every change */
-    struct buf before, completed;
+    struct buf before, completed, key, filtered;
 };
 
 struct step_result {
@@ -42,6 +34,8 @@ enum sorex_status step_init(struct step *step, struct store *store, struct progr
 /* The same over another ledger, for step_execute. */
 enum sorex_status step_init_ledger(struct step *step, const struct ledger *ledger, struct program *indexer,
                                    struct program *transforms, size_t transform_count, struct sorex_error *err);
+/* From the next entry on: filters (registered; borrowed), or NULL for none. */
+void step_filters(struct step *step, struct filters *filters);
 void step_deinit(struct step *step);
 
 /* Runs every program on the entry and commits, or leaves the store as it was.

@@ -60,9 +60,11 @@ enum sorex_status staging_emit(struct staging *staging, uint16_t program, struct
     u16le_put(id, program);
     TRY(buf_reserve(&staging->emitted, 2 + 4 + emitted.len, err));
     TRY(buf_reserve(&staging->stored, 2 + VARINT_BYTES_MAX + stored.len, err));
-    TRY(buf_append(&staging->emitted, bytes_of(id, 2), err));
-    TRY(buf_append_u32le(&staging->emitted, (uint32_t)emitted.len, err));
-    TRY(buf_append(&staging->emitted, emitted, err));
+    if (emitted.len != 0) {
+        TRY(buf_append(&staging->emitted, bytes_of(id, 2), err));
+        TRY(buf_append_u32le(&staging->emitted, (uint32_t)emitted.len, err));
+        TRY(buf_append(&staging->emitted, emitted, err));
+    }
     if (stored.len == 0)
         return SOREX_OK;
     TRY(buf_append(&staging->stored, bytes_of(id, 2), err));

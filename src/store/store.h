@@ -105,7 +105,7 @@ enum sorex_status store_delete(struct store *store, struct store_space space, st
                                struct sorex_error *err);
 /* Stages one change of a program, in order: `emitted` as the guest wrote it (goes into the commitment), `stored` as
  * sinks get it and as it is inverted (with `before` filled in). The same view may be given twice. An empty `stored`
- * (filtered out) reaches the commitment only. */
+ * (filtered out) reaches the commitment only, an empty `emitted` (one change delivered as two) the outbox only. */
 enum sorex_status store_emit(struct store *store, uint16_t program, struct bytes emitted, struct bytes stored,
                              struct sorex_error *err);
 

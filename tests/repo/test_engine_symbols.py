@@ -22,7 +22,7 @@ ENGINE = {
     "guest": "",
     "wasm": "cache watchdog",
     "store": "lockfile",
-    "pipeline": "api pipeline progress pool query run section settings settings_table status stream",
+    "pipeline": "api config_json pipeline progress pool query run section settings settings_table status stream",
 }
 # Rooms that are adapters, but for these.
 ENGINE_TOO = {"source": "block", "sink": "feed"}
@@ -41,7 +41,7 @@ ALLOWED = [
     ("json/", "_Znwm* _Znam* _ZdlPv* _ZdaPv* _ZSt7nothrow", "memory for simdjson; no address is compared, hashed or stored"),
     # texts
     ("base/bytes base/error wasm/inspect_space", "vsnprintf", "integers and strings: formats with floats or pointers are refused below"),
-    ("base/error change/ guest/ json/writer pipeline/program pipeline/replay store/ wasm/rewrite wasm/trap", "snprintf",
+    ("base/error change/ guest/ json/writer pipeline/filters pipeline/program pipeline/replay store/ wasm/rewrite wasm/trap", "snprintf",
      "integers and strings: formats with floats or pointers are refused below"),
     ("base/error", "strerror_r", "text of a failed system call, in an error; no locale is ever set"),
     # the end of the process: what was not committed did not happen
@@ -64,7 +64,7 @@ ALLOWED = [
     ("guest/call pipeline/step store/flush store/writer", "clock_ns clock_ms",
      "what a call cost, for `try`, progress and benchmarks; when a group is written: commitments do not know groups"),
     ("store/outbox", "clock_gettime pthread_cond_timedwait", "how long a reader waits for the next record"),
-    ("guest/ pipeline/replay pipeline/step store/store wasm/trap", "log_line log_enabled", "says what happened"),
+    ("guest/ pipeline/filters pipeline/replay pipeline/step store/store wasm/trap", "log_line log_enabled", "says what happened"),
     ("guest/call wasm/sandbox", "watchdog_begin watchdog_end", "reports a guest that runs long, or ends the call: never another result"),
     ("guest/filter", "watchdog_begin watchdog_end", "the timeout of contract 3, whose output is in no commitment"),
     ("guest/filter_host", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy", "counters that threads share"),
@@ -81,6 +81,7 @@ ALLOWED = [
     ("store/store store/db pipeline/program", "access", "is there a store already; is there a copy of the module already"),
     ("store/store pipeline/program", "file_mkdirs file_read file_replace", "the data directory; modules, which are known by their hash"),
     ("pipeline/stages", "file_read", "modules"),
+    ("pipeline/filters", "file_read config_json config_is_null", "modules and their configuration, both in the identity"),
     ("store/store pipeline/replay", "lockfile_take lockfile_release", "one writer at a time, and none beside a replay"),
     # the engines, each from its one room
     ("wasm/", "wasm_* wasmtime_* sorex_wasmtime_*", "Wasmtime, with the settings of wasm/engine.c"),
