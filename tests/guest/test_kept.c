@@ -82,25 +82,25 @@ static void test_another_module_gets_nothing(void **state)
     (void)state;
     struct kept first, second;
     struct map map = {0};
-    struct guest_memory memory = memory_new(PAGES), little = memory_new(1);
+    struct guest_memory memory = memory_new(PAGES), other = memory_new(PAGES);
     kept_init(&first, module);
     kept_init(&second, other_module);
     memory.data[7 * KEPT_PAGE_BYTES] = 1;
-    little.data[0] = 2;
+    other.data[0] = 2;
     assert_int_equal(load(&first, &map), SOREX_OK);
     save(&first, memory, "globals", &map);
     assert_int_equal(load(&second, &map), SOREX_OK);
     assert_true(second.empty);
-    save(&second, little, "other", &map);
+    save(&second, other, "other", &map);
     assert_int_equal(load(&second, &map), SOREX_OK);
     assert_false(second.empty);
-    check_restored(&second, little);
+    check_restored(&second, other);
     assert_int_equal(load(&first, &map), SOREX_OK);
     assert_true(first.empty);
     kept_deinit(&first);
     kept_deinit(&second);
     free(memory.data);
-    free(little.data);
+    free(other.data);
     map_free(&map);
 }
 
