@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "bench/harness.h"
 #include "guest/filter.h"
+#include "wasm/wasm.h"
 #include "wasm/watchdog.h"
 
 #define SOREX_FILTER(function) static enum sx_verdict (*const native_mask)(struct sx_bytes, struct sx_buf *) = function;
@@ -208,6 +210,32 @@ static double watch(void *user_data)
     return per_event(world, begin) * 1000;
 }
 
+/* How long after its timeout of 50 ms a guest that never returns is stopped, in milliseconds of the wall clock. */
+static double overrun(void *user_data)
+{
+    struct world *world = user_data;
+    enum filter_outcome outcome;
+    const struct event *out;
+    uint64_t begin = clock_ns();
+    if (filter_instance_transform(world->stages[0], &world->event, &outcome, &out, &err) != SOREX_GUEST)
+        bench_die("a loop came to an end");
+    return (double)(clock_ns() - begin) / 1e6 - 50;
+}
+
+static struct filter *loop_open(void)
+{
+    static const char text[] =
+        "(module (memory (export \"memory\") 1) (func (export \"alloc\") (param i32) (result i32) (i32.const 16))"
+        " (func (export \"output_len\") (result i32) (i32.const 0))"
+        " (func (export \"transform\") (param i32 i32) (result i32) (loop (br 0)) (i32.const 0)))";
+    struct buf wasm = {0};
+    struct filter *filter = NULL;
+    must(wasm_from_text(bytes_str(text), &wasm, &err));
+    must(filter_new(buf_view(&wasm), &(struct filter_options){.name = "loop", .timeout_ms = 50}, &filter, &err));
+    buf_deinit(&wasm);
+    return filter;
+}
+
 /* -- rows */
 
 struct rival {
@@ -300,6 +328,15 @@ int main(void)
     bench_measure(&bench,
                   &(struct bench_row){.what = "timeout of one call: begin and end", .unit = "ns", .subject = watch},
                   &world);
+    struct filter *loop = loop_open();
+    stage_add(&world, loop);
+    bench_measure(&bench,
+                  &(struct bench_row){.what = "a loop: stopped so long after its timeout of 50 ms (wall clock)",
+                                      .unit = "ms",
+                                      .subject = overrun},
+                  &world);
+    stages_close(&world);
+    filter_free(loop);
     for (size_t i = 0; i < 4; i++)
         filter_free(filters[i]);
     json_parser_free(world.parser);
