@@ -398,6 +398,114 @@ static void test_an_instance_that_cannot_be_made_again(void **state)
     module_events_free();
 }
 
+/* Guests made by dice: any result from any function, memory written anywhere, growth, traps, recursion. Whatever they
+ * do with the bad event, it is answered or refused, and the events around it pass. */
+static uint32_t dice(uint64_t *seed, uint32_t limit)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)((*seed >> 33) % limit);
+}
+
+static uint64_t number_of(uint64_t *seed)
+{
+    static const uint64_t numbers[] = {0,     1,     15,    16,    4095,  4096,       6378,       6379,
+                                       32767, 32768, 65535, 65536, 65537, 0x7fffffff, 0x80000000, 0xffffffff};
+    return numbers[dice(seed, sizeof numbers / sizeof numbers[0])];
+}
+
+/* Statements for the bad event; result: of the function, "i32", "i64" or "". */
+static void body_of(char *out, size_t cap, uint64_t *seed, const char *result)
+{
+    char text[512] = "";
+    for (unsigned i = dice(seed, 3); i > 0; i--) {
+        char one[160];
+        unsigned long long a = number_of(seed), b = number_of(seed), c = number_of(seed);
+        switch (dice(seed, 7)) {
+        case 0:
+            (void)snprintf(one, sizeof one, "(i32.store (i32.const %llu) (i32.const %llu))", a, b);
+            break;
+        case 1:
+            (void)snprintf(one, sizeof one, "(memory.fill (i32.const %llu) (i32.const %llu) (i32.const %llu))", a,
+                           b & 255, c & 0xffff);
+            break;
+        case 2:
+            (void)snprintf(one, sizeof one, "(drop (memory.grow (i32.const %llu)))", a & 0xff);
+            break;
+        case 3:
+            (void)snprintf(one, sizeof one, "(call $log (i32.const %llu) (i32.const %llu) (i32.const %llu))", a % 7, b,
+                           c);
+            break;
+        case 4:
+            (void)snprintf(one, sizeof one, "(call $set (i32.const %llu) (call $get (i32.const %llu)))", a, b);
+            break;
+        case 5:
+            (void)snprintf(one, sizeof one, "(global.set $len (i32.const %llu))", a);
+            break;
+        default:
+            (void)snprintf(one, sizeof one, "%s", dice(seed, 4) == 0 ? "(drop (call $deep (i32.const 1)))" : "(nop)");
+            break;
+        }
+        (void)strncat(text, one, sizeof text - strlen(text) - 1);
+    }
+    char end[128] = ""; /* goes on, traps or returns */
+    unsigned how = dice(seed, 4);
+    if (how == 1)
+        (void)snprintf(end, sizeof end, "unreachable");
+    else if (how > 1 && strcmp(result, "i32") == 0)
+        (void)snprintf(end, sizeof end, "(return (i32.const %llu))", (unsigned long long)number_of(seed));
+    else if (how > 1 && strcmp(result, "i64") == 0)
+        (void)snprintf(end, sizeof end, "(return (i64.const 0x%llx))",
+                       (unsigned long long)(number_of(seed) << 32 | number_of(seed)));
+    (void)snprintf(out, cap, "(if %s (then %s %s))", BAD, text, end);
+}
+
+static void test_guests_made_by_dice(void **state)
+{
+    (void)state;
+    unsigned refused = 0, answered = 0;
+    log_watch();
+    for (uint64_t round = 1; round <= 400; round++) {
+        uint64_t seed = round;
+        char alloc[1100], transform[1400], dealloc[1024], body[1024];
+        unsigned version = 1 + dice(&seed, 2);
+        body_of(body, sizeof body, &seed, "i32");
+        (void)snprintf(alloc, sizeof alloc, "%s (i32.const 4096)", dice(&seed, 3) == 0 ? body : "");
+        body_of(body, sizeof body, &seed, version == 1 ? "i32" : "i64");
+        (void)snprintf(transform, sizeof transform, "%s %s", dice(&seed, 4) != 0 ? body : "",
+                       version == 1 ? PASS1 : PASS2);
+        body_of(body, sizeof body, &seed, "");
+        (void)snprintf(dealloc, sizeof dealloc, "%s", dice(&seed, 3) == 0 ? body : "");
+        struct module_parts parts = {
+            .version = version,
+            .imports = "(import \"env\" \"log\" (func $log (param i32 i32 i32)))"
+                       "(import \"env\" \"get_metric\" (func $get (param i32) (result i64)))"
+                       "(import \"env\" \"record_metric\" (func $set (param i32 i64)))",
+            .alloc = alloc,
+            .transform = transform,
+            .dealloc = version == 2 ? dealloc : NULL,
+            .extra = "(func $deep (param i32) (result i32) (i32.add (call $deep (local.get 0)) (i32.const 1)))"};
+        struct filter *filter = NULL;
+        struct filter_instance *instance = NULL;
+        if (module_open(&parts, NULL, &filter, &err) != SOREX_OK ||
+            filter_instance_open(filter, &instance, &err) != SOREX_OK)
+            fail_msg("seed %llu: %s", (unsigned long long)round, err.text);
+        const struct event *good = module_event(1, 10), *bad = module_event(2, 2000);
+        for (int i = 0; i < 6; i++) {
+            enum filter_outcome outcome;
+            enum sorex_status status = give(instance, i % 2 == 0 ? good : bad, &outcome);
+            if (i % 2 == 0 ? status != SOREX_OK || outcome != FILTER_PASSED
+                           : status != SOREX_OK && status != SOREX_GUEST)
+                fail_msg("seed %llu, event %d: %s: %s", (unsigned long long)round, i, sorex_status_name(status),
+                         err.text);
+            *(status == SOREX_OK ? &answered : &refused) += i % 2 == 1;
+        }
+        filter_instance_close(instance);
+        filter_free(filter);
+        module_events_free();
+    }
+    assert_true(refused > 200 && answered > 200);
+}
+
 /* Loops in some threads, events in others: the timeout is per call. */
 struct worker {
     struct filter *filter;
@@ -463,6 +571,7 @@ int main(void)
         cmocka_unit_test(test_outputs),
         cmocka_unit_test(test_output_is_canonical),
         cmocka_unit_test(test_an_instance_that_cannot_be_made_again),
+        cmocka_unit_test(test_guests_made_by_dice),
         cmocka_unit_test(test_loops_beside_events),
     };
     traps_keep();
