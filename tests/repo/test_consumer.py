@@ -11,7 +11,7 @@ import tempfile
 import sources
 
 CONSUMER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "consumer")
-WANTED = "sorex corrupt\n"
+WANTED = "sorex corrupt\nfiltered, version 1\n"
 
 
 def run(*command, env=None):
