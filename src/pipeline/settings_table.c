@@ -66,7 +66,7 @@ const struct option filter_options_table[] = {
     {.name = "config", .type = OPTION_NODE, .offset = FILTER(config), .text = "a mapping that the module's init gets as JSON"},
     {.name = "memory", .type = OPTION_ENUM, .offset = FILTER(memory), .fallback = "fresh", .choices = memory_words, .text = "fresh for every change; kept: until the process ends, so that a restart may change what is delivered"},
     {.name = "memory_max", .type = OPTION_BYTES, .offset = FILTER(memory_max), .fallback = "16 MiB", .min = 65536, .max = (uint64_t)4 << 30, .text = "linear memory limit, and that of a change's size"},
-    {.name = "timeout", .type = OPTION_MS, .offset = FILTER(timeout_ms), .fallback = "50ms", .min = 1, .max = 3600000, .text = "for one change; a timeout always halts"},
+    {.name = "timeout", .type = OPTION_MS, .offset = FILTER(timeout_ms), .fallback = "5s", .min = 1, .max = 3600000, .text = "for one change; a timeout always halts, so it is no measure of speed"},
     {.name = "on_error", .type = OPTION_ENUM, .offset = FILTER(on_error), .fallback = "halt", .choices = on_error_words, .text = "when a filter fails: halt before the block, skip the change, or pass it unchanged"},
     {.name = NULL},
 };
