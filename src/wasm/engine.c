@@ -38,6 +38,10 @@ static struct wasm_settings with_defaults(struct wasm_settings settings)
         settings.resident_bytes = settings.memory_bytes_max;
     if (settings.sandboxes_max == 0)
         settings.sandboxes_max = WASM_SANDBOXES_DEFAULT;
+#ifdef __SANITIZE_THREAD__
+    if (settings.sandboxes_max > 64) /* it leaves too few addresses for more slots of 4 GiB */
+        settings.sandboxes_max = 64;
+#endif
     return settings;
 }
 

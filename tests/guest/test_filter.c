@@ -485,7 +485,8 @@ static void open_fails(const char *init, const char *want)
     assert_int_equal(module_open(&(struct module_parts){.version = 1, .extra = extra}, &options, &filter, &err),
                      SOREX_OK);
     assert_int_equal(filter_instance_open(filter, &instance, &err), SOREX_GUEST);
-    assert_string_equal(err.text, want);
+    if (strstr(err.text, want) == NULL) /* a millisecond may be over before init begins */
+        fail_msg("%s", err.text);
     filter_free(filter);
 }
 
@@ -494,7 +495,7 @@ static void test_init_that_fails(void **state)
     (void)state;
     open_fails("(i32.const 5)", "program test: init returned 5");
     open_fails("unreachable", "program test: init: trap: unreachable executed in function 3");
-    open_fails("(loop (br 0)) (i32.const 0)", "program test: init: timed out, the limit is 1 ms");
+    open_fails("(loop (br 0)) (i32.const 0)", ": timed out, the limit is 1 ms");
 }
 
 /* -- imports at run time */
