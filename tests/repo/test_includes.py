@@ -31,6 +31,7 @@ LIBRARIES = {
     "libpq-fe.h": "sink", "postgres_ext.h": "sink",
     "openssl/": "base",
     "zstd": "store",
+    "sanitizer/": "wasm",
     "librdkafka/": "sink",
     "microhttpd.h": "serve",
 }
