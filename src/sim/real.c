@@ -28,6 +28,7 @@ struct known {
 struct real {
     struct pipeline_settings settings;
     struct program indexer, transforms[PIPELINE_TRANSFORMS_MAX];
+    struct filters filters;
     struct source *source;
     uint32_t source_tip;
     struct known *known; /* from start_height on */
@@ -71,7 +72,7 @@ static enum sorex_status programs_load(struct real *real, struct sorex_error *er
         TRY(program_load(&real->indexer, PROGRAM_INDEXER, &real->settings.indexer, &context, err));
     for (size_t i = 0; i < real->settings.transform_count; i++)
         TRY(program_load(&real->transforms[i], PROGRAM_TRANSFORM, &real->settings.transforms[i], &context, err));
-    return SOREX_OK;
+    return filters_load(&real->filters, real->settings.filters, real->settings.filter_count, NULL, err);
 }
 
 enum sorex_status real_open(const char *pipeline, struct real **out, struct sorex_error *err)
@@ -96,6 +97,7 @@ void real_close(struct real *real)
     for (size_t i = 0; i < real->settings.transform_count; i++)
         program_unload(&real->transforms[i]);
     program_unload(&real->indexer);
+    filters_unload(&real->filters);
     pipeline_settings_deinit(&real->settings);
     buf_deinit(&real->block);
     free(real->known);
@@ -130,6 +132,10 @@ static enum sorex_status start(struct real *real, struct sorex_error *err)
     }
     TRY(step_init(&real->step, real->store, program_at(real, 0), real->transforms, real->settings.transform_count,
                   err));
+    if (real->filters.count != 0) {
+        TRY(filters_register(&real->filters, real->store, false, err));
+        step_filters(&real->step, &real->filters);
+    }
     TRY(store_cursor_set(real->store, "sim", real->twin.cursor.sequence, zero, err));
     struct feed_options feed = {.changes_max = 1000, .bytes_max = 8 << 20, .guest_inverse = guest_inverse_bits(real)};
     TRY(feed_new(real->store, &feed, &real->feed, err));
@@ -189,21 +195,28 @@ static enum sorex_status pair_hash(void *user_data, struct bytes key, struct byt
     return SOREX_OK;
 }
 
+static enum sorex_status program_hash(uint16_t program, struct store_reader *reader, struct hashing *hashing,
+                                      struct sorex_error *err)
+{
+    static const uint8_t kinds[] = {STORE_KEYS, STORE_IMAGES, STORE_PAGES};
+    for (size_t k = 0; k < sizeof kinds; k++) {
+        struct store_space space = {.program = program, .kind = kinds[k]};
+        sha256_update_u32le(&hashing->hash, (uint32_t)(program << 8 | kinds[k]));
+        TRY(store_reader_scan(reader, space, bytes_of(NULL, 0), pair_hash, hashing, err));
+    }
+    return SOREX_OK;
+}
+
 static enum sorex_status spaces_hash(struct real *real, struct store_reader *reader, struct hashing *hashing,
                                      struct sorex_error *err)
 {
-    static const uint8_t kinds[] = {STORE_KEYS, STORE_IMAGES, STORE_PAGES};
     for (size_t i = 0; i < program_count(real); i++) {
         struct program *program = program_at(real, i);
         if (program == NULL || program->settings->inverse == INVERSE_GUEST)
             continue; /* what such a guest does to its state after an undo is its own affair; its rows are looked at */
-        for (size_t k = 0; k < sizeof kinds; k++) {
-            struct store_space space = {.program = program->stored.id, .kind = kinds[k]};
-            sha256_update_u32le(&hashing->hash, (uint32_t)(space.program << 8 | kinds[k]));
-            TRY(store_reader_scan(reader, space, bytes_of(NULL, 0), pair_hash, hashing, err));
-        }
+        TRY(program_hash(program->stored.id, reader, hashing, err));
     }
-    return SOREX_OK;
+    return real->filters.count != 0 ? program_hash(real->filters.stored.id, reader, hashing, err) : SOREX_OK;
 }
 
 /* Of the whole state as a reader at the height sees it. */
@@ -243,11 +256,13 @@ static enum sorex_status row_compare(void *user_data, struct bytes table, struct
                            walk->program, BYTES_FMT(table), BYTES_FMT(key));
 }
 
-/* With `before: engine` everywhere the engine's images and the sink's rows are the same. */
+/* With `before: engine` everywhere, and without filters, the engine's images and the sink's rows are the same. */
 static enum sorex_status rows_compare(struct real *real, struct sorex_error *err)
 {
     uint64_t images = 0, rows;
     uint32_t height;
+    if (real->filters.count != 0)
+        return SOREX_OK;
     for (size_t i = 0; i < real->settings.transform_count; i++) {
         struct row_walk walk = {.real = real, .program = real->settings.transforms[i].name};
         if (real->settings.transforms[i].before != BEFORE_ENGINE)

@@ -13,11 +13,11 @@ def sorex(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
-def pipeline(folder, inverse):
+def pipeline(folder, inverse, more=""):
     path = os.path.join(folder, f"{inverse}.yaml")
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"name: p\ndata: {folder}/data\nsource: {{type: memory, blocks: 6}}\n"
-                   f"transforms:\n  - {{name: rows, wasm: {GUESTS}/tiny_transform_rows.wasm, inverse: {inverse}}}\n")
+                   f"transforms:\n  - {{name: rows, wasm: {GUESTS}/tiny_transform_rows.wasm, inverse: {inverse}}}\n{more}")
     return path
 
 
@@ -40,6 +40,10 @@ def wrong_use():
 
 def pipelines(folder):
     code, out, err = sorex("--pipeline", pipeline(folder, "host"), "--json")
+    assert code == 0, (out, err)
+    assert json.loads(out)["undone"] > 20, out
+    filters = f"filters:\n  - {{name: rules, wasm: {GUESTS}/tiny_filter_rules.wasm}}\n"
+    code, out, err = sorex("--pipeline", pipeline(folder, "host", filters), "--json")
     assert code == 0, (out, err)
     assert json.loads(out)["undone"] > 20, out
     # Its rollback adds a row instead of taking back what it did.
