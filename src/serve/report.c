@@ -104,6 +104,24 @@ static enum sorex_status status_sink(const struct json_doc *doc, const struct js
     return buf_printf(out, err, "%s%.*s\n", told ? ": " : "", told ? (int)why.len : 0, (const char *)why.data);
 }
 
+/* "filter    mask: 812 changes in, 40 changed, 3 dropped, 0 failed; hits 7" */
+static enum sorex_status status_filter(const struct json_doc *doc, const struct json_node *filter, struct buf *out,
+                                       struct sorex_error *err)
+{
+    struct bytes name = member_raw(doc, filter, "name");
+    const struct json_node *metrics = json_member(doc, filter, "metrics");
+    TRY(buf_printf(out, err, "filter    %.*s: %llu changes in, %llu changed, %llu dropped, %llu failed", BYTES_FMT(name),
+                   (unsigned long long)member_uint(doc, filter, "events"), (unsigned long long)member_uint(doc, filter, "changed"),
+                   (unsigned long long)member_uint(doc, filter, "filtered"), (unsigned long long)member_uint(doc, filter, "failed")));
+    const char *before = ";";
+    for (const struct json_node *metric = metrics != NULL ? json_first(doc, metrics) : NULL; metric != NULL;
+         metric = json_next(doc, metric)) {
+        TRY(buf_printf(out, err, "%s %.*s %.*s", before, BYTES_FMT(metric->key), BYTES_FMT(metric->raw)));
+        before = ",";
+    }
+    return buf_append_u8(out, '\n', err);
+}
+
 /* What it does, and what it waits for. */
 static enum sorex_status status_state(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
 {
@@ -138,7 +156,7 @@ static enum sorex_status status_text(const struct json_doc *doc, struct buf *out
 {
     const struct json_node *root = &doc->nodes[0];
     const struct json_node *heights = json_member(doc, root, "heights"), *outbox = json_member(doc, root, "outbox"),
-                           *sinks = json_member(doc, root, "sinks");
+                           *sinks = json_member(doc, root, "sinks"), *filters = json_member(doc, root, "filters");
     char waiting[32], disk[32];
     TRY(status_state(doc, out, err));
     struct bytes tip = member_raw(doc, heights, "tip"), durable = member_raw(doc, heights, "durable"),
@@ -155,6 +173,9 @@ static enum sorex_status status_text(const struct json_doc *doc, struct buf *out
     TRY(buf_printf(out, err, "outbox    %llu records written, %s wait for sinks\n",
                    (unsigned long long)member_uint(doc, outbox, "head"), waiting));
     TRY(buf_printf(out, err, "disk      %s\n", disk));
+    for (const struct json_node *filter = filters != NULL ? json_first(doc, filters) : NULL; filter != NULL;
+         filter = json_next(doc, filter))
+        TRY(status_filter(doc, filter, out, err));
     for (const struct json_node *sink = sinks != NULL ? json_first(doc, sinks) : NULL; sink != NULL; sink = json_next(doc, sink))
         TRY(status_sink(doc, sink, out, err));
     return SOREX_OK;

@@ -85,7 +85,10 @@ def test_status_check_inspect(root, _):
     check("ok    filter mask: " in text and "version 2 of the contract" in text, text)
     with Running(file, log=root / "log") as run:
         found = wait_tip(file, 14131, run, 300)
+        text = sorex("status", file).stdout
     mask, count = found["filters"]
+    check(f"filter    mask: {mask['events']} changes in, {mask['events']} changed, 0 dropped, 0 failed\n" in text, text)
+    check("0 failed; events 1, seen_by_instance 1\n" in text, text)
     equal((mask["name"], mask["filtered"], mask["failed"]), ("mask", 0, 0), "mask")
     check(mask["events"] == mask["changed"] == count["events"] > 14000, found["filters"])
     equal(count["metrics"], {"events": 1, "seen_by_instance": 1}, "a fresh instance that sees no metric of another change")
