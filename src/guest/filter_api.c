@@ -34,7 +34,10 @@ enum sorex_status sorex_filter_load(const void *wasm, size_t wasm_len, const str
 
 void sorex_filter_free(struct sorex_filter *filter) { filter_free(inner(filter)); }
 
-unsigned sorex_filter_version(const struct sorex_filter *filter) { return filter_version((const struct filter *)filter); }
+unsigned sorex_filter_version(const struct sorex_filter *filter)
+{
+    return filter_version((const struct filter *)filter);
+}
 
 enum sorex_status sorex_filter_open(struct sorex_filter *filter, struct sorex_filter_instance **out_instance,
                                     struct sorex_error *err)

@@ -42,7 +42,8 @@ static enum sorex_status get(struct delivered *d, struct store_space space, stru
     return d->ledger->get(d->ledger->user_data, space, true, buf_view(&d->key), out, out_found, err);
 }
 
-static enum sorex_status write(struct delivered *d, struct store_space space, const struct bytes *value, struct sorex_error *err)
+static enum sorex_status write(struct delivered *d, struct store_space space, const struct bytes *value,
+                               struct sorex_error *err)
 {
     return d->ledger->write(d->ledger->user_data, space, buf_view(&d->key), value, err);
 }
@@ -126,8 +127,8 @@ static enum sorex_status native_at(struct delivered *d, uint16_t program, const 
 }
 
 /* A row that comes to a place must find it empty: otherwise the inverse would take away what was there before. */
-static enum sorex_status place_check(struct delivered *d, const struct delivered_row *own, const struct delivered_row *place,
-                                     struct sorex_error *err)
+static enum sorex_status place_check(struct delivered *d, const struct delivered_row *own,
+                                     const struct delivered_row *place, struct sorex_error *err)
 {
     struct bytes value;
     bool taken;
@@ -148,17 +149,19 @@ static bool keeps_images(const struct delivered *d, uint16_t program)
     return false;
 }
 
-static enum sorex_status places_move(struct delivered *d, const struct delivered_change *change, const struct delivered_row *was,
-                                     const struct delivered_row *now, struct sorex_error *err)
+static enum sorex_status places_move(struct delivered *d, const struct delivered_change *change,
+                                     const struct delivered_row *was, const struct delivered_row *now,
+                                     struct sorex_error *err)
 {
     if (row_stays(was, now))
         return SOREX_OK;
     bool moved = row_present(now) && !same_place(now, &change->own);
     if (moved && !keeps_images(d, change->program))
-        return sorex_error_set(err, SOREX_INVALID,
-                               "a row of a program with `before: guest` cannot be moved (here to %.*s/%.*s): nothing shows which "
-                               "places are free",
-                               BYTES_FMT(now->table), BYTES_FMT(now->key));
+        return sorex_error_set(
+            err, SOREX_INVALID,
+            "a row of a program with `before: guest` cannot be moved (here to %.*s/%.*s): nothing shows which "
+            "places are free",
+            BYTES_FMT(now->table), BYTES_FMT(now->key));
     if (row_present(now))
         TRY(place_check(d, &change->own, now, err));
     if (row_present(was) && !same_place(was, &change->own)) {
@@ -175,8 +178,9 @@ static enum sorex_status places_move(struct delivered *d, const struct delivered
     return write(d, d->places, &value, err);
 }
 
-enum sorex_status delivered_put(struct delivered *d, const struct delivered_change *change, const struct delivered_was *was,
-                                const struct delivered_row *now, struct sorex_error *err)
+enum sorex_status delivered_put(struct delivered *d, const struct delivered_change *change,
+                                const struct delivered_was *was, const struct delivered_row *now,
+                                struct sorex_error *err)
 {
     TRY(places_move(d, change, &was->row, now, err));
     bool differs = !row_equal(&change->own, now);

@@ -20,14 +20,14 @@ static enum sorex_status identity_add(const struct filters_stage *stage, struct 
     const struct filter_settings *s = stage->settings;
     char module[HASH_HEX_SIZE];
     hash_hex(stage->module_hash, module);
-    TRY(buf_printf(out, err, "module=%s\nmemory=%d\nmemory_max=%llu\ntimeout=%u\non_error=%d\nconfig=", module, s->memory,
-                   (unsigned long long)s->memory_max, s->timeout_ms, s->on_error));
+    TRY(buf_printf(out, err, "module=%s\nmemory=%d\nmemory_max=%llu\ntimeout=%u\non_error=%d\nconfig=", module,
+                   s->memory, (unsigned long long)s->memory_max, s->timeout_ms, s->on_error));
     TRY(buf_append(out, config, err));
     return buf_append_u8(out, '\n', err);
 }
 
-static enum sorex_status stage_open(struct filters_stage *stage, struct bytes wasm, struct bytes config, const char *data_dir,
-                                    struct sorex_error *err)
+static enum sorex_status stage_open(struct filters_stage *stage, struct bytes wasm, struct bytes config,
+                                    const char *data_dir, struct sorex_error *err)
 {
     const struct filter_settings *s = stage->settings;
     char cache[PATH_MAX];
@@ -45,7 +45,8 @@ static enum sorex_status stage_open(struct filters_stage *stage, struct bytes wa
     return filter_instance_open(stage->filter, &stage->instance, err);
 }
 
-static enum sorex_status stage_load(struct filters_stage *stage, const char *data_dir, struct buf *identity, struct sorex_error *err)
+static enum sorex_status stage_load(struct filters_stage *stage, const char *data_dir, struct buf *identity,
+                                    struct sorex_error *err)
 {
     struct json_parser *parser = NULL;
     struct buf wasm = {0}, config = {0};
@@ -60,7 +61,8 @@ static enum sorex_status stage_load(struct filters_stage *stage, const char *dat
         status = identity_add(stage, buf_view(&config), identity, err);
     }
     if (status == SOREX_OK) {
-        status = stage_open(stage, buf_view(&wasm), config.len != 0 ? buf_view(&config) : (struct bytes){0}, data_dir, err);
+        status =
+            stage_open(stage, buf_view(&wasm), config.len != 0 ? buf_view(&config) : (struct bytes){0}, data_dir, err);
         if (status != SOREX_OK)
             (void)sorex_error_prefix(err, "%s", s->wasm);
     }
@@ -70,8 +72,8 @@ static enum sorex_status stage_load(struct filters_stage *stage, const char *dat
     return status == SOREX_OK ? status : sorex_error_prefix(err, "filter %s", s->name);
 }
 
-enum sorex_status filters_load(struct filters *filters, const struct filter_settings *settings, size_t count, const char *data_dir,
-                               struct sorex_error *err)
+enum sorex_status filters_load(struct filters *filters, const struct filter_settings *settings, size_t count,
+                               const char *data_dir, struct sorex_error *err)
 {
     struct buf identity = {0}, modules = {0};
     *filters = (struct filters){0};
@@ -120,17 +122,15 @@ static bool columns_equal(const struct event_columns *a, const struct event_colu
 static enum sorex_status output_check(const struct event *event, struct sorex_error *err)
 {
     if (event->op != EVENT_INSERT && event->op != EVENT_UPDATE && event->op != EVENT_DELETE)
-        return sorex_error_set(err, SOREX_GUEST, "the output is a %s: only insert, update and delete are changes of a row",
+        return sorex_error_set(err, SOREX_GUEST,
+                               "the output is a %s: only insert, update and delete are changes of a row",
                                event_op_name(event->op));
     if (event->table.len == 0)
         return sorex_error_set(err, SOREX_GUEST, "the output has no table");
     return SOREX_OK;
 }
 
-static void count(_Atomic uint64_t *counter)
-{
-    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
-}
+static void count(_Atomic uint64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
 
 /* *out_event: NULL when it was dropped. */
 static enum sorex_status stage_run(struct filters_stage *stage, struct json_parser *parser, const struct event *event,
@@ -166,7 +166,8 @@ static enum sorex_status stage_run(struct filters_stage *stage, struct json_pars
 }
 
 /* What on_error makes of a failure: SOREX_OK when the pipeline goes on. */
-static enum sorex_status failure_judge(struct filters_stage *stage, const struct filters_origin *origin, struct sorex_error *err)
+static enum sorex_status failure_judge(struct filters_stage *stage, const struct filters_origin *origin,
+                                       struct sorex_error *err)
 {
     static const char *const what[] = {[FILTER_SKIP] = "the change is skipped", [FILTER_PASS] = "the change passes"};
     int policy = stage->settings->on_error;
@@ -179,8 +180,8 @@ static enum sorex_status failure_judge(struct filters_stage *stage, const struct
     }
     if (policy != FILTER_HALT) {
         struct sorex_error cause = *err;
-        return sorex_error_set(err, SOREX_INVALID, "%s (whatever on_error says: this could end otherwise on another machine)",
-                               cause.text);
+        return sorex_error_set(err, SOREX_INVALID,
+                               "%s (whatever on_error says: this could end otherwise on another machine)", cause.text);
     }
     err->status = SOREX_INVALID;
     return SOREX_INVALID;

@@ -282,6 +282,38 @@ static void test_change(void **unused)
     "\"schema\":\"s\",\"table\":\"t\",\"primary_key\":null,\"snapshot\":null,\"transaction\":null,\"envelope_" \
     "version\":1,\"before_is_key_only\":false}"
 
+/* As pipelines use it: the header may lack a timestamp, and the key is the caller's. */
+static void test_change_event(void **unused)
+{
+    (void)unused;
+    static const char *const texts[] = {
+        "{\"header\":{},\"payload\":{\"operation\":\"create\",\"table\":\"t\",\"key\":\"k\",\"after\":{\"b\":\"x\"}}}",
+        "{\"header\":{\"timestamp\":null},\"payload\":{\"operation\":\"create\",\"table\":\"t\",\"key\":\"k\",\"after\":{\"b\":\"x\"}}}",
+        "{\"header\":{\"timestamp\":0},\"payload\":{\"operation\":\"create\",\"table\":\"t\",\"key\":\"k\",\"after\":{\"b\":\"x\"}}}"};
+    struct event event;
+    struct buf out = {0};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        assert_int_equal(change_event_read(parser, bytes_str(texts[i]), 17, &arena, &event, &err), SOREX_OK);
+        assert_int_equal(event.ts_ms, 17);
+        assert_true(bytes_is(event.source.offset, "{\"key\":\"k\"}"));
+    }
+    assert_int_equal(change_event_key(parser, &event, &out, &err), SOREX_INVALID);
+    struct bytes column = bytes_str("b");
+    event.primary_key = (struct event_columns){&column, 1};
+    assert_int_equal(change_event_key(parser, &event, &out, &err), SOREX_OK);
+    assert_true(bytes_is(buf_view(&out), "x"));
+    buf_reset(&out);
+    assert_int_equal(change_event_write(parser, &event, bytes_str("o\"k"), &arena, &out, &err), SOREX_OK);
+    const char *want = "{\"header\":{\"source\":\"\",\"timestamp\":17,\"event\":{\"primary_key\":[\"b\"]}},\"payload\":{\"operation\":\"create\","
+                       "\"table\":\"t\",\"key\":\"o\\\"k\",\"after\":{\"b\":\"x\"}}}";
+    if (!bytes_is(buf_view(&out), want))
+        fail_msg("%.*s and not %s", (int)out.len, (const char *)out.data, want);
+    event.op = EVENT_READ;
+    buf_reset(&out);
+    assert_int_equal(change_event_write(parser, &event, bytes_str("k"), &arena, &out, &err), SOREX_INVALID);
+    buf_deinit(&out);
+}
+
 static void test_cloudevents(void **unused)
 {
     (void)unused;
@@ -390,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_names),           cmocka_unit_test(test_debezium),
                                        cmocka_unit_test(test_debezium_errors), cmocka_unit_test(test_tombstones),
                                        cmocka_unit_test(test_schema_block),    cmocka_unit_test(test_change),
+                                       cmocka_unit_test(test_change_event),
                                        cmocka_unit_test(test_cloudevents),     cmocka_unit_test(test_round_trips)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -38,12 +38,13 @@ static void load(const char *guest, const struct sorex_filter_options *options, 
 /* An event in canonical form. */
 static size_t event_text(char out[512], unsigned id, const char *email)
 {
-    return (size_t)snprintf(
-        out, 512,
-        "{\"before\":null,\"after\":{\"email\":\"%s\",\"id\":%u},\"op\":\"insert\",\"source\":{\"source_name\":\"pg\",\"offset\":\"%u\","
-        "\"timestamp\":1},\"ts\":2,\"schema\":null,\"table\":\"users\",\"primary_key\":null,\"snapshot\":null,\"transaction\":null,"
-        "\"envelope_version\":1,\"before_is_key_only\":false}",
-        email, id, id);
+    return (size_t)snprintf(out, 512,
+                            "{\"before\":null,\"after\":{\"email\":\"%s\",\"id\":%u},\"op\":\"insert\",\"source\":{"
+                            "\"source_name\":\"pg\",\"offset\":\"%u\","
+                            "\"timestamp\":1},\"ts\":2,\"schema\":null,\"table\":\"users\",\"primary_key\":null,"
+                            "\"snapshot\":null,\"transaction\":null,"
+                            "\"envelope_version\":1,\"before_is_key_only\":false}",
+                            email, id, id);
 }
 
 struct worker {
@@ -111,15 +112,17 @@ static void test_outcomes(void **unused)
     assert_int_equal(outcome, SOREX_FILTER_FILTERED);
     assert_null(out);
     assert_int_equal(out_len, 0);
-    static const char other[] = " {\"op\":\"insert\",\"after\":{\"b\":1, \"a\":2},\"table\":\"t\",\"ts\":2,\"envelope_version\":1,"
-                                "\"source\":{\"source_name\":\"s\",\"offset\":\"o\",\"timestamp\":1}}";
+    static const char other[] =
+        " {\"op\":\"insert\",\"after\":{\"b\":1, \"a\":2},\"table\":\"t\",\"ts\":2,\"envelope_version\":1,"
+        "\"source\":{\"source_name\":\"s\",\"offset\":\"o\",\"timestamp\":1}}";
     assert_int_equal(sorex_filter_transform(instance, other, strlen(other), &outcome, &out, &out_len, &err), SOREX_OK);
     assert_int_equal(outcome, SOREX_FILTER_PASSED);
     static const char canonical[] = "{\"before\":null,\"after\":{\"a\":2,\"b\":1},\"op\":\"insert\"";
     assert_memory_equal(out, canonical, sizeof canonical - 1);
     assert_int_equal(sorex_filter_transform(instance, "{}", 2, &outcome, &out, &out_len, &err), SOREX_INVALID);
     assert_non_null(strstr(err.text, "is missing"));
-    assert_int_equal(sorex_filter_transform(instance, in, in_len, &outcome, &out, &out_len, &err), SOREX_OK); /* takes the next one */
+    assert_int_equal(sorex_filter_transform(instance, in, in_len, &outcome, &out, &out_len, &err),
+                     SOREX_OK); /* takes the next one */
     sorex_filter_close(instance);
     sorex_filter_free(filter);
 }
@@ -161,7 +164,8 @@ static void test_metrics(void **unused)
         load("count", &options, &filter);
         assert_int_equal(sorex_filter_open(filter, &instance, &err), SOREX_OK);
         for (unsigned i = 0; i < 3; i++)
-            assert_int_equal(sorex_filter_transform(instance, in, event_text(in, i, "a"), &outcome, &out, &out_len, &err), SOREX_OK);
+            assert_int_equal(
+                sorex_filter_transform(instance, in, event_text(in, i, "a"), &outcome, &out, &out_len, &err), SOREX_OK);
         text[0] = '\0';
         sorex_filter_metrics(filter, metric, text);
         assert_string_equal(text, fresh ? "events=3 seen_by_instance=1 " : "events=3 seen_by_instance=3 ");

@@ -36,8 +36,8 @@ static struct memory_state *space_of(struct spaces *spaces, struct store_space s
     return space.program == ROWS ? &spaces->filters[space.kind] : &spaces->maker[space.kind];
 }
 
-static enum sorex_status get(void *user_data, struct store_space space, bool staged, struct bytes key, struct bytes *out_value,
-                             bool *out_found, struct sorex_error *error)
+static enum sorex_status get(void *user_data, struct store_space space, bool staged, struct bytes key,
+                             struct bytes *out_value, bool *out_found, struct sorex_error *error)
 {
     assert_true(staged);
     return memory_state_get(space_of(user_data, space), key, out_value, out_found, error);
@@ -95,8 +95,8 @@ static struct delivered_row row_of(const char *text)
     if (text == NULL)
         return (struct delivered_row){0};
     const char *slash = strchr(text, '/'), *space = strchr(text, ' ');
-    return (struct delivered_row){bytes_of(text, (size_t)(slash - text)), bytes_of(slash + 1, (size_t)(space - slash - 1)),
-                                  bytes_str(space + 1)};
+    return (struct delivered_row){bytes_of(text, (size_t)(slash - text)),
+                                  bytes_of(slash + 1, (size_t)(space - slash - 1)), bytes_str(space + 1)};
 }
 
 static const char *row_text(const struct delivered_row *row, char out[64])

@@ -1,5 +1,5 @@
-/* Filters in the step. A golden trace of all that they can do to a row; then random rows under random reorganisations, where what was
- * delivered has to be the filtered rows at any time; and what they do when they fail. */
+/* Filters in the step. A golden trace of all that they can do to a row; then random rows under random reorganisations,
+ * where what was delivered has to be the filtered rows at any time; and what they do when they fail. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -62,10 +62,12 @@ static void change_fold(struct folded *f, struct bytes json)
     (void)snprintf(place, sizeof place, "%.*s/%.*s", BYTES_FMT(change.table), BYTES_FMT(change.key));
     if (f->tracing)
         OK(buf_printf(&f->trace, &err, "  %s %s %.*s -> %.*s\n", change_operation_name(change.operation), place,
-                      (int)change.before.len, (const char *)change.before.data, (int)change.after.len, (const char *)change.after.data));
+                      (int)change.before.len, (const char *)change.before.data, (int)change.after.len,
+                      (const char *)change.after.data));
     struct folded_row *row = row_find(f, place);
     if ((row == NULL) != (change.operation == CHANGE_CREATE))
-        fail_msg("%s of %s, which is %s", change_operation_name(change.operation), place, row == NULL ? "not there" : "there");
+        fail_msg("%s of %s, which is %s", change_operation_name(change.operation), place,
+                 row == NULL ? "not there" : "there");
     if (row != NULL && !image_is(f, row->image, change.before))
         fail_msg("before of %s: %.*s, and it is %s", place, BYTES_FMT(change.before), row->image);
     if (change.operation == CHANGE_DELETE) {
@@ -310,7 +312,8 @@ static bool rule_apply(struct bytes table, struct bytes key, struct bytes image,
     (void)snprintf(text, sizeof text, "%.*s", BYTES_FMT(image));
     assert_int_equal(sscanf(text, "{\"v\":%u,\"n\":%u,\"k\":\"%7[a-z]\"}", &v, &n, k), 3);
     (void)snprintf(out->image, sizeof out->image, "%s", text);
-    (void)snprintf(out->place, sizeof out->place, "%s%.*s/%.*s", n == 3 ? "moved_" : "", BYTES_FMT(table), BYTES_FMT(key));
+    (void)snprintf(out->place, sizeof out->place, "%s%.*s/%.*s", n == 3 ? "moved_" : "", BYTES_FMT(table),
+                   BYTES_FMT(key));
     if (n == 4)
         (void)snprintf(out->place, sizeof out->place, "%.*s/%s", BYTES_FMT(table), k);
     if (n == 2)
@@ -495,9 +498,12 @@ static void collides(uint32_t height, unsigned shift, enum program_before before
 static void test_place_taken(void **unused)
 {
     (void)unused;
-    collides(0, 11, BEFORE_ENGINE, "change 1: filters: table block, key 0: its place one/0 is taken by another row"); /* both moved */
-    collides(0, 12, BEFORE_ENGINE, "change 1: filters: table block, key 0: its place block/0 is taken"); /* comes home, one is there */
-    collides(1, 11, BEFORE_ENGINE, "change 0: filters: table counter, key 0: its place block/0 is taken"); /* one is at home there */
+    collides(0, 11, BEFORE_ENGINE,
+             "change 1: filters: table block, key 0: its place one/0 is taken by another row"); /* both moved */
+    collides(0, 12, BEFORE_ENGINE,
+             "change 1: filters: table block, key 0: its place block/0 is taken"); /* comes home, one is there */
+    collides(1, 11, BEFORE_ENGINE,
+             "change 0: filters: table counter, key 0: its place block/0 is taken"); /* one is at home there */
     collides(0, 3, BEFORE_GUEST, "cannot be moved");
 }
 
@@ -550,7 +556,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_story),        cmocka_unit_test(test_random),
                                        cmocka_unit_test(test_random_lists), cmocka_unit_test(test_failures),
-                                       cmocka_unit_test(test_place_taken),
-                                       cmocka_unit_test(test_added_and_removed)};
+                                       cmocka_unit_test(test_place_taken),  cmocka_unit_test(test_added_and_removed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
