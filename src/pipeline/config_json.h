@@ -5,8 +5,8 @@
 #include "config/node.h"
 #include "json/json.h"
 
-/* Appends the node: members in the order in which they are written. A scalar in quotes is a string; without, null (~ or nothing
- * too), true, false and JSON's numbers are what they look like, and all else is a string.
+/* Appends the node: members in the order in which they are written. A scalar in quotes is a string; without, null (~ or
+ * nothing too), true, false and JSON's numbers are what they look like, and all else is a string.
  * Errors: SOREX_NOMEM. */
 enum sorex_status config_json(const struct config_node *node, struct json_parser *parser, struct buf *out,
                               struct sorex_error *err);

@@ -1,9 +1,9 @@
-/* Rows as delivered. Filters drop rows, mask them and send them elsewhere; what was delivered of a row is known at any height, so that
- * every change says truly what was there before, and its inverse restores exactly that.
+/* Rows as delivered. Filters drop rows, mask them and send them elsewhere; what was delivered of a row is known at any
+ * height, so that every change says truly what was there before, and its inverse restores exactly that.
  *
- * Kept is only what differs. Key and value are docs/formats/data-directory.md, "Rows as delivered". A row without a record was
- * delivered as its transform made it: so filters may be added to a store, changed and removed at any height. The records are keys of
- * the store like any others: undone, pruned and read at old heights with everything else. */
+ * Kept is only what differs. Key and value are docs/formats/data-directory.md, "Rows as delivered". A row without a
+ * record was delivered as its transform made it: so filters may be added to a store, changed and removed at any height.
+ * The records are keys of the store like any others: undone, pruned and read at old heights with everything else. */
 #ifndef SOREX_PIPELINE_DELIVERED_H
 #define SOREX_PIPELINE_DELIVERED_H
 
@@ -50,10 +50,11 @@ enum sorex_status delivered_get(struct delivered *delivered, const struct delive
 /* From now on `now` is what is delivered of the row.
  *
  * was        as delivered_get gave it.
- * Errors:    SOREX_INVALID the place of `now` is taken by another row, or the row is moved and its program keeps no images;
- *            as delivered_get. */
+ * Errors:    SOREX_INVALID the place of `now` is taken by another row, or the row is moved and its program keeps no
+ *            images; as delivered_get. */
 enum sorex_status delivered_put(struct delivered *delivered, const struct delivered_change *change,
-                                const struct delivered_was *was, const struct delivered_row *now, struct sorex_error *err);
+                                const struct delivered_was *was, const struct delivered_row *now,
+                                struct sorex_error *err);
 void delivered_deinit(struct delivered *delivered);
 
 #endif

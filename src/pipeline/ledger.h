@@ -6,8 +6,8 @@
 
 struct ledger {
     /* As of the entry before; or with the writes of this one. *out_value is borrowed until the next call. */
-    enum sorex_status (*get)(void *user_data, struct store_space space, bool staged, struct bytes key, struct bytes *out_value,
-                             bool *out_found, struct sorex_error *err);
+    enum sorex_status (*get)(void *user_data, struct store_space space, bool staged, struct bytes key,
+                             struct bytes *out_value, bool *out_found, struct sorex_error *err);
     /* value NULL: the key is deleted. */
     enum sorex_status (*write)(void *user_data, struct store_space space, struct bytes key, const struct bytes *value,
                                struct sorex_error *err);
