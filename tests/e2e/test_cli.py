@@ -167,7 +167,8 @@ def test_status_says_why(root, _):
     file = small(root, data=str(root / "other"), outbox_max=65536, group_ms=100, finality=3,
                  sinks=[{"type": "postgres", "url": f"host=127.0.0.1 port={free_port()} dbname=x"}, {"type": "file", "path": str(root / "o")}])
     with Running(file, log=root / "log2") as run:
-        text = wait_for("the outbox to be full", lambda: (t := said(file)) and "the outbox is full" in t and "finality: 3" in t and t)
+        text = wait_for("the outbox to be full, what is final to be in the file",
+                        lambda: (t := said(file)) and "the outbox is full" in t and ", 3 records behind: held back" in t and t)
         check("waiting for: sink postgres (retrying): the outbox is full: PostgreSQL: connection" in text, text)
         line = next(line for line in text.splitlines() if line.startswith("sink      postgres (postgres): "))
         check("retrying (attempt " in line and ", again in " in line and " records behind: PostgreSQL: connection" in line, line)
