@@ -11,6 +11,7 @@
  * concurrent memtable inserts are off: the skip list then keeps its place between sorted inserts. */
 #include "store/db.h"
 
+#include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,8 +43,10 @@ struct db {
     rocksdb_readoptions_t *read;
     rocksdb_writeoptions_t *write_sync;
     rocksdb_writeoptions_t *write_async;
-    uint64_t written_bytes; /* only the writer's thread and cursor writers add; a hint, guarded by __atomic */
     bool read_only;
+    pthread_mutex_t write_lock; /* held over a write: none may come behind one that failed */
+    char *failure;              /* of the first write that failed: at the next one the engine may end the process */
+    uint64_t written_bytes;
     struct disk *disk; /* everything is there instead: nothing else is set */
 };
 
@@ -65,8 +68,7 @@ struct db_batch {
     rocksdb_writebatch_t *rocks;
 };
 
-/* Takes the engine's error text. */
-static enum sorex_status engine_error(struct sorex_error *err, const char *what, char *text)
+static enum sorex_status engine_say(struct sorex_error *err, const char *what, const char *text)
 {
     enum sorex_status status = SOREX_IO;
     if (strncmp(text, "Corruption", 10) == 0 || strncmp(text, "Invalid argument: Corrupt", 25) == 0)
@@ -75,7 +77,13 @@ static enum sorex_status engine_error(struct sorex_error *err, const char *what,
         status = SOREX_BUSY;
     else if (strncmp(text, "Invalid argument: Column famil", 30) == 0)
         status = SOREX_MISMATCH;
-    sorex_error_set(err, status, "%s: %s", what, text);
+    return sorex_error_set(err, status, "%s: %s", what, text);
+}
+
+/* Takes the engine's error text. */
+static enum sorex_status engine_error(struct sorex_error *err, const char *what, char *text)
+{
+    enum sorex_status status = engine_say(err, what, text);
     rocksdb_free(text);
     return status;
 }
@@ -171,6 +179,7 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
         *out = db;
         return SOREX_OK;
     }
+    CHECK(pthread_mutex_init(&db->write_lock, NULL) == 0);
     db->cache = rocksdb_cache_create_lru((size_t)options->cache_bytes);
     db->options = common_options(options);
     db->read = rocksdb_readoptions_create();
@@ -223,7 +232,7 @@ void db_close(struct db *db)
         return;
     }
     if (db->rocks != NULL) {
-        if (!db->read_only && db->written_bytes > DB_FLUSH_AT_CLOSE)
+        if (!db->read_only && db->failure == NULL && db->written_bytes > DB_FLUSH_AT_CLOSE)
             for (size_t i = 0; i < DB_FAMILIES; i++)
                 memtable_flush(db, (enum db_family)i, true);
         for (size_t i = 0; i < DB_FAMILIES; i++)
@@ -237,6 +246,8 @@ void db_close(struct db *db)
     rocksdb_readoptions_destroy(db->read);
     rocksdb_writeoptions_destroy(db->write_sync);
     rocksdb_writeoptions_destroy(db->write_async);
+    rocksdb_free(db->failure);
+    (void)pthread_mutex_destroy(&db->write_lock);
     free(db);
 }
 
@@ -484,6 +495,27 @@ void db_batch_delete(struct db_batch *batch, enum db_family family, struct bytes
     rocksdb_writebatch_delete_cf(batch->rocks, batch->db->families[family], (const char *)key.data, key.len);
 }
 
+static enum sorex_status batch_write(struct db *db, const struct db_batch *batch, bool sync, struct sorex_error *err)
+{
+    char *text = NULL;
+    size_t bytes = db_batch_bytes(batch);
+    (void)pthread_mutex_lock(&db->write_lock);
+    bool failed = db->failure != NULL;
+    if (!failed)
+        rocksdb_write(db->rocks, sync ? db->write_sync : db->write_async, batch->rocks, &text);
+    if (text != NULL)
+        db->failure = text;
+    db->written_bytes += text == NULL ? bytes : 0;
+    (void)pthread_mutex_unlock(&db->write_lock);
+    if (failed)
+        return sorex_error_set(err, SOREX_IO, "nothing more is written after a write that failed: %s", db->failure);
+    if (text != NULL)
+        return engine_say(err, "write", text);
+    if (bytes >= DB_LARGE_BATCH_BYTES)
+        memtable_flush(db, DB_STATE, false);
+    return SOREX_OK;
+}
+
 enum sorex_status db_write(struct db *db, struct db_batch *batch, bool sync, struct sorex_error *err)
 {
     enum fault_kind fault = store_fault_next();
@@ -495,17 +527,12 @@ enum sorex_status db_write(struct db *db, struct db_batch *batch, bool sync, str
         TRY(disk_write(db->disk, batch->disk, sync, err));
         return fault != FAULT_FAIL_AFTER ? SOREX_OK : sorex_error_set(err, SOREX_IO, "write: injected fault after it");
     }
-    char *text = NULL;
-    size_t bytes = db_batch_bytes(batch);
-    __atomic_fetch_add(&db->written_bytes, bytes, __ATOMIC_RELAXED);
-    rocksdb_write(db->rocks, sync ? db->write_sync : db->write_async, batch->rocks, &text);
-    if (text == NULL && bytes >= DB_LARGE_BATCH_BYTES)
-        memtable_flush(db, DB_STATE, false);
+    enum sorex_status status = batch_write(db, batch, sync, err);
     if (fault == FAULT_EXIT_AFTER)
         _exit(FAULT_EXIT_CODE);
-    if (text == NULL && fault == FAULT_FAIL_AFTER)
+    if (status == SOREX_OK && fault == FAULT_FAIL_AFTER)
         return sorex_error_set(err, SOREX_IO, "write: injected fault after it");
-    return text != NULL ? engine_error(err, "write", text) : SOREX_OK;
+    return status;
 }
 
 uint64_t db_disk_bytes(struct db *db)

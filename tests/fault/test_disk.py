@@ -37,11 +37,11 @@ def says_why(done, number, call):
     check(CAUSE[number] in done.stderr, f"{call}: the cause is not named: {done.stderr[-1500:]}")
 
 
-def walk(root, file, want, start, number, lasting, count):
+def walk(root, file, want, start, number, lasting, count, calls=CALLS):
     """Fails the nth call, for every n (or a sample)."""
     restore(root, start)
     report = root / "report"
-    sorex("run", file, "--until", TIP, env=shim(root / "data", report, calls=CALLS))
+    sorex("run", file, "--until", TIP, env=shim(root / "data", report, calls=calls))
     total, _ = reported(report)
     check(total > 20, f"only {total} calls were seen: is the shim in use?")
     failed, began = 0, time.monotonic()
@@ -50,7 +50,7 @@ def walk(root, file, want, start, number, lasting, count):
             print(f"{start}: call {nth} of {total}, {time.monotonic() - began:.0f} s", flush=True)
         restore(root, start)
         done = sorex("run", file, "--until", TIP, ok=False, timeout=60,
-                     env=shim(root / "data", report, calls=CALLS, nth=nth, errno=number, lasting=int(lasting)))
+                     env=shim(root / "data", report, calls=calls, nth=nth, errno=number, lasting=int(lasting)))
         call = f"{start}, call {nth} of {total}, {reported(report)[1]}"
         if done.returncode != 0:
             failed += 1
@@ -67,6 +67,13 @@ def test_every_call_fails(root, _):
     for start in ("nothing", "half"):
         for number, lasting in ((ENOSPC, True), (EIO, False)) + (((ENOSPC, False), (EIO, True)) if LONG and start == "half" else ()):
             walk(root, file, want, start, number, lasting, 5)
+
+
+def test_every_write_fails(root, _):
+    """Of an open store, from then on: the sinks' cursors and the entries go to one log, from two threads. After one of them failed
+    nothing may follow it, or the engine below ends the process where its cause should be named."""
+    file, want = prepared(root)
+    walk(root, file, want, "half", ENOSPC, True, 1000, "w")
 
 
 def test_short_reads_and_writes(root, _):
@@ -132,4 +139,4 @@ def test_full_disk(root, stack):
 
 
 if __name__ == "__main__":
-    main(test_every_call_fails, test_short_reads_and_writes, test_reads_fail, test_full_disk)
+    main(test_every_write_fails, test_every_call_fails, test_short_reads_and_writes, test_reads_fail, test_full_disk)
