@@ -2,14 +2,20 @@
  * pipeline answers through its socket, or this process on the store that it opens itself. */
 #include <errno.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/limits.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "serve/control.h"
+#include "store/lockfile.h"
+
+/* How long a question waits for a pipeline that is starting. */
+#define BESIDE_MS 10000
 
 /* The store that a verb is about. */
 struct target {
@@ -34,15 +40,17 @@ static enum sorex_status target_find(struct arguments *arguments, struct target 
     return SOREX_OK;
 }
 
+/* user_data: bool, set when something was printed. */
 static enum sorex_status stdout_write(void *user_data, struct bytes text, struct sorex_error *err)
 {
-    (void)user_data;
+    *(bool *)user_data = true;
     if (text.len != 0 && fwrite(text.data, 1, text.len, stdout) != text.len)
         return sorex_error_set(err, SOREX_IO, "standard output could not be written");
     return SOREX_OK;
 }
 
-static enum sorex_status answer_here(const struct target *target, bool writes, struct bytes request, struct sorex_error *err)
+static enum sorex_status answer_here(const struct target *target, bool writes, struct bytes request, bool *out_opened, bool *out_printed,
+                                     struct sorex_error *err)
 {
     struct service service;
     struct pipeline *pipeline = NULL;
@@ -57,10 +65,11 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
         struct store_options options = {.dir = target->data_dir, .read_only = true, .history = STORE_HISTORY_FULL};
         status = store_open(&options, &store, err);
     }
+    *out_opened = status == SOREX_OK;
     if (status != SOREX_OK)
         return status;
     service_init(&service, pipeline != NULL ? pipeline_store(pipeline) : store, target->data_dir, pipeline);
-    status = service_handle(&service, request, stdout_write, NULL, err);
+    status = service_handle(&service, request, stdout_write, out_printed, err);
     service_deinit(&service);
     if (pipeline != NULL)
         pipeline_free(pipeline);
@@ -70,13 +79,34 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
 }
 
 /* Sends the request to whoever has the store. */
-static enum sorex_status answer(const struct target *target, bool writes, struct bytes request, struct sorex_error *err)
+static enum sorex_status answer_once(const struct target *target, bool writes, struct bytes request, bool *out_by_chance,
+                                     struct sorex_error *err)
 {
-    bool connected = false;
+    bool connected = false, opened = false, printed = false;
     if (access(target->data_dir, F_OK) != 0 && errno == ENOENT)
         return sorex_error_set(err, SOREX_GONE, "no store in %s: nothing ran there yet (`sorex run PIPELINE` makes it)", target->data_dir);
-    enum sorex_status status = control_ask(target->data_dir, request, stdout_write, NULL, &connected, err);
-    return connected || status != SOREX_OK ? status : answer_here(target, writes, request, err);
+    enum sorex_status status = control_ask(target->data_dir, request, stdout_write, &printed, &connected, err);
+    if (!connected && status == SOREX_OK)
+        status = answer_here(target, writes, request, &opened, &printed, err);
+    bool beside = !connected && (!opened || status == SOREX_IO || status == SOREX_CORRUPT);
+    *out_by_chance = !writes && !printed && (status == SOREX_AGAIN || beside);
+    return status;
+}
+
+/* A pipeline that starts or ends has no socket, and takes files away from under who reads its store beside it: a question that
+ * fails meanwhile is asked again. */
+static enum sorex_status answer(const struct target *target, bool writes, struct bytes request, struct sorex_error *err)
+{
+    for (uint64_t until = clock_ms() + BESIDE_MS;;) {
+        bool by_chance = false;
+        bool beside = lockfile_owner_alive(target->data_dir);
+        enum sorex_status status = answer_once(target, writes, request, &by_chance, err);
+        if (status == SOREX_OK || !by_chance || clock_ms() >= until)
+            return status;
+        if (!beside && !lockfile_owner_alive(target->data_dir))
+            return status;
+        (void)nanosleep(&(struct timespec){.tv_nsec = 20 * 1000000L}, NULL);
+    }
 }
 
 struct request {

@@ -333,7 +333,7 @@ static enum sorex_status answer_read(int fd, service_output_fn *output, void *us
     enum sorex_status status = SOREX_OK;
     for (;;) {
         if (!frame_read(fd, CONTROL_FRAME_MAX, &type, &frame)) {
-            status = sorex_error_set(err, SOREX_IO, "the running pipeline closed the connection before it had answered");
+            status = sorex_error_set(err, SOREX_AGAIN, "the running pipeline closed the connection before it had answered");
             break;
         }
         if (type == 'Z')
@@ -363,7 +363,7 @@ enum sorex_status control_ask(const char *data_dir, struct bytes request, servic
     if (connected) {
         *out_connected = true;
         status = frame_write(fd, 'Q', request) ? answer_read(fd, output, user_data, err)
-                                               : sorex_error_set(err, SOREX_IO, "the running pipeline does not listen");
+                                               : sorex_error_set(err, SOREX_AGAIN, "the running pipeline does not listen");
     }
     if (fd >= 0)
         (void)close(fd);

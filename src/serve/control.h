@@ -15,7 +15,7 @@ enum sorex_status control_start(struct service *service, const char *data_dir, s
 void control_stop(struct control *control);
 
 /* Sends one request. *out_connected is false, and the status SOREX_OK, when nobody listens there.
- * Errors: the verb's own, as the server met it; SOREX_IO when the connection broke. */
+ * Errors: the verb's own, as the server met it; SOREX_AGAIN when the connection broke, so that whether it was done is not known. */
 enum sorex_status control_ask(const char *data_dir, struct bytes request, service_output_fn *output, void *user_data,
                               bool *out_connected, struct sorex_error *err);
 

@@ -126,6 +126,22 @@ def test_second_writer_and_socket(root, _):
     equal(state_hash([file]), live, "state over the socket and from disk")
 
 
+def test_asked_while_it_starts_and_ends(root, _):
+    """A pipeline that starts or ends takes files away from under who reads its store beside it: a question waits for it instead of
+    calling the store damaged."""
+    file = small(root, sinks=[], transforms=[], group_ms=5, group_max="64 KiB")
+    sorex("run", file, "--until", 100)
+    asked = 0
+    for turn in range(12):
+        with Running(file, "--until", 300 + 200 * turn, log=root / "log") as run:
+            while run.alive():
+                sorex("status", file, "--json")
+                sorex("state", "hash", file, "--program", "utxo", "--height", 50)
+                asked += 1
+            equal(run.process.wait(), 0, "exit code of the run: " + run.text()[-500:])
+    check(asked > 12, f"only {asked} questions")
+
+
 def test_signals(root, _):
     """A signal that comes twice at once, as timeout(1) sends it, is one: the run ends in order and says what it did."""
     file = small(root, sinks=[])
@@ -358,7 +374,7 @@ def test_other_network(root, _):
 if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
          test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
-         test_second_writer_and_socket, test_signals, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
+         test_second_writer_and_socket, test_asked_while_it_starts_and_ends, test_signals, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
          test_damaged_block, test_guest_that_never_returns,
          test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)

@@ -19,7 +19,7 @@ def test_beside_a_run(root, stack):
     file = pipeline(root, group_ms=5, group_max="64 KiB")
     sorex("run", file, "--until", 100)
     with Running(file, log=root / "log") as run:
-        wait_for("the pipeline", lambda: status(file) and status(file)["heights"]["durable"] > 100)
+        wait_for("the pipeline", lambda: (s := status(file)) and s["heights"]["durable"] > 100)
         turns = 0
         while status(file)["heights"]["durable"] < TIP or turns < 3:
             check(run.alive(), run.text()[-1000:])
