@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/entry.h"
+#include "base/position.h"
 #include "change/change.h"
 #include "config/option.h"
 
@@ -18,7 +19,8 @@ struct sink_cursor {
 };
 
 struct sink_change {
-    struct change change;       /* parsed; raw is the JSON text to deliver */
+    struct change change;       /* parsed; raw is the text to deliver. In another envelope than `change`: raw, operation, table and
+                                 * key (which may be empty) only */
     struct json_doc before, after; /* the images' members, parsed, when the type reads them; nodes NULL: parse the text */
     uint64_t sequence;          /* of the outbox record it belongs to */
     uint32_t height;            /* of the applied or undone entry */
@@ -27,18 +29,44 @@ struct sink_change {
     uint64_t time_ms;           /* of the applied or undone entry */
     const uint8_t *hash;        /* HASH_BYTES, of the applied or undone entry; borrowed as long as the batch */
     const char *program;        /* that emitted it; borrowed as long as the batch */
+    struct bytes source_key;    /* of a stream: the key that the event came under; data NULL: none */
+};
+
+/* -- of a stream pipeline (pipeline/flow.h) */
+
+/* How far one partition of the source is applied by a batch. */
+struct sink_position {
+    const char *partition;
+    bool first;                 /* the target has none of this partition yet: `from` says nothing */
+    struct position from, to;   /* from: where the target stands; another one there means that somebody else delivers too */
+};
+
+/* An event that failed and is left out, or passed on unchanged. */
+struct sink_dead {
+    const char *partition;
+    uint64_t number;            /* line, or Kafka's offset */
+    struct bytes event;         /* as it came */
+    struct bytes key;           /* data NULL: none */
+    const char *error;
 };
 
 struct sink_batch {
     const struct sink_change *changes;
     size_t count;
-    struct sink_cursor cursor;  /* where the target stands after this batch */
+    struct sink_cursor cursor;  /* where the target stands after this batch; not of a stream */
+    /* Of a stream; position_count 0: a batch of the outbox. */
+    const struct sink_position *positions;
+    size_t position_count;
+    const struct sink_dead *dead;
+    size_t dead_count;
+    void *group;                /* of the source (event_source_type.group), or NULL */
 };
 
 struct sink_context {
     const char *name;           /* the sink's name in the pipeline file */
     const char *pipeline;       /* the pipeline's name */
     const char *base_dir;       /* relative paths are relative to this (the pipeline file's folder) */
+    bool stream;                /* of a stream pipeline: batches have positions, not cursors */
 };
 
 struct sink; /* an opened sink */
@@ -52,7 +80,7 @@ struct sink_type {
     const char *summary;
     const struct option *options; /* see config/option.h; ends with a NULL name */
     size_t settings_size;       /* of the struct that options fill in: what the caller allocates, zeroed */
-    bool reads_images;          /* looks into images */
+    bool reads_images;          /* looks into images: takes changes, no other envelope */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);
@@ -62,6 +90,11 @@ struct sink_type {
     enum sorex_status (*cursor)(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
     /* Applies the batch and moves the cursor, atomically. An empty batch moves the cursor only. */
     enum sorex_status (*apply)(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err);
+    /* Connects when needed and reads how far a partition of a stream is applied. group: as in the batch. SOREX_GONE: the target holds
+     * none. From then on a batch of that partition has `from` as it was read here: the target refuses it (SOREX_AGAIN) when somebody
+     * else moved it meanwhile. NULL: the target holds no positions, delivery is at least once. */
+    enum sorex_status (*position)(struct sink *sink, const char *partition, void *group, struct position *out,
+                                  struct sorex_error *err);
     /* Makes a call of cursor or apply that blocks, and every later one, end soon with SOREX_AGAIN. NULL when none can block for
      * long. Thread: any. */
     void (*interrupt)(struct sink *sink);
