@@ -81,6 +81,7 @@ struct sink_type {
     const struct option *options; /* see config/option.h; ends with a NULL name */
     size_t settings_size;       /* of the struct that options fill in: what the caller allocates, zeroed */
     bool reads_images;          /* looks into images: takes changes, no other envelope */
+    bool uses_keys;             /* looks at change.table and change.key: of a stream they are made for it in any envelope */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);

@@ -20,7 +20,8 @@ struct event_record {
 
 struct event_partition {
     const char *name; /* "orders/3", "-"; unique in the source, the same in every run */
-    bool placed;      /* seek was called for it, or is not needed since the last poll */
+    bool placed;      /* seek was called for it since it was assigned */
+    uint64_t end;     /* offset behind what the source has, as far as it knows: for lag. 0 = not known */
 };
 
 struct event_batch {
@@ -65,9 +66,9 @@ struct event_source_type {
      * Errors: SOREX_GONE: the position lies before what the source still has; SOREX_MISMATCH: it is of something else. */
     enum sorex_status (*seek)(struct event_source *source, const char *partition, const struct position *position,
                               struct sorex_error *err);
-    /* All that was polled is delivered, and the target holds the positions: for what the source shows to others (a group's lag).
-     * NULL: nobody looks. */
-    void (*delivered)(struct event_source *source);
+    /* What lies before this position is delivered, and the target holds it: for what the source shows to others (a group's lag). Not
+     * called when the sink took the group. NULL: nobody looks. */
+    void (*delivered)(struct event_source *source, const char *partition, const struct position *to);
     /* What a sink needs to commit positions in its own transaction (struct kafka_consumer), or NULL. NULL: never. */
     void *(*group)(struct event_source *source);
     /* Ends a poll that is under way soon, and every later one. Thread: any. */
