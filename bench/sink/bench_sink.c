@@ -151,7 +151,7 @@ static double subject_run(struct world *world, enum kind kind)
                                          .log_table = log_table,
                                          .create_tables = true,
                                          .tables = world->keyed ? world->keyed_tables : world->text_key_tables};
-    struct sink_context context = {name, "bench", "."};
+    struct sink_context context = {.name = name, .pipeline = "bench", .base_dir = "."};
     struct sink_runner_options options = {
         .name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
     struct sink *sink;

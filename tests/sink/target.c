@@ -132,7 +132,7 @@ struct sink *target_sink(int mode, bool create, const char *yaml)
                                          .log_table = log_table,
                                          .create_tables = create,
                                          .tables = target.tables};
-    struct sink_context context = {"out", "test", "."};
+    struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = "."};
     struct sink *sink = NULL;
     if (sink_postgres.open(&settings, &context, &sink, &err) != SOREX_OK)
         fail_msg("%s", err.text);

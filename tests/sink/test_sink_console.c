@@ -24,7 +24,7 @@ static enum sorex_status written(int pretty, bool undo, int output, char *out, s
     struct arena arena;
     struct sink_change change = {.height = 7, .undo = undo};
     struct console_settings settings = {.pretty = pretty};
-    struct sink_context context = {"console", "test", "."};
+    struct sink_context context = {.name = "console", .pipeline = "test", .base_dir = "."};
     struct sink *sink;
     arena_init(&arena, 0);
     assert_int_equal(json_parser_new(&parser, &err), SOREX_OK);

@@ -55,7 +55,7 @@ static int teardown(void **state)
 static struct sink *sink_make(bool append, bool sync)
 {
     struct file_settings settings = {.path = path, .append = append, .fsync = sync};
-    struct sink_context context = {"file", "test", "."};
+    struct sink_context context = {.name = "file", .pipeline = "test", .base_dir = "."};
     struct sink *sink = NULL;
     assert_int_equal(sink_file.open(&settings, &context, &sink, &err), SOREX_OK);
     return sink;

@@ -537,7 +537,7 @@ static void settings_are_checked(void **state)
     char bad[] = "host";
     char word[] = "x";
     struct postgres_settings settings = {.url = bad, .schema = word, .log_table = word};
-    struct sink_context context = {"out", "test", "."};
+    struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = "."};
     struct sink *sink;
     assert_int_equal(sink_postgres.open(&settings, &context, &sink, &sink_error), SOREX_INVALID);
     struct config_node *tables;

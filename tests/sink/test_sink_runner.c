@@ -25,7 +25,7 @@ struct stage {
 static void sink_make(struct stage *stage)
 {
     struct memory_settings settings = {0};
-    struct sink_context context = {"out", "test", "."};
+    struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = "."};
     assert_int_equal(sink_memory.open(&settings, &context, &stage->sink, &err), SOREX_OK);
 }
 
