@@ -16,14 +16,14 @@ all: build
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
 
-deps: ## installs missing Debian packages (as root), builds Wasmtime (once, about 5 minutes)
+deps: ## installs missing Debian packages (as root), fetches PGlite, builds Wasmtime (once, about 5 minutes)
 	@scripts/install-deps.sh build
 
 test-deps: ## what the tests need besides: cmocka, PostgreSQL, a Bitcoin node (btcd)
 	@scripts/install-deps.sh test
 
 build: ## the program, the library and the guests, optimised: build/release
-	@test -e build/deps/wasmtime.stamp || scripts/install-deps.sh build
+	@test -e build/deps/wasmtime.stamp -a -e build/deps/pglite.stamp || scripts/install-deps.sh build
 	cmake --preset release -D SOREX_TESTS=OFF -D SOREX_BENCH=OFF
 	cmake --build --preset release -j $(JOBS)
 
