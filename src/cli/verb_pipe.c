@@ -27,7 +27,7 @@ struct pipe_settings {
 static const struct option pipe_options[] = {
     {.name = "from", .type = OPTION_ENUM, .offset = AT(from), .fallback = "event", .choices = envelope_names, .text = "envelope of the lines in"},
     {.name = "to", .type = OPTION_ENUM, .offset = AT(to), .fallback = "event", .choices = envelope_names, .text = "envelope of the lines out"},
-    {.name = "on_error", .type = OPTION_ENUM, .offset = AT(on_error), .fallback = "halt", .choices = stream_policy_names,
+    {.name = "on_error", .type = OPTION_ENUM, .offset = AT(on_error), .fallback = "halt", .choices = on_error_words,
      .text = "a line that fails: end there, leave it out, or let it out as it came"},
     {.name = "dead_letters", .type = OPTION_PATH, .offset = AT(dead_letters), .text = "file that lines which failed are appended to, with their errors"},
     {.name = "instances", .type = OPTION_U32, .offset = AT(instances), .fallback = "0", .max = STREAM_INSTANCES_MAX,
@@ -137,12 +137,18 @@ static enum sorex_status stages_load(const struct arguments *arguments, const st
         stage_name(arguments->wasm[i], names[i]);
         stages[i] = (struct stage_settings){.name = names[i],
                                             .wasm = arguments->wasm[i],
-                                            .config = arguments->config[i],
+                                            .config = arguments->config[i] != NULL ? bytes_str(arguments->config[i]) : (struct bytes){0},
+                                            .on_error = (enum on_error)settings->on_error,
                                             .memory_bytes_max = settings->memory_max,
                                             .timeout_ms = settings->timeout_ms,
                                             .fresh = settings->fresh};
     }
-    return stages_new(stages, arguments->wasm_count, NULL, out, err);
+    const struct stages_options options = {.stages = stages,
+                                           .count = arguments->wasm_count,
+                                           .from = envelopes[settings->from],
+                                           .to = envelopes[settings->to],
+                                           .on_bad_event = (enum on_error)settings->on_error};
+    return stages_new(&options, out, err);
 }
 
 static enum sorex_status dead_letters_open(const char *path, int *out, struct sorex_error *err)
@@ -158,10 +164,7 @@ static enum sorex_status pipe_run(const struct arguments *arguments, const struc
 {
     struct stages *stages = NULL;
     sigset_t before;
-    struct stream_options options = {.from = envelopes[settings->from],
-                                     .to = envelopes[settings->to],
-                                     .policy = (enum stream_policy)settings->on_error,
-                                     .instances = settings->instances,
+    struct stream_options options = {.instances = settings->instances,
                                      .input = STDIN_FILENO,
                                      .output = STDOUT_FILENO,
                                      .stop = &stop,

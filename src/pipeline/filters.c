@@ -169,16 +169,16 @@ static enum sorex_status stage_run(struct filters_stage *stage, struct json_pars
 static enum sorex_status failure_judge(struct filters_stage *stage, const struct filters_origin *origin,
                                        struct sorex_error *err)
 {
-    static const char *const what[] = {[FILTER_SKIP] = "the change is skipped", [FILTER_PASS] = "the change passes"};
+    static const char *const what[] = {[ON_ERROR_SKIP] = "the change is skipped", [ON_ERROR_PASS] = "the change passes"};
     int policy = stage->settings->on_error;
     count(&stage->failed);
     (void)sorex_error_prefix(err, "table %.*s, key %.*s", BYTES_FMT(origin->table), BYTES_FMT(origin->key));
     bool repeatable = filter_instance_repeatable(stage->instance);
-    if (policy != FILTER_HALT && repeatable) {
+    if (policy != ON_ERROR_HALT && repeatable) {
         log_line(LOG_WARN, "filters", "height %u: %s; %s", origin->height, err->text, what[policy]);
         return SOREX_OK;
     }
-    if (policy != FILTER_HALT) {
+    if (policy != ON_ERROR_HALT) {
         struct sorex_error cause = *err;
         return sorex_error_set(err, SOREX_INVALID,
                                "%s (whatever on_error says: this could end otherwise on another machine)", cause.text);
@@ -207,7 +207,7 @@ enum sorex_status filters_run(struct filters *filters, struct json_parser *parse
                 *err = why;
             return status;
         }
-        if (why.status != SOREX_OK && stage->settings->on_error == FILTER_SKIP) {
+        if (why.status != SOREX_OK && stage->settings->on_error == ON_ERROR_SKIP) {
             *out_verdict = FILTERS_STAY;
             return SOREX_OK;
         }

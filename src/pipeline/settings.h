@@ -9,6 +9,7 @@
 #include "config/option.h"
 #include "guest/host.h"
 #include "guest/transform.h"
+#include "pipeline/on_error.h"
 #include "sink/sink.h"
 #include "source/source.h"
 
@@ -31,7 +32,6 @@ struct program_settings {
     struct guest_limits limits;
 };
 
-enum filter_on_error { FILTER_HALT, FILTER_SKIP, FILTER_PASS };
 enum filter_memory_mode { FILTER_FRESH, FILTER_KEPT };
 
 struct filter_settings {
@@ -41,7 +41,7 @@ struct filter_settings {
     int memory;                       /* enum filter_memory_mode */
     uint64_t memory_max;
     uint32_t timeout_ms;
-    int on_error;                     /* enum filter_on_error */
+    int on_error;                     /* enum on_error */
 };
 
 struct sink_settings {

@@ -8,7 +8,6 @@
 static const char *const log_level_words[] = {"trace", "debug", "info", "warn", "error", "off", NULL};
 static const char *const memory_words[] = {"fresh", "kept", NULL};
 static const char *const before_words[] = {"engine", "guest", NULL};
-static const char *const on_error_words[] = {"halt", "skip", "pass", NULL};
 static const char *const inverse_words[] = {"host", "guest", NULL};
 
 #define TOP(field) offsetof(struct pipeline_scalars, field)

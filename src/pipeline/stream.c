@@ -21,14 +21,11 @@
 
 _Static_assert(STREAM_INSTANCES_MAX <= POOL_WORKERS_MAX, "a worker for each");
 
-const char *const stream_policy_names[] = {"halt", "skip", "pass", NULL};
-
 struct batch {
     struct batch *next; /* free ones */
     struct buf in;      /* whole lines */
     uint64_t line;      /* number of the first one, from 1 */
     uint64_t lines;
-    enum stream_policy policy;
     struct buf out, dead;
     struct stream_summary did;
     enum sorex_status status; /* other than SOREX_OK: it ended early, at a line that err names */
@@ -52,7 +49,7 @@ struct stream {
 /* ---- one batch, on a worker's thread ---- */
 
 /* {"line":7,"error":"...","event":"the line as text"} */
-static enum sorex_status dead_letter(struct batch *batch, uint64_t number, struct bytes line, const struct sorex_error *cause,
+static enum sorex_status dead_letter(struct batch *batch, uint64_t number, struct bytes line, const char *why,
                                      struct sorex_error *err)
 {
     struct json_writer w;
@@ -61,7 +58,7 @@ static enum sorex_status dead_letter(struct batch *batch, uint64_t number, struc
     json_name(&w, "line");
     json_uint(&w, number);
     json_name(&w, "error");
-    json_string_z(&w, cause->text);
+    json_string_z(&w, why);
     json_name(&w, "event");
     json_string(&w, line);
     json_object_end(&w);
@@ -69,37 +66,22 @@ static enum sorex_status dead_letter(struct batch *batch, uint64_t number, struc
     return buf_append_u8(&batch->dead, '\n', err);
 }
 
-static bool event_fault(enum sorex_status status)
-{
-    return status == SOREX_INVALID || status == SOREX_GUEST || status == SOREX_LIMIT;
-}
-
-static enum sorex_status line_failed(struct batch *batch, uint64_t number, struct bytes line, enum sorex_status status,
-                                     struct sorex_error *err)
-{
-    if (!event_fault(status) || batch->policy == STREAM_HALT)
-        return sorex_error_prefix(err, "line %llu", (unsigned long long)number);
-    struct sorex_error cause = *err;
-    TRY(dead_letter(batch, number, line, &cause, err));
-    batch->did.failed++;
-    if (batch->policy == STREAM_SKIP)
-        return SOREX_OK;
-    TRY(buf_append(&batch->out, line, err));
-    return buf_append_u8(&batch->out, '\n', err);
-}
-
 static enum sorex_status line_run(struct stages_worker *worker, struct batch *batch, uint64_t number, struct bytes line,
                                   struct sorex_error *err)
 {
-    enum stages_outcome outcome;
-    enum sorex_status status = stages_run(worker, line, &batch->out, &outcome, err);
-    if (status != SOREX_OK)
-        return line_failed(batch, number, line, status, err);
-    if (outcome == STAGES_FILTERED) {
-        batch->did.filtered++;
-        return SOREX_OK;
+    struct stages_result result;
+    if (stages_run(worker, line, &batch->out, &result, err) != SOREX_OK)
+        return sorex_error_prefix(err, "line %llu", (unsigned long long)number);
+    if (result.why != NULL) {
+        batch->did.failed++;
+        TRY(dead_letter(batch, number, line, result.why, err));
     }
-    batch->did.out++;
+    if (result.outcome == STAGES_FILTERED)
+        batch->did.filtered++;
+    if (result.outcome != STAGES_DELIVERED)
+        return SOREX_OK;
+    if (result.why == NULL)
+        batch->did.out++;
     return buf_append_u8(&batch->out, '\n', err);
 }
 
@@ -237,7 +219,6 @@ static enum sorex_status batch_read(struct stream *stream, struct batch *batch, 
     buf_reset(&batch->out);
     buf_reset(&batch->dead);
     batch->did = (struct stream_summary){0};
-    batch->policy = stream->options->policy;
     return SOREX_OK;
 }
 
@@ -288,7 +269,7 @@ static enum sorex_status stream_open(struct stream *stream, struct sorex_error *
     if (stream->workers == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: %zu instances", wanted);
     for (; stream->worker_count < wanted; stream->worker_count++)
-        TRY(stages_worker_open(options->stages, options->from, options->to, &stream->workers[stream->worker_count], err));
+        TRY(stages_worker_open(options->stages, &stream->workers[stream->worker_count], err));
     TRY(pool_new(batch_work, (void *const *)stream->workers, wanted, &stream->pool, err));
     stream->batch_count = pool_depth(stream->pool) + 1;
     stream->batches = calloc(stream->batch_count, sizeof *stream->batches);

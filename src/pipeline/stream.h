@@ -11,14 +11,8 @@
 
 #define STREAM_INSTANCES_MAX 256
 
-enum stream_policy { STREAM_HALT, STREAM_SKIP, STREAM_PASS };
-
-extern const char *const stream_policy_names[]; /* "halt", "skip", "pass", NULL */
-
 struct stream_options {
     struct stages *stages;
-    const struct envelope *from, *to;
-    enum stream_policy policy;
     size_t instances;            /* workers, up to STREAM_INSTANCES_MAX; 0 = one for each processor */
     int input, output;           /* file descriptors, borrowed */
     int dead;                    /* dead letters, JSON lines; -1 = none */

@@ -436,18 +436,18 @@ static void test_random_lists(void **unused)
 
 /* ---- failures ---- */
 
-static void fails(unsigned shift, enum filter_on_error on_error, const char *want)
+static void fails(unsigned shift, enum on_error policy, const char *want)
 {
     struct world w;
     world_open(&w, "tiny_transform_rows", BEFORE_ENGINE);
     config_set(&w, shift);
-    w.filter_settings[0].on_error = (int)on_error;
+    w.filter_settings[0].on_error = (int)policy;
     if (shift == 9)
         w.filter_settings[0].timeout_ms = 20;
     w.folded.tracing = true;
     world_start(&w, false);
     enum sorex_status status = try_apply(&w, 0, 0, 0);
-    if (on_error == FILTER_HALT || shift >= 9) {
+    if (policy == ON_ERROR_HALT || shift >= 9) {
         assert_int_equal(status, SOREX_GUEST);
         assert_int_equal(w.folded.cursor, 0);
         if (strstr(err.text, want) == NULL)
@@ -456,7 +456,7 @@ static void fails(unsigned shift, enum filter_on_error on_error, const char *wan
         OK(status);
         trace_is(&w, want);
     }
-    assert_int_equal(atomic_load(&w.filters.stages[0].failed), on_error == FILTER_HALT || shift >= 9 ? 1 : 2);
+    assert_int_equal(atomic_load(&w.filters.stages[0].failed), policy == ON_ERROR_HALT || shift >= 9 ? 1 : 2);
     world_stop(&w);
     world_close(&w);
 }
@@ -464,14 +464,14 @@ static void fails(unsigned shift, enum filter_on_error on_error, const char *wan
 static void test_failures(void **unused)
 {
     (void)unused;
-    fails(7, FILTER_HALT, "height 0: change 0: table counter, key 0: program rules: the output is a truncate");
-    fails(8, FILTER_HALT, "height 0: change 0: table counter, key 0: program rules: transform: trap");
-    fails(8, FILTER_SKIP, "");
-    fails(7, FILTER_PASS, "  create counter/0  -> {\"n\":0}\n  create block/0  -> {\"n\":0}\n");
-    fails(9, FILTER_HALT, "timed out");
-    fails(9, FILTER_SKIP, "timed out");
-    fails(9, FILTER_PASS, "whatever on_error says");
-    fails(10, FILTER_SKIP, "whatever on_error says");
+    fails(7, ON_ERROR_HALT, "height 0: change 0: table counter, key 0: program rules: the output is a truncate");
+    fails(8, ON_ERROR_HALT, "height 0: change 0: table counter, key 0: program rules: transform: trap");
+    fails(8, ON_ERROR_SKIP, "");
+    fails(7, ON_ERROR_PASS, "  create counter/0  -> {\"n\":0}\n  create block/0  -> {\"n\":0}\n");
+    fails(9, ON_ERROR_HALT, "timed out");
+    fails(9, ON_ERROR_SKIP, "timed out");
+    fails(9, ON_ERROR_PASS, "whatever on_error says");
+    fails(10, ON_ERROR_SKIP, "whatever on_error says");
 }
 
 /* A row may not come to where another one is, whichever was there first. Nothing of the block is visible then. */
