@@ -16,3 +16,14 @@ size_t utf8_sequence(const uint8_t *p, size_t left)
         return 0;
     return n;
 }
+
+bool utf8_valid(struct bytes text)
+{
+    for (size_t at = 0; at < text.len;) {
+        size_t len = utf8_sequence(text.data + at, text.len - at);
+        if (len == 0)
+            return false;
+        at += len;
+    }
+    return true;
+}

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "json/writer.h"
+#include "sink/line.h"
 
 struct console {
     struct sink sink;
@@ -45,24 +46,13 @@ static void console_close(struct sink *sink)
     free(console);
 }
 
-enum sorex_status change_line(const struct change *change, struct buf *out, struct sorex_error *err)
-{
-    size_t start = out->len;
-    TRY(buf_append(out, change->raw, err));
-    /* A line break inside a string is always escaped, so a bare one is white space. */
-    for (size_t i = start; i < out->len; i++)
-        if (out->data[i] == '\n' || out->data[i] == '\r')
-            out->data[i] = ' ';
-    enum sorex_status status = buf_append_u8(out, '\n', err);
-    if (status != SOREX_OK)
-        out->len = start;
-    return status;
-}
-
 /* "840000  undo  delete  balances "bc1..."  {...}": strings as JSON, so that nothing in them can steer the terminal. */
 static enum sorex_status pretty_line(const struct sink_change *item, struct buf *out, struct sorex_error *err)
 {
     const struct change *change = &item->change;
+    /* In another envelope, and in a stream, there is only the text. */
+    if (change->before.data == NULL && change->after.data == NULL)
+        return line_change(change, out, err);
     TRY(buf_printf(out, err, "%8u  %-5s %-6s  ", item->height, item->undo ? "undo" : "",
                    change_operation_name(change->operation)));
     struct json_writer w;
@@ -83,32 +73,44 @@ static enum sorex_status pretty_line(const struct sink_change *item, struct buf 
     return buf_append_u8(out, '\n', err);
 }
 
-static enum sorex_status write_all(struct bytes bytes, struct sorex_error *err)
+static enum sorex_status write_all(int fd, struct bytes bytes, struct sorex_error *err)
 {
     while (bytes.len > 0) {
-        ssize_t n = write(STDOUT_FILENO, bytes.data, bytes.len);
+        ssize_t n = write(fd, bytes.data, bytes.len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return sorex_error_set_errno(err, SOREX_IO, errno, "write to standard output");
+            return sorex_error_set_errno(err, SOREX_IO, errno,
+                                         fd == STDOUT_FILENO ? "write to standard output" : "write to standard error");
         bytes = bytes_of(bytes.data + n, bytes.len - (size_t)n);
     }
     return SOREX_OK;
 }
 
-static enum sorex_status console_apply(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err)
+static enum sorex_status changes_write(struct console *console, const struct sink_batch *batch, struct sorex_error *err)
 {
-    struct console *console = (struct console *)sink;
     buf_reset(&console->out);
     for (size_t i = 0; i < batch->count; i++) {
         const struct sink_change *item = &batch->changes[i];
-        TRY(console->pretty ? pretty_line(item, &console->out, err) : change_line(&item->change, &console->out, err));
+        TRY(console->pretty ? pretty_line(item, &console->out, err) : line_change(&item->change, &console->out, err));
         if (console->out.len >= (size_t)1 << 20) {
-            TRY(write_all(buf_view(&console->out), err));
+            TRY(write_all(STDOUT_FILENO, buf_view(&console->out), err));
             buf_reset(&console->out);
         }
     }
-    return write_all(buf_view(&console->out), err);
+    return write_all(STDOUT_FILENO, buf_view(&console->out), err);
+}
+
+static enum sorex_status console_apply(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err)
+{
+    struct console *console = (struct console *)sink;
+    TRY(changes_write(console, batch, err));
+    for (size_t i = 0; i < batch->dead_count; i++) {
+        buf_reset(&console->out);
+        TRY(line_dead(&batch->dead[i], &console->out, err));
+        TRY(write_all(STDERR_FILENO, buf_view(&console->out), err));
+    }
+    return SOREX_OK;
 }
 
 const struct sink_type sink_console = {

@@ -1,5 +1,5 @@
-/* Changes to standard output: readable on a terminal, JSON lines otherwise. Holds no cursor: delivery is at least once.
- */
+/* Changes to standard output: readable on a terminal, JSON lines otherwise; a stream's dead letters to standard error.
+ * Holds neither cursor nor positions: delivery is at least once. */
 #ifndef SOREX_SINK_CONSOLE_H
 #define SOREX_SINK_CONSOLE_H
 
@@ -12,8 +12,5 @@ struct console_settings {
 };
 
 extern const struct sink_type sink_console;
-
-/* Appends the change's object as one line: white space between tokens that would break the line becomes a space. */
-enum sorex_status change_line(const struct change *change, struct buf *out, struct sorex_error *err);
 
 #endif

@@ -8,6 +8,7 @@ struct file_settings {
     char *path;
     bool append;
     bool fsync;
+    char *dead_letters; /* NULL: dead letters are left out */
 };
 
 extern const struct sink_type sink_file;
