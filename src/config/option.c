@@ -84,7 +84,7 @@ static enum sorex_status string_set(const struct option *option, struct bytes te
     bool is_path = option->type == OPTION_PATH;
     if (is_path && text.len == 0)
         return sorex_error_set(err, SOREX_INVALID, "%s: the path is empty", where);
-    bool join = is_path && text.data[0] != '/' && base_dir != NULL && base_dir[0] != '\0' && strcmp(base_dir, ".") != 0;
+    bool join = is_path && text.data[0] != '/' && !bytes_is(text, "-") && base_dir != NULL && base_dir[0] != '\0' && strcmp(base_dir, ".") != 0;
     size_t dir_len = join ? strlen(base_dir) : 0;
     const char *slash = join && base_dir[dir_len - 1] != '/' ? "/" : "";
     char *copy = malloc(dir_len + 1 + text.len + 1);

@@ -12,7 +12,7 @@ enum option_type {
     OPTION_BYTES,    /* uint64_t; "64 MiB", "1GB", plain number */
     OPTION_MS,       /* uint32_t milliseconds; "500ms", "2s", "1m", plain number = ms */
     OPTION_STRING,   /* char *, owned by the settings struct */
-    OPTION_PATH,     /* char *, owned; relative paths are resolved against the pipeline file's folder */
+    OPTION_PATH,     /* char *, owned; relative paths are resolved against the pipeline file's folder; "-" stays */
     OPTION_ENUM,     /* int; choices says the words, in the order of the values */
     OPTION_NODE,     /* const struct config_node *, borrowed: a mapping or list that the component reads itself */
 };

@@ -42,7 +42,7 @@ static enum sorex_status name_add(struct overlay *overlay, const char *path, con
 static const char *absolute_path(struct arena *arena, const char *value)
 {
     char cwd[PATH_MAX], joined[2 * PATH_MAX];
-    if (value[0] == '/' || value[0] == '\0' || getcwd(cwd, sizeof cwd) == NULL)
+    if (value[0] == '/' || value[0] == '\0' || strcmp(value, "-") == 0 || getcwd(cwd, sizeof cwd) == NULL)
         return value;
     (void)snprintf(joined, sizeof joined, "%s/%s", cwd, value);
     return (const char *)arena_copy(arena, bytes_str(joined)).data;
