@@ -87,7 +87,7 @@ static void columns_put(struct json_writer *w, const char *name, const struct ev
     json_array_end(w);
 }
 
-static void source_put(struct json_writer *w, const struct event_source *source)
+static void source_put(struct json_writer *w, const struct event_origin *source)
 {
     json_name(w, "source");
     json_object_begin(w);

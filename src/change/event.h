@@ -18,7 +18,7 @@ struct event_columns {
 };
 
 /* Where the event was made. The host's: no transform may change it. */
-struct event_source {
+struct event_origin {
     struct bytes name;
     struct bytes offset;
     uint64_t timestamp_ms;
@@ -42,7 +42,7 @@ struct event {
     struct bytes text;          /* the whole event in canonical form, where it is known */
     struct bytes before, after; /* JSON values in canonical form, never "null" */
     enum event_op op;
-    struct event_source source;
+    struct event_origin source;
     uint64_t ts_ms;
     struct bytes schema;
     struct bytes table;

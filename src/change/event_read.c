@@ -199,7 +199,7 @@ static enum sorex_status image_read(struct reading *r, const struct json_node *n
     return SOREX_OK;
 }
 
-static enum sorex_status source_read(struct reading *r, const struct json_node *node, struct event_source *out)
+static enum sorex_status source_read(struct reading *r, const struct json_node *node, struct event_origin *out)
 {
     const struct json_node *fields[FIELDS_MAX];
     if (node == NULL || node->kind != JSON_OBJECT)
