@@ -51,7 +51,7 @@ static void log_take(const rd_kafka_t *rk, int syslog, const char *facility, con
         log_line(level, client->component, "%s", text);
 }
 
-/* From kafka_client_wait. */
+/* From whatever serves the handle's queue. */
 static void error_take(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     (void)rk;
@@ -60,7 +60,9 @@ static void error_take(rd_kafka_t *rk, int code, const char *reason, void *opaqu
         (void)atomic_fetch_add(&client->refusals, 1);
     else if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
         atomic_store(&client->refusals, 0);
-    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        atomic_store(&client->down, true);
+    else
         trouble_set(client, reason);
 }
 
@@ -145,7 +147,6 @@ static void trouble_get(struct kafka_client *client, char out[KAFKA_TROUBLE_SIZE
 enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadline_ms, struct sorex_error *err,
                                     const char *format, ...)
 {
-    (void)rd_kafka_poll(client->rk, 0);
     bool refused = atomic_load(&client->refusals) >= REFUSALS_MAX;
     bool late = clock_ms() >= deadline_ms;
     if (!refused && !late && !kafka_client_interrupted(client))

@@ -23,6 +23,7 @@ struct kafka_client {
     char brokers[KAFKA_BROKERS_SIZE];
     bool quiet; /* no log lines of its own: a client beside another one of the same configuration */
     atomic_bool interrupted;
+    atomic_bool down;       /* every connection broke, and nobody found one that works since */
     atomic_uint refusals;             /* authentication or TLS failed so often, with nothing else between */
     pthread_mutex_t lock;             /* the one below */
     char trouble[KAFKA_TROUBLE_SIZE]; /* what librdkafka complained of last; "" = nothing */
@@ -43,10 +44,10 @@ void kafka_client_close(struct kafka_client *client);
 void kafka_client_interrupt(struct kafka_client *client);
 bool kafka_client_interrupted(const struct kafka_client *client);
 
-/* Call between slices: serves callbacks. Errors, with the prefix "WHAT: ":
- * SOREX_AGAIN: interrupted, or deadline_ms (clock_ms()) is over, with what librdkafka complained of last;
- * SOREX_INVALID: the brokers keep refusing the credentials or the certificate;
- * SOREX_OK: go on waiting. */
+/* Call between slices, after the handle's queue was served (rd_kafka_poll or what takes its place), which is where
+ * errors come to light. Errors, with the prefix "WHAT: ": SOREX_AGAIN: interrupted, or deadline_ms (clock_ms()) is
+ * over, with what librdkafka complained of last; SOREX_INVALID: the brokers keep refusing the credentials or the
+ * certificate; SOREX_OK: go on waiting. */
 enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadline_ms, struct sorex_error *err,
                                     const char *format, ...) SOREX_PRINTF(4, 5);
 

@@ -23,6 +23,7 @@ static const struct {
     {"enable.auto.offset.store", "offsets are committed with what was made of the messages"},
     {"enable.partition.eof", "the end of a partition is looked for"},
     {"partitioner", "the key decides the partition as in Java clients"},
+    {"sticky.partitioning.linger.ms", "the key decides the partition as in Java clients"},
     {"delivery.report.only.error", "only failures are looked at"},
     {"log_level", "the log level of the program holds"},
 };
