@@ -5,6 +5,11 @@
 
 #include "base/check.h"
 
+struct memory_position {
+    char *partition;
+    struct position at;
+};
+
 struct memory {
     struct sink sink;
     pthread_mutex_t lock;           /* everything below */
@@ -12,6 +17,9 @@ struct memory {
     size_t count, cap;
     bool has_cursor;
     struct sink_cursor cursor;
+    struct memory_position *positions;
+    size_t position_count;
+    size_t dead_count;
     uint32_t fail_before, fail_after;
     enum sorex_status fail_status;
     uint64_t calls, calls_empty;
@@ -48,6 +56,9 @@ static void memory_close(struct sink *sink)
         free(memory->changes[i]);
     }
     free(memory->changes);
+    for (size_t i = 0; i < memory->position_count; i++)
+        free(memory->positions[i].partition);
+    free(memory->positions);
     (void)pthread_mutex_destroy(&memory->lock);
     free(memory);
 }
@@ -71,7 +82,8 @@ static struct memory_change *change_copy(const struct sink_change *item)
         free(raw);
         return NULL;
     }
-    memcpy(raw, item->change.raw.data, item->change.raw.len);
+    if (item->change.raw.len > 0)
+        memcpy(raw, item->change.raw.data, item->change.raw.len);
     raw[item->change.raw.len] = '\0';
     *copy = (struct memory_change){raw, item->change.raw.len, item->sequence, item->height, item->undo};
     return copy;
@@ -101,8 +113,56 @@ static enum sorex_status keep(struct memory *memory, const struct sink_batch *ba
         memory->changes[memory->count++] = copy;
     }
     memory->cursor = batch->cursor;
-    memory->has_cursor = true;
+    memory->has_cursor = batch->position_count == 0;
+    memory->dead_count += batch->dead_count;
     return SOREX_OK;
+}
+
+static struct memory_position *position_find(struct memory *memory, const char *partition)
+{
+    for (size_t i = 0; i < memory->position_count; i++)
+        if (strcmp(memory->positions[i].partition, partition) == 0)
+            return &memory->positions[i];
+    return NULL;
+}
+
+static void position_set(struct memory *memory, const char *partition, const struct position *at)
+{
+    struct memory_position *known = position_find(memory, partition);
+    if (known == NULL) {
+        struct memory_position *grown = realloc(memory->positions, (memory->position_count + 1) * sizeof *grown);
+        CHECK(grown != NULL);
+        memory->positions = grown;
+        known = &grown[memory->position_count++];
+        known->partition = strdup(partition);
+        CHECK(known->partition != NULL);
+    }
+    known->at = *at;
+}
+
+static enum sorex_status positions_compare(struct memory *memory, const struct sink_batch *batch,
+                                           struct sorex_error *err)
+{
+    for (size_t i = 0; i < batch->position_count; i++) {
+        const struct sink_position *position = &batch->positions[i];
+        const struct memory_position *known = position_find(memory, position->partition);
+        if (position->first ? known != NULL : known == NULL || !position_equal(&known->at, &position->from))
+            return sorex_error_set(err, SOREX_AGAIN, "somebody else moved the position of %s", position->partition);
+    }
+    return SOREX_OK;
+}
+
+static enum sorex_status memory_position(struct sink *sink, const char *partition, void *group, struct position *out,
+                                         struct sorex_error *err)
+{
+    (void)group;
+    struct memory *memory = (struct memory *)sink;
+    (void)pthread_mutex_lock(&memory->lock);
+    const struct memory_position *known = position_find(memory, partition);
+    if (known != NULL)
+        *out = known->at;
+    (void)pthread_mutex_unlock(&memory->lock);
+    return known != NULL ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "nothing of %s yet", partition);
 }
 
 static enum sorex_status apply_locked(struct memory *memory, const struct sink_batch *batch, struct sorex_error *err)
@@ -114,7 +174,10 @@ static enum sorex_status apply_locked(struct memory *memory, const struct sink_b
         memory->fail_before--;
         return sorex_error_set(err, memory->fail_status, "told to fail");
     }
+    TRY(positions_compare(memory, batch, err));
     TRY(keep(memory, batch, err));
+    for (size_t i = 0; i < batch->position_count; i++)
+        position_set(memory, batch->positions[i].partition, &batch->positions[i].to);
     if (memory->fail_after > 0) {
         memory->fail_after--;
         return sorex_error_set(err, SOREX_AGAIN, "told to fail after the batch was applied");
@@ -169,6 +232,21 @@ void memory_sink_cursor(struct sink *sink, struct sink_cursor *out)
     (void)pthread_mutex_unlock(&memory->lock);
 }
 
+void memory_sink_set_position(struct sink *sink, const char *partition, const struct position *position)
+{
+    struct memory *memory = locked(sink);
+    position_set(memory, partition, position);
+    (void)pthread_mutex_unlock(&memory->lock);
+}
+
+size_t memory_sink_dead(struct sink *sink)
+{
+    struct memory *memory = locked(sink);
+    size_t count = memory->dead_count;
+    (void)pthread_mutex_unlock(&memory->lock);
+    return count;
+}
+
 size_t memory_sink_count(struct sink *sink)
 {
     struct memory *memory = locked(sink);
@@ -204,4 +282,5 @@ const struct sink_type sink_memory = {
     .close = memory_close,
     .cursor = memory_cursor,
     .apply = memory_apply,
+    .position = memory_position,
 };

@@ -29,6 +29,11 @@ void memory_sink_fail_after_applied(struct sink *sink, uint32_t count);
 void memory_sink_set_cursor(struct sink *sink, const struct sink_cursor *cursor);
 void memory_sink_cursor(struct sink *sink, struct sink_cursor *out);
 
+/* Of a stream: moves a partition's position, as another process would. */
+void memory_sink_set_position(struct sink *sink, const char *partition, const struct position *position);
+/* How many dead letters it was given. */
+size_t memory_sink_dead(struct sink *sink);
+
 size_t memory_sink_count(struct sink *sink);
 /* Borrowed until the sink is closed. */
 const struct memory_change *memory_sink_at(struct sink *sink, size_t index);

@@ -2,6 +2,9 @@
  *
  *   BEGIN; lock the cursor row and compare it; rows; move the cursor row; COMMIT
  *
+ * Of a stream, in place of the cursor row those of the batch's partitions (postgres_position.c), and dead letters
+ * before the rows.
+ *
  * Whoever loses the connection, in COMMIT too, reads the cursor again and so learns whether the transaction happened.
  * Two sinks of the same name cannot interleave: the second one waits for the row lock and then finds a cursor that is
  * not the one it knew.
@@ -29,7 +32,7 @@ static const struct option postgres_options[] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct postgres_settings, schema),
      .fallback = "public",
-     .text = "schema of the tables and of sorex_cursor; must exist"},
+     .text = "schema of the tables and of sorex_cursor or sorex_position; must exist"},
     {.name = "mode",
      .type = OPTION_ENUM,
      .offset = offsetof(struct postgres_settings, mode),
@@ -51,6 +54,10 @@ static const struct option postgres_options[] = {
      .type = OPTION_NODE,
      .offset = offsetof(struct postgres_settings, tables),
      .text = "TABLE: {key: COLUMN or [COLUMN, ...], columns: {COLUMN: TYPE}}, where values should not decide"},
+    {.name = "dead_letters",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct postgres_settings, dead_letters),
+     .text = "of a stream: table of the events that failed, with their errors, in the same transaction"},
     {0}};
 
 /* ---- open, close ---- */
@@ -70,6 +77,7 @@ static void postgres_close(struct sink *sink)
     free(pg->name);
     free(pg->schema);
     free(pg->log_table);
+    free(pg->dead_table);
     free(pg);
 }
 
@@ -77,6 +85,7 @@ static enum sorex_status postgres_init(struct postgres *pg, const struct postgre
                                        const struct sink_context *context, struct sorex_error *err)
 {
     pg->log = settings->mode == POSTGRES_LOG;
+    pg->stream = context->stream;
     pg->create = settings->create_tables;
     pg->config = settings->tables != NULL && settings->tables->kind == CONFIG_MAPPING ? settings->tables : NULL;
     pg->pipeline = strdup(context->pipeline);
@@ -84,6 +93,11 @@ static enum sorex_status postgres_init(struct postgres *pg, const struct postgre
     pg->schema = strdup(settings->schema);
     pg->log_table = strdup(settings->log_table);
     if (pg->pipeline == NULL || pg->name == NULL || pg->schema == NULL || pg->log_table == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    if (settings->dead_letters != NULL && !pg->stream)
+        return sorex_error_set(err, SOREX_INVALID,
+                               "dead_letters: only a stream has dead letters (source: lines or kafka)");
+    if (settings->dead_letters != NULL && (pg->dead_table = strdup(settings->dead_letters)) == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     TRY(postgres_tables_check(settings->tables, err));
     TRY(net_init(&pg->net, err));
@@ -115,24 +129,14 @@ enum sorex_status postgres_row_name(struct postgres *pg, const struct sink_chang
 {
     pg->named = true;
     const struct change *change = &item->change;
+    if (pg->stream)
+        return sorex_error_prefix(err, "table \"%.*s\", key \"%.*s\", record %" PRIu64, BYTES_FMT(change->table),
+                                  (int)(change->key.len > 256 ? 256 : change->key.len), (const char *)change->key.data,
+                                  item->sequence);
     return sorex_error_prefix(err, "program %s, table \"%.*s\", key \"%.*s\", height %u (%ssequence %" PRIu64 ")",
                               item->program, BYTES_FMT(change->table),
                               (int)(change->key.len > 256 ? 256 : change->key.len), (const char *)change->key.data,
                               item->height, item->undo ? "undo, " : "", item->sequence);
-}
-
-enum sorex_status postgres_qualified(struct postgres *pg, const char *name, char **out, struct sorex_error *err)
-{
-    char *schema = NULL;
-    char *table = NULL;
-    enum sorex_status status = postgres_identifier(&pg->session, bytes_str(pg->schema), &schema, err);
-    if (status == SOREX_OK)
-        status = postgres_identifier(&pg->session, bytes_str(name), &table, err);
-    if (status == SOREX_OK && asprintf(out, "%s.%s", schema, table) < 0)
-        status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
-    free(schema);
-    free(table);
-    return status;
 }
 
 /* ---- batch ---- */
@@ -150,16 +154,27 @@ static void undo_attempt(struct postgres *pg)
 {
     postgres_rollback(&pg->session);
     postgres_tables_forget(pg);
-    pg->log_checked = 0;
+    pg->log_checked = pg->dead_checked = 0;
+}
+
+/* Starts the transaction, and locks what the batch moves. */
+static enum sorex_status begin(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
+{
+    TRY(postgres_session_open(&pg->session, err));
+    TRY(postgres_exec(&pg->session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err));
+    return pg->stream ? postgres_positions_lock(pg, batch, err) : postgres_cursor_lock(pg, err);
 }
 
 static enum sorex_status attempt(struct postgres *pg, const struct sink_batch *batch, bool fit, struct sorex_error *err)
 {
-    enum sorex_status status = postgres_begin(pg, err);
+    pg->in_rows = false;
+    enum sorex_status status = begin(pg, batch, err);
+    if (status == SOREX_OK)
+        status = postgres_dead_write(pg, batch, err);
     if (status == SOREX_OK)
         status = rows_write(pg, batch, NULL, fit, err);
     if (status == SOREX_OK)
-        status = postgres_cursor_move(pg, &batch->cursor, err);
+        status = pg->stream ? postgres_positions_move(pg, batch, err) : postgres_cursor_move(pg, &batch->cursor, err);
     if (status == SOREX_OK)
         status = postgres_exec(&pg->session, "COMMIT", err);
     if (status != SOREX_OK) {
@@ -168,6 +183,8 @@ static enum sorex_status attempt(struct postgres *pg, const struct sink_batch *b
     }
     pg->at = batch->cursor;
     pg->log_checked = pg->session.opened;
+    if (pg->dead_table != NULL && batch->dead_count > 0)
+        pg->dead_checked = pg->session.opened;
     return SOREX_OK;
 }
 
@@ -175,7 +192,7 @@ static enum sorex_status attempt(struct postgres *pg, const struct sink_batch *b
 static enum sorex_status probe(struct postgres *pg, const struct sink_batch *batch, const struct postgres_scope *scope,
                                struct sorex_error *err)
 {
-    enum sorex_status status = postgres_begin(pg, err);
+    enum sorex_status status = begin(pg, batch, err);
     if (status == SOREX_OK)
         status = rows_write(pg, batch, scope, true, err);
     if (status == SOREX_OK)
@@ -270,7 +287,7 @@ static enum sorex_status postgres_apply(struct sink *sink, const struct sink_bat
 
 const struct sink_type sink_postgres = {
     .name = "postgres",
-    .summary = "changes to PostgreSQL tables, exactly once; rows, undo and cursor in one transaction",
+    .summary = "changes to PostgreSQL tables, exactly once; rows, undo and cursor or positions in one transaction",
     .options = postgres_options,
     .settings_size = sizeof(struct postgres_settings),
     .reads_images = true,
@@ -278,6 +295,7 @@ const struct sink_type sink_postgres = {
     .open = postgres_open,
     .close = postgres_close,
     .cursor = postgres_cursor_read,
+    .position = postgres_position_read,
     .apply = postgres_apply,
     .interrupt = postgres_interrupt,
 };

@@ -15,6 +15,7 @@ struct postgres_settings {
     char *log_table;
     bool create_tables;
     const struct config_node *tables;
+    char *dead_letters; /* table; NULL: dead letters are left out */
 };
 
 extern const struct sink_type sink_postgres;

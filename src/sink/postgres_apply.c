@@ -21,8 +21,9 @@ static enum sorex_status table_find(struct postgres *pg, struct bytes name, stru
         if (bytes_is(name, (*out)->name))
             return SOREX_OK;
     }
-    if (bytes_is(name, "sorex_cursor"))
-        return sorex_error_set(err, SOREX_INVALID, "the table name \"sorex_cursor\" is the sink's own");
+    if (bytes_is(name, "sorex_cursor") || bytes_is(name, "sorex_position") ||
+        (pg->dead_table != NULL && bytes_is(name, pg->dead_table)))
+        return sorex_error_set(err, SOREX_INVALID, "the table name \"%.*s\" is the sink's own", BYTES_FMT(name));
     struct postgres_table **grown = realloc(pg->tables, (pg->table_count + 1) * sizeof *grown);
     if (grown == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");

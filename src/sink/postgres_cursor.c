@@ -6,28 +6,7 @@
 #include "base/check.h"
 #include "sink/postgres_target.h"
 
-/* Runs a statement with %s for the qualified cursor table, with pipeline and sink as $1 and $2. */
-static enum sorex_status cursor_query(struct postgres *pg, const char *before, const char *after, int count,
-                                      const char *const *more, PGresult **out_result, struct sorex_error *err)
-{
-    const char *params[POSTGRES_PARAMS_MAX] = {pg->pipeline, pg->name};
-    CHECK(count + 2 <= POSTGRES_PARAMS_MAX);
-    for (int i = 0; i < count; i++)
-        params[2 + i] = more[i];
-    char *table;
-    TRY(postgres_qualified(pg, "sorex_cursor", &table, err));
-    char *sql = NULL;
-    enum sorex_status status = SOREX_OK;
-    if (asprintf(&sql, "%s %s %s", before, table, after) < 0) {
-        sql = NULL;
-        status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
-    }
-    if (status == SOREX_OK)
-        status = postgres_query(&pg->session, sql, 2 + count, params, out_result, err);
-    free(sql);
-    free(table);
-    return status;
-}
+#define TABLE "sorex_cursor"
 
 static bool take_hash(const char *text, uint8_t *out, size_t len)
 {
@@ -56,43 +35,39 @@ static enum sorex_status cursor_take(const PGresult *rows, struct sink_cursor *o
     return SOREX_OK;
 }
 
-static enum sorex_status cursor_table_exists(struct postgres *pg, bool *out, struct sorex_error *err)
+static enum sorex_status cursor_select(struct postgres *pg, bool lock, struct sink_cursor *out, bool *out_found,
+                                       struct sorex_error *err)
 {
-    char *table;
-    TRY(postgres_qualified(pg, "sorex_cursor", &table, err));
-    const char *params[] = {table};
+    const struct postgres_statement select = {
+        "SELECT store, sequence, entry FROM", TABLE,
+        lock ? "WHERE pipeline = $1 AND sink = $2 FOR UPDATE" : "WHERE pipeline = $1 AND sink = $2", 0, NULL};
     PGresult *rows;
-    enum sorex_status status =
-        postgres_query(&pg->session, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", 1, params, &rows, err);
-    free(table);
-    TRY(status);
-    *out = PQgetvalue(rows, 0, 0)[0] == 't';
+    TRY(postgres_own_query(pg, &select, &rows, err));
+    enum sorex_status status = cursor_take(rows, out, out_found, err);
     PQclear(rows);
+    return status;
+}
+
+enum sorex_status postgres_cursor_known(struct postgres *pg, bool *out, struct sorex_error *err)
+{
+    *out = false;
+    bool exists;
+    TRY(postgres_table_exists(pg, TABLE, &exists, err));
+    if (!exists)
+        return SOREX_OK;
+    struct sink_cursor cursor;
+    TRY(cursor_select(pg, false, &cursor, out, err));
+    *out = *out && cursor.sequence > 0;
     return SOREX_OK;
 }
 
 static enum sorex_status cursor_table_make(struct postgres *pg, struct sorex_error *err)
 {
-    char *table;
-    TRY(postgres_qualified(pg, "sorex_cursor", &table, err));
-    char *sql = NULL;
-    enum sorex_status status = SOREX_OK;
-    if (asprintf(
-            &sql,
-            "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1); "
-            "CREATE TABLE IF NOT EXISTS %s (pipeline text, sink text, store text NOT NULL, sequence bigint NOT NULL, "
-            "entry text NOT NULL, updated timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (pipeline, sink)); COMMIT",
-            table) < 0) {
-        sql = NULL;
-        status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
-    }
-    if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, sql, err);
-    if (status != SOREX_OK)
-        postgres_rollback(&pg->session);
-    free(sql);
-    free(table);
-    return status;
+    return postgres_own_table(pg, TABLE,
+                              "pipeline text, sink text, store text NOT NULL, sequence bigint NOT NULL, "
+                              "entry text NOT NULL, updated timestamptz NOT NULL DEFAULT now(), "
+                              "PRIMARY KEY (pipeline, sink)",
+                              err);
 }
 
 /* The row is there from the first moment, so that there is always something to lock. */
@@ -103,9 +78,25 @@ static enum sorex_status cursor_row_make(struct postgres *pg, struct sorex_error
     memset(store, '0', sizeof store - 1);
     memset(entry, '0', sizeof entry - 1);
     const char *more[] = {store, entry};
-    return cursor_query(pg, "INSERT INTO",
-                        "(pipeline, sink, store, sequence, entry) VALUES ($1, $2, $3, 0, $4) ON CONFLICT DO NOTHING", 2,
-                        more, NULL, err);
+    const struct postgres_statement insert = {
+        "INSERT INTO", TABLE,
+        "(pipeline, sink, store, sequence, entry) VALUES ($1, $2, $3, 0, $4) ON CONFLICT DO NOTHING", 2, more};
+    return postgres_own_query(pg, &insert, NULL, err);
+}
+
+/* A cursor that begins must not stand beside a stream's positions. */
+static enum sorex_status stream_refuse(struct postgres *pg, struct sorex_error *err)
+{
+    bool stream;
+    TRY(postgres_positions_known(pg, &stream, err));
+    if (!stream)
+        return SOREX_OK;
+    return sorex_error_set(
+        err, SOREX_MISMATCH,
+        "pipeline \"%s\", sink \"%s\" has rows in %s.sorex_position, so it followed a stream; this one follows a "
+        "chain. "
+        "Choices: give the pipeline or the sink another name; or delete those rows and what it wrote",
+        pg->pipeline, pg->name, pg->schema);
 }
 
 enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *out, struct sorex_error *err)
@@ -116,34 +107,24 @@ enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *ou
     postgres_tables_forget(pg);
     TRY(postgres_session_open(&pg->session, err));
     bool exists;
-    TRY(cursor_table_exists(pg, &exists, err));
+    bool found;
+    TRY(postgres_table_exists(pg, TABLE, &exists, err));
     if (!exists)
         TRY(cursor_table_make(pg, err));
-    PGresult *rows;
-    bool found;
-    TRY(cursor_query(pg, "SELECT store, sequence, entry FROM", "WHERE pipeline = $1 AND sink = $2", 0, NULL, &rows,
-                     err));
-    enum sorex_status status = cursor_take(rows, out, &found, err);
-    PQclear(rows);
-    TRY(status);
+    TRY(cursor_select(pg, false, out, &found, err));
+    if (!found || out->sequence == 0)
+        TRY(stream_refuse(pg, err));
     if (!found)
         TRY(cursor_row_make(pg, err));
     pg->at = *out;
     return out->sequence > 0 ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "the target has no cursor yet");
 }
 
-enum sorex_status postgres_begin(struct postgres *pg, struct sorex_error *err)
+enum sorex_status postgres_cursor_lock(struct postgres *pg, struct sorex_error *err)
 {
-    TRY(postgres_session_open(&pg->session, err));
-    TRY(postgres_exec(&pg->session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err));
-    PGresult *rows;
-    TRY(cursor_query(pg, "SELECT store, sequence, entry FROM", "WHERE pipeline = $1 AND sink = $2 FOR UPDATE", 0, NULL,
-                     &rows, err));
     struct sink_cursor now;
     bool found;
-    enum sorex_status status = cursor_take(rows, &now, &found, err);
-    PQclear(rows);
-    TRY(status);
+    TRY(cursor_select(pg, true, &now, &found, err));
     if (!found || now.sequence != pg->at.sequence || memcmp(now.store_id, pg->at.store_id, SINK_STORE_ID_BYTES) != 0 ||
         memcmp(now.hash, pg->at.hash, HASH_BYTES) != 0)
         return sorex_error_set(
@@ -163,7 +144,8 @@ enum sorex_status postgres_cursor_move(struct postgres *pg, const struct sink_cu
     (void)snprintf(sequence, sizeof sequence, "%" PRIu64, cursor->sequence);
     hash_display(cursor->hash, entry);
     const char *more[] = {store, sequence, entry};
-    return cursor_query(pg, "UPDATE",
-                        "SET store = $3, sequence = $4, entry = $5, updated = now() WHERE pipeline = $1 AND sink = $2",
-                        3, more, NULL, err);
+    const struct postgres_statement update = {
+        "UPDATE", TABLE, "SET store = $3, sequence = $4, entry = $5, updated = now() WHERE pipeline = $1 AND sink = $2",
+        3, more};
+    return postgres_own_query(pg, &update, NULL, err);
 }

@@ -7,33 +7,28 @@
 
 #define CHUNK_BYTES ((size_t)64 << 10)
 
-static enum sorex_status log_create(struct postgres *pg, const char *table, struct sorex_error *err)
+/* What a stream's event has none of is null there; and a number is its own only within a partition, so there is no key.
+ */
+static enum sorex_status log_create(struct postgres *pg, struct sorex_error *err)
 {
-    const char *params[] = {table};
-    PGresult *result;
-    TRY(postgres_query(&pg->session, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", 1, params, &result, err));
-    bool exists = PQgetvalue(result, 0, 0)[0] == 't';
-    PQclear(result);
+    bool exists;
+    TRY(postgres_table_exists(pg, pg->log_table, &exists, err));
     if (exists)
         return SOREX_OK;
     if (!pg->create)
-        return sorex_error_set(err, SOREX_INVALID, "table %s does not exist, and create_tables is false", table);
-    struct buf sql = {0};
-    enum sorex_status status =
-        buf_printf(&sql, err,
-                   "CREATE TABLE IF NOT EXISTS %s (sequence bigint, ordinal bigint, height bigint NOT NULL, "
-                   "block_hash text NOT NULL, time timestamptz NOT NULL, undo boolean NOT NULL, program text NOT NULL, "
-                   "operation text NOT NULL, \"table\" text NOT NULL, key text NOT NULL, before jsonb, after jsonb, "
-                   "PRIMARY KEY (sequence, ordinal))",
-                   table);
-    if (status == SOREX_OK)
-        status = buf_append_u8(&sql, 0, err);
-    if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, "SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1)", err);
-    if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, (const char *)sql.data, err);
-    buf_deinit(&sql);
-    return status;
+        return sorex_error_set(err, SOREX_INVALID, "table %s.%s does not exist, and create_tables is false", pg->schema,
+                               pg->log_table);
+    return postgres_own_table(
+        pg, pg->log_table,
+        pg->stream
+            ? "sequence bigint NOT NULL, ordinal bigint, height bigint, block_hash text, time timestamptz, "
+              "undo boolean NOT NULL, program text NOT NULL, operation text NOT NULL, \"table\" text NOT NULL, "
+              "key text NOT NULL, before jsonb, after jsonb"
+            : "sequence bigint, ordinal bigint, height bigint NOT NULL, block_hash text NOT NULL, "
+              "time timestamptz NOT NULL, undo boolean NOT NULL, program text NOT NULL, operation text NOT NULL, "
+              "\"table\" text NOT NULL, key text NOT NULL, before jsonb, after jsonb, "
+              "PRIMARY KEY (sequence, ordinal)",
+        err);
 }
 
 static enum sorex_status image_append(struct bytes image, struct buf *out, struct sorex_error *err)
@@ -50,17 +45,35 @@ static enum sorex_status text_append(struct bytes text, struct buf *out, struct 
     return postgres_field_text(text, out, err);
 }
 
-static enum sorex_status log_row(const struct sink_change *item, struct buf *out, struct sorex_error *err)
+static enum sorex_status time_append(uint64_t time_ms, struct buf *out, struct sorex_error *err)
 {
-    char hash[HASH_HEX_SIZE];
-    hash_display(item->hash, hash);
-    time_t seconds = (time_t)(item->time_ms / 1000);
+    time_t seconds = (time_t)(time_ms / 1000);
     struct tm utc;
     char when[64];
     if (gmtime_r(&seconds, &utc) == NULL || strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &utc) == 0)
         return sorex_error_set(err, SOREX_INVALID, "the entry's time is out of range");
-    TRY(buf_printf(out, err, "%llu\t%u\t%u\t%s\t%s.%03u+00\t%s", (unsigned long long)item->sequence, item->ordinal,
-                   item->height, hash, when, (unsigned)(item->time_ms % 1000), item->undo ? "t" : "f"));
+    return buf_printf(out, err, "%s.%03u+00", when, (unsigned)(time_ms % 1000));
+}
+
+/* height, block_hash, time, undo */
+static enum sorex_status origin_append(const struct sink_change *item, struct buf *out, struct sorex_error *err)
+{
+    char hash[HASH_HEX_SIZE];
+    if (item->hash != NULL) {
+        hash_display(item->hash, hash);
+        TRY(buf_printf(out, err, "\t%u\t%s\t", item->height, hash));
+        TRY(time_append(item->time_ms, out, err));
+    } else {
+        TRY(buf_append_str(out, "\t\\N\t\\N\t", err));
+        TRY(item->time_ms == 0 ? buf_append_str(out, "\\N", err) : time_append(item->time_ms, out, err));
+    }
+    return buf_append_str(out, item->undo ? "\tt" : "\tf", err);
+}
+
+static enum sorex_status log_row(const struct sink_change *item, struct buf *out, struct sorex_error *err)
+{
+    TRY(buf_printf(out, err, "%llu\t%u", (unsigned long long)item->sequence, item->ordinal));
+    TRY(origin_append(item, out, err));
     const struct change *change = &item->change;
     TRY(text_append(bytes_str(item->program), out, err));
     TRY(text_append(bytes_str(change_operation_name(change->operation)), out, err));
@@ -92,7 +105,7 @@ static enum sorex_status log_copy(struct postgres *pg, const char *table, const 
                                   size_t to, struct sorex_error *err)
 {
     if (pg->log_checked != pg->session.opened)
-        TRY(log_create(pg, table, err));
+        TRY(log_create(pg, err));
     pg->in_rows = true;
     struct buf sql = {0};
     enum sorex_status status = buf_printf(

@@ -129,6 +129,9 @@ enum sorex_status net_add(struct net *net, struct postgres_table *table, const s
     bool upsert = change->operation != CHANGE_DELETE;
     *out = (struct net_added){0};
     if (table->keyed) {
+        if (!upsert && change->before.data == NULL)
+            return sorex_error_set(err, SOREX_INVALID,
+                                   "the delete has no before image, and the table's key columns are in the images");
         if (change->before.data != NULL)
             TRY(keyed_add(net, row, change->before, &item->before, false, out, err));
         if (upsert)

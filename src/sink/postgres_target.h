@@ -27,11 +27,15 @@ struct postgres {
     struct sink sink;
     struct postgres_session session;
     char *pipeline, *name, *schema, *log_table;
+    char *dead_table; /* of a stream's dead letters; NULL: they are left out */
+    bool stream;      /* positions, not a cursor */
     bool log;
     bool create;                      /* DDL is allowed */
     const struct config_node *config; /* the `tables` mapping; borrowed from the settings, or NULL */
     struct sink_cursor at;            /* what the cursor row must hold for a batch to be applied */
     uint64_t log_checked;             /* session in which the log table was seen, 0 = none */
+    uint64_t dead_checked;            /* ... the table of dead letters */
+    uint64_t positions_checked;       /* ... sorex_position */
 
     struct json_parser *parser;
     struct buf out; /* rows on their way into a COPY */
@@ -56,11 +60,25 @@ struct postgres_scope {
 
 /* The sink type's cursor(): also makes table and row, and forgets what is known of the other tables. */
 enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
-/* Starts the transaction and locks the cursor row.
+/* In an open transaction: locks the cursor row.
  * Errors: SOREX_AGAIN also when the row is not what this sink left there: somebody else writes. */
-enum sorex_status postgres_begin(struct postgres *pg, struct sorex_error *err);
-/* In that transaction. */
+enum sorex_status postgres_cursor_lock(struct postgres *pg, struct sorex_error *err);
 enum sorex_status postgres_cursor_move(struct postgres *pg, const struct sink_cursor *cursor, struct sorex_error *err);
+/* Whether the target has a cursor with anything applied, of this pipeline and sink. */
+enum sorex_status postgres_cursor_known(struct postgres *pg, bool *out, struct sorex_error *err);
+
+/* The sink type's position(): also makes table and row, and forgets what is known of the other tables. */
+enum sorex_status postgres_position_read(struct sink *sink, const char *partition, void *group, struct position *out,
+                                         struct sorex_error *err);
+/* In an open transaction: locks the rows of the batch's partitions, always in the same order.
+ * Errors: SOREX_AGAIN also when one of them is not where the batch begins: somebody else delivers too. */
+enum sorex_status postgres_positions_lock(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
+enum sorex_status postgres_positions_move(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
+/* Whether the target has a position of this pipeline and sink. */
+enum sorex_status postgres_positions_known(struct postgres *pg, bool *out, struct sorex_error *err);
+
+/* In an open transaction: writes the batch's dead letters, if there is a table for them. */
+enum sorex_status postgres_dead_write(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
 
 /* Gives each change of the batch to its table; the connection is open. Errors: SOREX_INVALID naming the row. */
 enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err);
@@ -99,9 +117,24 @@ enum sorex_status postgres_removed_finish(struct postgres *pg, struct sorex_erro
 enum sorex_status postgres_log_write(struct postgres *pg, const struct sink_batch *batch, size_t from, size_t to,
                                      struct sorex_error *err);
 
-/* Puts program, table, key and height in front of the error's text. */
+/* Puts program, table, key and height in front of the error's text; of a stream table, key and number. */
 enum sorex_status postgres_row_name(struct postgres *pg, const struct sink_change *change, struct sorex_error *err);
 /* SCHEMA.NAME, quoted; malloc'ed. */
 enum sorex_status postgres_qualified(struct postgres *pg, const char *name, char **out, struct sorex_error *err);
+/* Whether SCHEMA.NAME is there. */
+enum sorex_status postgres_table_exists(struct postgres *pg, const char *name, bool *out, struct sorex_error *err);
+/* One statement about a table of the sink's own: `before`, SCHEMA.NAME, `after`, with pipeline and sink as $1 and $2,
+ * and `count` more parameters behind them. *out_result may be NULL; else pair with PQclear. */
+struct postgres_statement {
+    const char *before, *table, *after;
+    int count;
+    const char *const *more;
+};
+enum sorex_status postgres_own_query(struct postgres *pg, const struct postgres_statement *statement,
+                                     PGresult **out_result, struct sorex_error *err);
+/* CREATE TABLE IF NOT EXISTS SCHEMA.NAME (columns), one sorex at a time; in the open transaction, or in one of its own.
+ */
+enum sorex_status postgres_own_table(struct postgres *pg, const char *name, const char *columns,
+                                     struct sorex_error *err);
 
 #endif
