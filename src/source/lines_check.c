@@ -40,7 +40,7 @@ uint64_t lines_check_from(uint64_t offset)
 void lines_check_start(struct lines_check *check, uint64_t offset)
 {
     CHECK(offset % LINES_CHECK_BLOCK == 0);
-    *check = (struct lines_check){.offset = offset, .before = K2, .state = K3};
+    *check = (struct lines_check){.offset = offset, .before = K0, .state = K3};
 }
 
 /* bytes does not go beyond the block. */

@@ -182,7 +182,8 @@ static enum sorex_status file_read_on(struct lines_input *input, size_t *out_n, 
     input->drained = n == 0;
     input->ended = n == 0 && (!input->follow || offset >= input->limit);
     *out_n = (size_t)n;
-    return n == 0 && !input->ended ? file_same(input, err) : SOREX_OK;
+    /* What was read goes out before anything is said about what comes next. */
+    return n == 0 && !input->ended && input->whole == input->at ? file_same(input, err) : SOREX_OK;
 }
 
 static enum sorex_status stream_read_on(struct lines_input *input, size_t *out_n, struct sorex_error *err)

@@ -45,6 +45,7 @@ static inline void lines_input_take(struct lines_input *input, size_t bytes)
 {
     lines_check_update(&input->check, bytes_of(input->buf.data + input->at, bytes));
     input->at += bytes;
+    input->whole = input->whole > input->at ? input->whole : input->at;
     input->number++;
 }
 /* Goes to a position. A stream is read up to there, which may wait.
