@@ -46,6 +46,8 @@ struct kafka_producer {
 
 /* ---- partitions ---- */
 
+/* Also for messages without key: librdkafka would put those of a moment into one partition ("sticky"), if that were not
+ * off. */
 static int32_t partition_choose(const rd_kafka_topic_t *topic, const void *key, size_t key_len, int32_t partition_count,
                                 void *topic_opaque, void *message_opaque)
 {
@@ -156,10 +158,13 @@ enum sorex_status kafka_producer_new(const struct kafka_producer_options *option
                                               {"queue.buffering.max.messages", QUEUE_MESSAGES},
                                               {"queue.buffering.max.kbytes", QUEUE_KBYTES},
                                               {0}};
-    const struct kafka_property fixed[] = {
-        {"enable.idempotence", "true"},         {"transactional.id", options->transactional_id},
-        {"transaction.timeout.ms", timeout},    {"compression.type", options->compression},
-        {"delivery.report.only.error", "true"}, {0}};
+    const struct kafka_property fixed[] = {{"enable.idempotence", "true"},
+                                           {"transactional.id", options->transactional_id},
+                                           {"transaction.timeout.ms", timeout},
+                                           {"compression.type", options->compression},
+                                           {"delivery.report.only.error", "true"},
+                                           {"sticky.partitioning.linger.ms", "0"}, /* see partition_choose */
+                                           {0}};
     struct kafka_producer *producer = calloc(1, sizeof *producer);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_topic_conf_t *topics = rd_kafka_topic_conf_new();
