@@ -56,6 +56,9 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
     struct pipeline *pipeline = NULL;
     struct store *store = NULL;
     enum sorex_status status;
+    if (target->has_settings && target->settings.event_source_type != NULL)
+        return sorex_error_set(err, SOREX_GONE, "the stream %s does not run: nothing answers in %s", target->settings.top.name,
+                               target->data_dir);
     if (writes) {
         struct pipeline_options options = {.no_network = true};
         if (!target->has_settings)

@@ -115,10 +115,24 @@ static enum sorex_status source_check(struct findings *findings, const struct pi
     return found(findings, status, "source", type->name, bytes_str(detail), err);
 }
 
+/* Opens the settings; Kafka is not connected to. */
+static enum sorex_status event_source_check(struct findings *findings, const struct pipeline_settings *settings,
+                                            struct sorex_error *err)
+{
+    const struct event_source_type *type = settings->event_source_type;
+    const struct event_source_context context = {.pipeline = settings->top.name};
+    struct event_source *source;
+    enum sorex_status status = type->open(settings->source, &context, &source, err);
+    if (status == SOREX_OK)
+        type->close(source);
+    return found(findings, status, "source", type->name, bytes_str("events"), err);
+}
+
 static enum sorex_status sink_check(struct findings *findings, const struct pipeline_settings *settings,
                                     const struct sink_settings *sink_settings, struct sorex_error *err)
 {
-    struct sink_context context = {.name = sink_settings->name, .pipeline = settings->top.name, .base_dir = settings->base_dir};
+    struct sink_context context = {.name = sink_settings->name, .pipeline = settings->top.name, .base_dir = settings->base_dir,
+                                   .stream = settings->event_source_type != NULL};
     struct sink *sink;
     char detail[64];
     enum sorex_status status = sink_settings->type->open(sink_settings->options, &context, &sink, err);
@@ -142,7 +156,10 @@ static enum sorex_status check(const struct arguments *arguments, const struct p
         TRY(program_check(&findings, PROGRAM_TRANSFORM, &settings->transforms[i], err));
     if (settings->filter_count != 0)
         TRY(filters_check(&findings, settings, err));
-    TRY(source_check(&findings, settings, err));
+    if (settings->event_source_type != NULL)
+        TRY(event_source_check(&findings, settings, err));
+    else
+        TRY(source_check(&findings, settings, err));
     for (size_t i = 0; i < settings->sink_count; i++)
         TRY(sink_check(&findings, settings, &settings->sinks[i], err));
     *err = findings.first;

@@ -76,6 +76,7 @@ static enum sorex_status replay_pipeline(const struct arguments *arguments, cons
 {
     struct replay_report report = {0};
     uint32_t from, to;
+    TRY(pipeline_settings_chain(settings, err));
     TRY(height_parse("from", arguments->from, &from, err));
     TRY(height_parse("to", arguments->to, &to, err));
     TRY(replay(settings, from, to, &report, err));

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "pipeline/flow.h"
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
 
@@ -20,7 +21,8 @@
 /* The thread that takes SIGTERM and SIGINT: asks the pipeline to stop, and ends the process when the entry in hand does
  * not end in time. Nothing of that entry was committed, so nothing is lost. */
 struct stopper {
-    struct pipeline *pipeline;
+    struct pipeline *pipeline; /* one of the two */
+    struct flow *flow;
     pthread_t thread;
     sigset_t signals;
     _Atomic bool ended;
@@ -33,8 +35,12 @@ static void *stopper_thread(void *user_data)
     (void)sigwait(&stopper->signals, &number);
     if (atomic_load(&stopper->ended))
         return NULL;
-    log_line(LOG_INFO, "run", "%s: finishing the entry in hand", number == SIGINT ? "SIGINT" : "SIGTERM");
-    pipeline_stop(stopper->pipeline);
+    log_line(LOG_INFO, "run", "%s: finishing the %s in hand", number == SIGINT ? "SIGINT" : "SIGTERM",
+             stopper->flow != NULL ? "batch" : "entry");
+    if (stopper->flow != NULL)
+        flow_stop(stopper->flow);
+    else
+        pipeline_stop(stopper->pipeline);
     uint64_t start = clock_ms(), passed = 0;
     bool again = false; /* a second signal, or the end of the run, ends the wait */
     while (!atomic_load(&stopper->ended) && !again && passed < STOP_MS) {
@@ -45,16 +51,24 @@ static void *stopper_thread(void *user_data)
         again = came && passed >= SECOND_SIGNAL_MS;
     }
     if (!atomic_load(&stopper->ended)) {
-        log_line(LOG_WARN, "run", "%s: the entry in hand is abandoned; the next run executes it again",
+        log_line(LOG_WARN, "run", "%s: what is in hand is abandoned; the next run executes it again",
                  again ? "a second signal" : "it did not end in time");
         _exit(EXIT_OK_CODE);
     }
     return NULL;
 }
 
-static void stopper_start(struct stopper *stopper, struct pipeline *pipeline)
+static void signals_block(struct stopper *stopper)
 {
-    stopper->pipeline = pipeline;
+    (void)sigemptyset(&stopper->signals);
+    (void)sigaddset(&stopper->signals, SIGTERM);
+    (void)sigaddset(&stopper->signals, SIGINT);
+    (void)pthread_sigmask(SIG_BLOCK, &stopper->signals, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+}
+
+static void stopper_start(struct stopper *stopper)
+{
     CHECK(pthread_create(&stopper->thread, NULL, stopper_thread, stopper) == 0);
 }
 
@@ -155,27 +169,99 @@ static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct 
     return status;
 }
 
+/* ---- a stream ---- */
+
+static enum sorex_status stream_summary_json(const struct flow_summary *s, const struct pipeline_settings *settings,
+                                             struct sorex_error *err)
+{
+    struct json_out out;
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "pipeline");
+    json_string_z(&out.w, settings->top.name);
+    json_name(&out.w, "in");
+    json_uint(&out.w, s->counts.in);
+    json_name(&out.w, "out");
+    json_uint(&out.w, s->counts.out);
+    json_name(&out.w, "filtered");
+    json_uint(&out.w, s->counts.filtered);
+    json_name(&out.w, "failed");
+    json_uint(&out.w, s->counts.failed);
+    json_name(&out.w, "seconds");
+    json_double(&out.w, (double)s->run_ns / 1e9);
+    json_object_end(&out.w);
+    return json_out_end(&out, summary_file(settings));
+}
+
+static void stream_summary_print(const struct flow_summary *s, const struct pipeline_settings *settings)
+{
+    double seconds = (double)s->run_ns / 1e9;
+    fprintf(summary_file(settings),
+            "%s: %llu events in, %llu out, %llu filtered, %llu failed; %llu batches in %.2f s (%.0f events/s)\n", settings->top.name,
+            (unsigned long long)s->counts.in, (unsigned long long)s->counts.out, (unsigned long long)s->counts.filtered,
+            (unsigned long long)s->counts.failed, (unsigned long long)s->batches, seconds,
+            seconds > 0 ? (double)s->counts.in / seconds : 0);
+}
+
+static enum sorex_status flow_serve(struct flow *flow, const struct pipeline_settings *settings, bool json, struct sorex_error *err)
+{
+    struct service service;
+    struct control *control;
+    struct flow_summary summary = {0};
+    service_init(&service, NULL, settings->top.data, NULL);
+    service.flow = flow;
+    enum sorex_status status = control_start(&service, settings->top.data, &control, err);
+    if (status == SOREX_OK) {
+        status = flow_run(flow, &summary, err);
+        control_stop(control);
+        struct sorex_error json_err = {0};
+        if (!json)
+            stream_summary_print(&summary, settings);
+        else if (stream_summary_json(&summary, settings, &json_err) != SOREX_OK)
+            log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
+    }
+    service_deinit(&service);
+    return status;
+}
+
+static enum sorex_status run_stream(const struct arguments *arguments, const struct pipeline_settings *settings,
+                                    struct sorex_error *err)
+{
+    struct stopper stopper = {0};
+    bool until_end = arguments->until != NULL;
+    if (until_end && strcmp(arguments->until, "tip") != 0)
+        return sorex_error_set(err, SOREX_INVALID, "--until %s: a stream has no heights; --until tip ends where it ends now",
+                               arguments->until);
+    signals_block(&stopper);
+    log_level_set((enum log_level)settings->top.log_level);
+    TRY(flow_new(settings, until_end, &stopper.flow, err));
+    stopper_start(&stopper);
+    enum sorex_status status = flow_serve(stopper.flow, settings, arguments->json, err);
+    stopper_end(&stopper);
+    flow_free(stopper.flow);
+    return status == SOREX_STOPPED && !until_end ? SOREX_OK : status;
+}
+
+/* ---- the verb ---- */
+
 static enum sorex_status run_settings(const struct arguments *arguments, const struct pipeline_settings *settings,
                                       int *out_code, struct sorex_error *err)
 {
     struct stopper stopper = {0};
-    struct pipeline *pipeline;
     struct pipeline_options options = {0};
     uint32_t until = PIPELINE_UNTIL_TIP;
     (void)out_code;
+    if (settings->event_source_type != NULL)
+        return run_stream(arguments, settings, err);
     if (arguments->until == NULL || strcmp(arguments->until, "tip") != 0)
         TRY(height_parse("until", arguments->until, &until, err));
-    (void)sigemptyset(&stopper.signals);
-    (void)sigaddset(&stopper.signals, SIGTERM);
-    (void)sigaddset(&stopper.signals, SIGINT);
-    (void)pthread_sigmask(SIG_BLOCK, &stopper.signals, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
+    signals_block(&stopper);
     log_level_set((enum log_level)settings->top.log_level);
-    TRY(pipeline_new(settings, &options, &pipeline, err));
-    stopper_start(&stopper, pipeline);
-    enum sorex_status status = pipeline_serve(pipeline, settings, until, arguments->json, err);
+    TRY(pipeline_new(settings, &options, &stopper.pipeline, err));
+    stopper_start(&stopper);
+    enum sorex_status status = pipeline_serve(stopper.pipeline, settings, until, arguments->json, err);
     stopper_end(&stopper);
-    pipeline_free(pipeline);
+    pipeline_free(stopper.pipeline);
     return status;
 }
 
@@ -197,7 +283,10 @@ const struct verb verb_run = {
              "the sinks.\n"
              "A reorganisation undoes what it must, downstream too. It can be stopped, or killed, at any time: the "
              "next run continues.\n"
-             "While it runs, the other verbs ask it through a socket in the data directory.",
+             "While it runs, the other verbs ask it through a socket in the data directory.\n"
+             "\n"
+             "With a source of events (lines, kafka) it is a stream (docs/streams.md): events through filters into a sink, exactly once\n"
+             "where the sink holds positions. --until tip ends at what is there now; without it a stream runs until it is stopped.",
     .example = "sorex run pipeline.yaml --until 100000 --set source.url=http://127.0.0.1:8332",
     .run = run,
 };

@@ -217,6 +217,7 @@ static enum sorex_status sinks_start(struct pipeline *p, struct sorex_error *err
 enum sorex_status pipeline_new(const struct pipeline_settings *settings, const struct pipeline_options *options,
                                struct pipeline **out, struct sorex_error *err)
 {
+    TRY(pipeline_settings_chain(settings, err));
     struct pipeline *p = calloc(1, sizeof *p);
     if (p == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a pipeline");

@@ -36,25 +36,55 @@ static enum sorex_status type_word(const struct config_node *node, const char *p
                         near != NULL ? "; did you mean \"" : "", near != NULL ? near : "", near != NULL ? "\"?" : "", list);
 }
 
-static enum sorex_status source_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+/* The type's own settings. */
+static enum sorex_status source_own_read(struct reading *r, const struct config_node *node, const struct option *options,
+                                         const struct option *common, size_t size, struct sorex_error *err)
 {
-    const char *names[32];
-    size_t n = 0;
-    for (; source_types[n] != NULL && n < 31; n++)
-        names[n] = source_types[n]->name;
-    names[n] = NULL;
-    const char *word;
-    TRY(type_word(node, "source", names, &word, err));
-    const struct source_type *type = source_type_find(word);
-    r->settings->source = calloc(1, type->settings_size);
+    struct config_node *own = NULL;
+    r->settings->source = calloc(1, size);
     if (r->settings->source == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
-    r->settings->source_type = type;
-    struct config_node *own = NULL;
-    TRY(options_known(type->options, source_common_options, node, "source", err));
-    TRY(section_copy(&r->overlay, node, "source", type->options, &own, err));
-    section_drop(own, source_common_options, true);
-    return options_read(type->options, own, "source", r->settings->base_dir, r->settings->source, err);
+    TRY(options_known(options, common, node, "source", err));
+    TRY(section_copy(&r->overlay, node, "source", options, &own, err));
+    section_drop(own, common, true);
+    return options_read(options, own, "source", r->settings->base_dir, r->settings->source, err);
+}
+
+static enum sorex_status event_source_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+{
+    const struct event_source_type *type = r->settings->event_source_type;
+    struct config_node *common = NULL;
+    TRY(section_copy(&r->overlay, node, "source", event_source_common_options + SOURCE_OPTIONS_FIXED, &common, err));
+    section_drop(common, event_source_common_options, false);
+    TRY(options_read(event_source_common_options, common, "source", r->settings->base_dir, &r->settings->events, err));
+    return source_own_read(r, node, type->options, event_source_common_options, type->settings_size, err);
+}
+
+/* The source's type decides what kind of pipeline it is. */
+static enum sorex_status source_type_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+{
+    const char *names[64];
+    size_t n = 0;
+    for (size_t i = 0; source_types[i] != NULL && n < 63; i++)
+        names[n++] = source_types[i]->name;
+    for (size_t i = 0; event_source_types[i] != NULL && n < 63; i++)
+        names[n++] = event_source_types[i]->name;
+    names[n] = NULL;
+    const char *word;
+    if (node == NULL || config_is_null(node))
+        return SOREX_OK; /* the table says that it is required */
+    TRY(type_word(node, "source", names, &word, err));
+    r->settings->source_type = source_type_find(word);
+    r->settings->event_source_type = event_source_type_find(word);
+    return SOREX_OK;
+}
+
+static enum sorex_status source_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+{
+    const struct source_type *type = r->settings->source_type;
+    if (r->settings->event_source_type != NULL)
+        return event_source_read(r, node, err);
+    return source_own_read(r, node, type->options, source_common_options, type->settings_size, err);
 }
 
 /* Settings of the sink: those that every sink has, then its type's own. */
@@ -131,7 +161,8 @@ static enum sorex_status filter_read(struct reading *r, const struct config_node
     char path[128];
     (void)snprintf(path, sizeof path, "filters.%s", name != NULL && name->kind == CONFIG_SCALAR ? name->text : "filter");
     struct filter_settings *filter = &settings->filters[settings->filter_count++];
-    TRY(section_read(&r->overlay, node, path, filter_options_table, filter, err));
+    const struct option *table = settings->event_source_type != NULL ? stream_filter_options_table : filter_options_table;
+    TRY(section_read(&r->overlay, node, path, table, filter, err));
     if (filter->config != NULL && filter->config->kind != CONFIG_MAPPING)
         return config_error(err, filter->config, SOREX_INVALID, "%s: config must be a mapping", path);
     for (size_t i = 0; i + 1 < settings->filter_count; i++)
@@ -220,6 +251,37 @@ static enum sorex_status name_default(struct pipeline_settings *settings, const 
     return settings->top.name != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "out of memory for settings");
 }
 
+/* A pipeline over a chain: what the mapping at the root has. */
+static enum sorex_status chain_read(struct reading *r, const char *path, struct sorex_error *err)
+{
+    struct pipeline_settings *out = r->settings;
+    TRY(section_read(&r->overlay, out->root, "", pipeline_options, &out->top, err));
+    TRY(name_default(out, path, err));
+    TRY(history_parse(out, err));
+    TRY(source_read(r, out->top.source, err));
+    if (out->top.indexer != NULL) {
+        out->has_indexer = true;
+        TRY(section_read(&r->overlay, out->top.indexer, "indexer", indexer_options_table, &out->indexer, err));
+    }
+    TRY(each_read(r, out->top.transform, out->top.transforms, "transform", transform_read, err));
+    TRY(each_read(r, NULL, out->top.filters, "filter", filter_read, err));
+    TRY(filters_check(out, err));
+    TRY(each_read(r, out->top.sink, out->top.sinks, "sink", sink_read, err));
+    if (!out->has_indexer && out->transform_count == 0)
+        return config_error(err, out->root, SOREX_INVALID, "neither an indexer nor a transform: there is nothing to run");
+    return SOREX_OK;
+}
+
+static enum sorex_status stream_read(struct reading *r, const char *path, struct sorex_error *err)
+{
+    struct pipeline_settings *out = r->settings;
+    TRY(section_read(&r->overlay, out->root, "", stream_options, &out->top, err));
+    TRY(name_default(out, path, err));
+    TRY(source_read(r, out->top.source, err));
+    TRY(each_read(r, NULL, out->top.filters, "filter", filter_read, err));
+    return sink_read(r, out->top.sink, err);
+}
+
 enum sorex_status pipeline_settings_read(const char *path, struct pipeline_override *overrides, size_t override_count,
                                          struct pipeline_settings *out, struct sorex_error *err)
 {
@@ -233,22 +295,18 @@ enum sorex_status pipeline_settings_read(const char *path, struct pipeline_overr
                                     .overrides = overrides,
                                     .override_count = override_count}};
     struct overlay *overlay = &r.overlay;
-    TRY(section_read(overlay, out->root, "", pipeline_options, &out->top, err));
-    TRY(name_default(out, path, err));
-    TRY(history_parse(out, err));
-    TRY(source_read(&r, out->top.source, err));
-    if (out->top.indexer != NULL) {
-        out->has_indexer = true;
-        TRY(section_read(overlay, out->top.indexer, "indexer", indexer_options_table, &out->indexer, err));
-    }
-    TRY(each_read(&r, out->top.transform, out->top.transforms, "transform", transform_read, err));
-    TRY(each_read(&r, NULL, out->top.filters, "filter", filter_read, err));
-    TRY(filters_check(out, err));
-    TRY(each_read(&r, out->top.sink, out->top.sinks, "sink", sink_read, err));
-    if (!out->has_indexer && out->transform_count == 0)
-        return config_error(err, out->root, SOREX_INVALID, "neither an indexer nor a transform: there is nothing to run");
+    TRY(source_type_read(&r, out->root->kind == CONFIG_MAPPING ? config_get(out->root, "source") : NULL, err));
+    TRY(out->event_source_type != NULL ? stream_read(&r, path, err) : chain_read(&r, path, err));
     overlay_environment_check(overlay);
     return overlay_flags_check(overlay, err);
+}
+
+enum sorex_status pipeline_settings_chain(const struct pipeline_settings *settings, struct sorex_error *err)
+{
+    if (settings->event_source_type == NULL)
+        return SOREX_OK;
+    return sorex_error_set(err, SOREX_INVALID, "%s is a stream: it has no store and no heights; `sorex run` and `sorex status` are for it",
+                           settings->top.name);
 }
 
 void pipeline_settings_deinit(struct pipeline_settings *settings)
@@ -267,7 +325,9 @@ void pipeline_settings_deinit(struct pipeline_settings *settings)
     if (settings->has_indexer)
         options_free(indexer_options_table, &settings->indexer);
     if (settings->source != NULL)
-        options_free(settings->source_type->options, settings->source);
+        options_free(settings->event_source_type != NULL ? settings->event_source_type->options : settings->source_type->options,
+                     settings->source);
+    options_free(event_source_common_options, &settings->events);
     free(settings->source);
     options_free(pipeline_options, &settings->top);
     free(settings->base_dir);

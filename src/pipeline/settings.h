@@ -11,6 +11,7 @@
 #include "guest/transform.h"
 #include "pipeline/on_error.h"
 #include "sink/sink.h"
+#include "source/events.h"
 #include "source/source.h"
 
 #define PIPELINE_TRANSFORMS_MAX 16
@@ -52,7 +53,14 @@ struct sink_settings {
     void *options;      /* the type's own settings */
 };
 
-/* Top-level scalars, in the order of pipeline_options. */
+/* What every source of events has. */
+struct event_source_settings {
+    char *type_name;
+    int envelope; /* index in envelopes[] */
+    int on_error; /* enum on_error: for what is no event */
+};
+
+/* Top-level scalars, of pipeline_options and stream_options. */
 struct pipeline_scalars {
     char *name;
     char *data;
@@ -67,6 +75,8 @@ struct pipeline_scalars {
     uint32_t read_ahead;
     uint32_t fetch_threads;
     uint32_t poll_ms;
+    uint32_t instances, batch_events; /* these three: of stream pipelines only */
+    uint64_t batch_bytes;
     const struct config_node *source, *indexer, *transform, *transforms, *filters, *sink, *sinks;
 };
 
@@ -74,6 +84,8 @@ struct pipeline_settings {
     struct pipeline_scalars top;
     uint32_t history;              /* entries, or STORE_HISTORY_FULL */
     const struct source_type *source_type;
+    const struct event_source_type *event_source_type; /* one of the two: a chain's, or a stream's */
+    struct event_source_settings events;
     void *source;                  /* the type's own settings */
     bool has_indexer;
     struct program_settings indexer;
@@ -96,10 +108,14 @@ struct pipeline_override {
 };
 
 extern const struct option pipeline_options[];
+extern const struct option stream_options[]; /* top level of a stream pipeline */
 extern const struct option indexer_options_table[];
 extern const struct option transform_options_table[];
 extern const struct option filter_options_table[];
+extern const struct option stream_filter_options_table[]; /* other defaults */
 extern const struct option source_common_options[];
+extern const struct option event_source_common_options[];
+#define SOURCE_OPTIONS_FIXED 1 /* type */
 extern const struct option sink_common_options[];
 #define SINK_OPTIONS_FIXED 2 /* type and name say which sink it is: flags and environment cannot change them */
 
@@ -108,6 +124,8 @@ extern const struct option sink_common_options[];
  * Ownership: pair with pipeline_settings_deinit, also after a failure. */
 enum sorex_status pipeline_settings_read(const char *path, struct pipeline_override *overrides, size_t override_count,
                                          struct pipeline_settings *out, struct sorex_error *err);
+/* Errors: SOREX_INVALID: the pipeline is a stream, which has no store. */
+enum sorex_status pipeline_settings_chain(const struct pipeline_settings *settings, struct sorex_error *err);
 void pipeline_settings_deinit(struct pipeline_settings *settings);
 
 /* Appends the reference of the pipeline file as Markdown: every table, sources and sinks included. */

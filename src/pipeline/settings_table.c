@@ -4,6 +4,8 @@
 #include <stdio.h>
 
 #include "base/check.h"
+#include "change/envelope.h"
+#include "pipeline/pool.h"
 
 static const char *const log_level_words[] = {"trace", "debug", "info", "warn", "error", "off", NULL};
 static const char *const memory_words[] = {"fresh", "kept", NULL};
@@ -37,6 +39,20 @@ const struct option pipeline_options[] = {
     {.name = NULL},
 };
 
+/* No store, no heights: a source of events, filters, one sink. */
+const struct option stream_options[] = {
+    {.name = "name", .type = OPTION_STRING, .offset = TOP(name), .text = "name of the pipeline, part of its positions in the target (default: the file's name)"},
+    {.name = "data", .type = OPTION_PATH, .offset = TOP(data), .required = true, .text = "data directory: socket, compiled modules; positions of a sink that can hold none"},
+    {.name = "log_level", .type = OPTION_ENUM, .offset = TOP(log_level), .fallback = "info", .choices = log_level_words, .text = "least level that is logged"},
+    {.name = "instances", .type = OPTION_U32, .offset = TOP(instances), .fallback = "0", .max = POOL_WORKERS_MAX, .text = "of each filter, working beside each other, order kept; 0: one for each processor"},
+    {.name = "batch_events", .type = OPTION_U32, .offset = TOP(batch_events), .fallback = "10000", .min = 1, .max = 1000000, .text = "events that are delivered at once, at most: one transaction of the target"},
+    {.name = "batch_bytes", .type = OPTION_BYTES, .offset = TOP(batch_bytes), .fallback = "8 MiB", .min = 4096, .max = (uint64_t)1 << 30, .text = "the same in bytes that come in"},
+    {.name = "source", .type = OPTION_NODE, .offset = TOP(source), .required = true, .text = "where events come from: {type: lines or kafka, ...}"},
+    {.name = "filters", .type = OPTION_NODE, .offset = TOP(filters), .text = "event transforms, in this order"},
+    {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .required = true, .text = "where they go: {type: ..., ...}"},
+    {.name = NULL},
+};
+
 #define PROGRAM_OPTIONS(default_name)                                                                                                   \
     {.name = "name", .type = OPTION_STRING, .offset = PROGRAM(name), .fallback = default_name, .text = "program name, its place in the store"}, \
     {.name = "wasm", .type = OPTION_PATH, .offset = PROGRAM(wasm), .required = true, .text = "the module's file"},                      \
@@ -59,14 +75,25 @@ const struct option transform_options_table[] = {
 
 #define FILTER(field) offsetof(struct filter_settings, field)
 
+#define FILTER_OPTIONS(memory_default, memory_text, timeout_default, timeout_text, on_error_text)                                        \
+    {.name = "name", .type = OPTION_STRING, .offset = FILTER(name), .fallback = "filter", .text = "name of the filter, for messages and metrics"}, \
+    {.name = "wasm", .type = OPTION_PATH, .offset = FILTER(wasm), .required = true, .text = "the module's file"},                       \
+    {.name = "config", .type = OPTION_NODE, .offset = FILTER(config), .text = "a mapping that the module's init gets as JSON"},         \
+    {.name = "memory", .type = OPTION_ENUM, .offset = FILTER(memory), .fallback = memory_default, .choices = memory_words, .text = memory_text}, \
+    {.name = "memory_max", .type = OPTION_BYTES, .offset = FILTER(memory_max), .fallback = "16 MiB", .min = 65536, .max = (uint64_t)4 << 30, .text = "linear memory limit, and that of a change's size"}, \
+    {.name = "timeout", .type = OPTION_MS, .offset = FILTER(timeout_ms), .fallback = timeout_default, .min = 1, .max = 3600000, .text = timeout_text}, \
+    {.name = "on_error", .type = OPTION_ENUM, .offset = FILTER(on_error), .fallback = "halt", .choices = on_error_words, .text = on_error_text}
+
 const struct option filter_options_table[] = {
-    {.name = "name", .type = OPTION_STRING, .offset = FILTER(name), .fallback = "filter", .text = "name of the filter, for messages and metrics"},
-    {.name = "wasm", .type = OPTION_PATH, .offset = FILTER(wasm), .required = true, .text = "the module's file"},
-    {.name = "config", .type = OPTION_NODE, .offset = FILTER(config), .text = "a mapping that the module's init gets as JSON"},
-    {.name = "memory", .type = OPTION_ENUM, .offset = FILTER(memory), .fallback = "fresh", .choices = memory_words, .text = "fresh for every change; kept: until the process ends, so that a restart may change what is delivered"},
-    {.name = "memory_max", .type = OPTION_BYTES, .offset = FILTER(memory_max), .fallback = "16 MiB", .min = 65536, .max = (uint64_t)4 << 30, .text = "linear memory limit, and that of a change's size"},
-    {.name = "timeout", .type = OPTION_MS, .offset = FILTER(timeout_ms), .fallback = "5s", .min = 1, .max = 3600000, .text = "for one change; a timeout always halts, so it is no measure of speed"},
-    {.name = "on_error", .type = OPTION_ENUM, .offset = FILTER(on_error), .fallback = "halt", .choices = on_error_words, .text = "when a filter fails: halt before the block, skip the change, or pass it unchanged"},
+    FILTER_OPTIONS("fresh", "fresh for every change; kept: until the process ends, so that a restart may change what is delivered",
+                   "5s", "for one change; a timeout always halts, so it is no measure of speed",
+                   "when a filter fails: halt before the block, skip the change, or pass it unchanged"),
+    {.name = NULL},
+};
+
+const struct option stream_filter_options_table[] = {
+    FILTER_OPTIONS("kept", "kept from event to event, as the contract has it, or fresh for each", "50ms", "for one event",
+                   "when it fails: halt before the event, skip the event (it becomes a dead letter), or pass the filter over"),
     {.name = NULL},
 };
 
@@ -81,6 +108,15 @@ const struct option sink_common_options[] = {
 
 const struct option source_common_options[] = {
     {.name = "type", .type = OPTION_STRING, .offset = 0, .required = true, .text = "the kind of source"},
+    {.name = NULL},
+};
+
+#define EVENTS(field) offsetof(struct event_source_settings, field)
+
+const struct option event_source_common_options[] = {
+    {.name = "type", .type = OPTION_STRING, .offset = EVENTS(type_name), .required = true, .text = "the kind of source"},
+    {.name = "envelope", .type = OPTION_ENUM, .offset = EVENTS(envelope), .fallback = "event", .choices = envelope_names, .text = "the form of the events (docs/formats/envelopes.md)"},
+    {.name = "on_error", .type = OPTION_ENUM, .offset = EVENTS(on_error), .fallback = "halt", .choices = on_error_words, .text = "for what is no event: halt before it, skip it (it becomes a dead letter), or pass it on as it came"},
     {.name = NULL},
 };
 
@@ -103,7 +139,14 @@ enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
     TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
     TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));
     TRY(reference_part(out, "filters[]", "A guest of contract 3 (docs/abi/filter.md) on the transforms' changes (docs/filters.md)", filter_options_table, err));
+    TRY(reference_part(out, "Top level of a stream pipeline", "One whose source is of events (docs/streams.md)", stream_options, err));
+    TRY(reference_part(out, "filters[] of a stream pipeline", "A guest of contract 3 (docs/abi/filter.md)", stream_filter_options_table, err));
     char title[64];
+    TRY(reference_part(out, "source of events: all types", "What every source of events has", event_source_common_options, err));
+    for (size_t i = 0; event_source_types[i] != NULL; i++) {
+        (void)snprintf(title, sizeof title, "source of events: type %s", event_source_types[i]->name);
+        TRY(reference_part(out, title, event_source_types[i]->summary, event_source_types[i]->options, err));
+    }
     for (size_t i = 0; source_types[i] != NULL; i++) {
         (void)snprintf(title, sizeof title, "source: type %s", source_types[i]->name);
         TRY(reference_part(out, title, source_types[i]->summary, source_types[i]->options, err));

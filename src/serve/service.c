@@ -279,7 +279,9 @@ static enum sorex_status verb_status(const struct call *call, struct sorex_error
     struct json_writer w;
     json_writer_init(&w, &text, false, err);
     enum sorex_status status;
-    if (service->pipeline != NULL) {
+    if (service->flow != NULL) {
+        status = flow_status(service->flow, &w, err);
+    } else if (service->pipeline != NULL) {
         status = pipeline_status(service->pipeline, &w, err);
     } else {
         json_object_begin(&w);
@@ -340,6 +342,8 @@ static enum sorex_status call_run(struct call *call, struct sorex_error *err)
     call->json = flag_member(call, "json");
     call->text = flag_member(call, "text");
     struct bytes verb = text_member(call, "verb");
+    if (call->service->flow != NULL && !bytes_is(verb, "status"))
+        return sorex_error_set(err, SOREX_INVALID, "a stream runs here: it has no store that %.*s could be about", BYTES_FMT(verb));
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
         if (bytes_is(verb, verbs[i].name))
             return verbs[i].run(call, err);

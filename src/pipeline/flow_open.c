@@ -1,0 +1,186 @@
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "pipeline/config_json.h"
+#include "pipeline/flow_private.h"
+
+static enum sorex_status data_take(struct flow *flow, struct sorex_error *err)
+{
+    const char *data = flow->settings->top.data;
+    TRY(file_mkdirs(data, err));
+    TRY(lockfile_take(&flow->lockfile, data, err));
+    flow->locked = true;
+    if (asprintf(&flow->saved_path, "%s/positions", data) < 0) {
+        flow->saved_path = NULL;
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    }
+    flow->saved = (struct sidecar){
+        .path = flow->saved_path, .pipeline = flow->settings->top.name, .stream = true, .fsync = true};
+    struct json_parser *parser;
+    bool found;
+    TRY(json_parser_new(&parser, err));
+    enum sorex_status status = sidecar_read(&flow->saved, parser, &found, err);
+    json_parser_free(parser);
+    return status;
+}
+
+static const struct envelope *envelope_out(const struct pipeline_settings *settings)
+{
+    return settings->sinks[0].type->reads_images ? envelope_find("change") : envelopes[settings->events.envelope];
+}
+
+static enum sorex_status configs_make(const struct pipeline_settings *settings, struct buf *out, struct sorex_error *err)
+{
+    struct json_parser *parser;
+    TRY(json_parser_new(&parser, err));
+    enum sorex_status status = SOREX_OK;
+    for (size_t i = 0; i < settings->filter_count && status == SOREX_OK; i++) {
+        const struct config_node *config = settings->filters[i].config;
+        if (config != NULL && !config_is_null(config))
+            status = config_json(config, parser, &out[i], err);
+    }
+    json_parser_free(parser);
+    return status;
+}
+
+static enum sorex_status stages_load(struct flow *flow, const struct buf *configs, struct sorex_error *err)
+{
+    const struct pipeline_settings *settings = flow->settings;
+    struct stage_settings stages[PIPELINE_FILTERS_MAX];
+    char cache[PATH_MAX];
+    if (snprintf(cache, sizeof cache, "%s/cache", settings->top.data) >= (int)sizeof cache)
+        return sorex_error_set(err, SOREX_INVALID, "path too long: %s", settings->top.data);
+    for (size_t i = 0; i < settings->filter_count; i++) {
+        const struct filter_settings *filter = &settings->filters[i];
+        stages[i] = (struct stage_settings){.name = filter->name,
+                                            .wasm = filter->wasm,
+                                            .config = configs[i].len != 0 ? buf_view(&configs[i]) : (struct bytes){0},
+                                            .memory_bytes_max = filter->memory_max,
+                                            .timeout_ms = filter->timeout_ms,
+                                            .fresh = filter->memory == FILTER_FRESH,
+                                            .on_error = (enum on_error)filter->on_error};
+    }
+    const struct stages_options options = {.stages = stages,
+                                           .count = settings->filter_count,
+                                           .cache_dir = cache,
+                                           .from = envelopes[settings->events.envelope],
+                                           .to = envelope_out(settings),
+                                           .on_bad_event = (enum on_error)settings->events.on_error,
+                                           .rows = settings->sinks[0].type->reads_images};
+    return stages_new(&options, &flow->stages, err);
+}
+
+static enum sorex_status workers_open(struct flow *flow, struct sorex_error *err)
+{
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    size_t wanted = flow->settings->top.instances != 0 ? flow->settings->top.instances : processors > 0 ? (size_t)processors : 1;
+    if (wanted > POOL_WORKERS_MAX)
+        wanted = POOL_WORKERS_MAX;
+    if (wanted * flow->settings->filter_count > FILTER_INSTANCES_MAX)
+        return sorex_error_set(err, SOREX_INVALID, "%zu instances of %zu filters; at most %d in all", wanted,
+                               flow->settings->filter_count, FILTER_INSTANCES_MAX);
+    flow->workers = calloc(wanted, sizeof(struct stages_worker *));
+    if (flow->workers == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory: %zu instances", wanted);
+    for (; flow->worker_count < wanted; flow->worker_count++)
+        TRY(stages_worker_open(flow->stages, &flow->workers[flow->worker_count], err));
+    return pool_new(flow_batch_work, (void *const *)flow->workers, wanted, &flow->pool, err);
+}
+
+static enum sorex_status ends_open(struct flow *flow, bool until_end, struct sorex_error *err)
+{
+    const struct pipeline_settings *settings = flow->settings;
+    const struct sink_settings *sink = &settings->sinks[0];
+    const struct sink_context sink_context = {
+        .name = sink->name, .pipeline = settings->top.name, .base_dir = settings->base_dir, .stream = true};
+    const struct event_source_context source_context = {.pipeline = settings->top.name, .until_end = until_end};
+    enum sorex_status status = sink->type->open(sink->options, &sink_context, &flow->sink, err);
+    if (status != SOREX_OK)
+        return sorex_error_prefix(err, "sink %s", sink->name);
+    status = settings->event_source_type->open(settings->source, &source_context, &flow->source, err);
+    if (status != SOREX_OK)
+        return sorex_error_prefix(err, "source %s", settings->event_source_type->name);
+    return outlet_new(flow->sink, &flow->outlet, err);
+}
+
+static enum sorex_status batches_make(struct flow *flow, struct sorex_error *err)
+{
+    const struct flow_batch_options options = {.workers = flow->workers,
+                                               .pool = flow->pool,
+                                               .records_max = flow->settings->top.batch_events,
+                                               .program = flow->settings->top.name,
+                                               .sink = flow->sink->type,
+                                               .dead_letters = true};
+    TRY(flow_batch_new(&options, &flow->batches[0], err));
+    return flow_batch_new(&options, &flow->batches[1], err);
+}
+
+static enum sorex_status flow_open(struct flow *flow, bool until_end, struct sorex_error *err)
+{
+    struct buf configs[PIPELINE_FILTERS_MAX] = {0};
+    TRY(data_take(flow, err));
+    enum sorex_status status = configs_make(flow->settings, configs, err);
+    if (status == SOREX_OK)
+        status = stages_load(flow, configs, err);
+    for (size_t i = 0; i < PIPELINE_FILTERS_MAX; i++)
+        buf_deinit(&configs[i]);
+    TRY(status);
+    TRY(workers_open(flow, err));
+    TRY(ends_open(flow, until_end, err));
+    return batches_make(flow, err);
+}
+
+enum sorex_status flow_new(const struct pipeline_settings *settings, bool until_end, struct flow **out, struct sorex_error *err)
+{
+    struct flow *flow = calloc(1, sizeof *flow);
+    if (flow == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    flow->settings = settings;
+    flow->state = "starting";
+    flow->jitter = clock_ns();
+    pthread_condattr_t monotonic;
+    CHECK(pthread_condattr_init(&monotonic) == 0);
+    CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
+    CHECK(pthread_cond_init(&flow->changed, &monotonic) == 0);
+    (void)pthread_condattr_destroy(&monotonic);
+    CHECK(pthread_mutex_init(&flow->lock, NULL) == 0);
+    enum sorex_status status = flow_open(flow, until_end, err);
+    if (status != SOREX_OK) {
+        flow_free(flow);
+        return status;
+    }
+    *out = flow;
+    return SOREX_OK;
+}
+
+void flow_free(struct flow *flow)
+{
+    if (flow == NULL)
+        return;
+    outlet_free(flow->outlet);
+    flow_batch_free(flow->batches[0]);
+    flow_batch_free(flow->batches[1]);
+    pool_free(flow->pool);
+    for (size_t i = 0; i < flow->worker_count; i++)
+        stages_worker_close(flow->workers[i]);
+    free(flow->workers);
+    stages_free(flow->stages);
+    /* The sink first: it may hold on to the source's group. */
+    if (flow->sink != NULL)
+        flow->sink->type->close(flow->sink);
+    if (flow->source != NULL)
+        flow->source->type->close(flow->source);
+    free(flow->places);
+    sidecar_deinit(&flow->saved);
+    free(flow->saved_path);
+    if (flow->locked)
+        lockfile_release(&flow->lockfile);
+    (void)pthread_cond_destroy(&flow->changed);
+    (void)pthread_mutex_destroy(&flow->lock);
+    free(flow);
+}
