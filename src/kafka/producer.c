@@ -9,6 +9,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "kafka/client.h"
+#include "kafka/consumer.h"
 
 #define INIT_MS 15000
 #define FREE_MS 500
@@ -308,11 +309,8 @@ static rd_kafka_error_t *step_offsets(struct kafka_producer *producer, const voi
 enum sorex_status kafka_producer_offsets(struct kafka_producer *producer, const struct kafka_offset *offsets,
                                          size_t count, struct kafka_consumer *consumer, struct sorex_error *err)
 {
-    const struct kafka_client *reader = (const struct kafka_client *)consumer; /* its first member */
-    struct offsets sent = {rd_kafka_topic_partition_list_new((int)count), rd_kafka_consumer_group_metadata(reader->rk)};
-    enum sorex_status status = SOREX_OK;
-    if (sent.list == NULL || sent.group == NULL)
-        status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    struct offsets sent = {rd_kafka_topic_partition_list_new((int)count), NULL};
+    enum sorex_status status = kafka_consumer_membership(consumer, offsets, count, &sent.group, err);
     for (size_t i = 0; status == SOREX_OK && i < count; i++)
         rd_kafka_topic_partition_list_add(sent.list, offsets[i].topic, offsets[i].partition)->offset =
             offsets[i].offset;
@@ -321,8 +319,7 @@ enum sorex_status kafka_producer_offsets(struct kafka_producer *producer, const 
                              deadline_of(producer), err);
     if (sent.group != NULL)
         rd_kafka_consumer_group_metadata_destroy(sent.group);
-    if (sent.list != NULL)
-        rd_kafka_topic_partition_list_destroy(sent.list);
+    rd_kafka_topic_partition_list_destroy(sent.list);
     return status;
 }
 

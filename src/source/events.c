@@ -2,6 +2,7 @@
 
 const struct event_source_type *const event_source_types[] = {
     &event_source_lines,
+    &event_source_kafka,
     NULL,
 };
 

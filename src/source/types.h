@@ -11,5 +11,6 @@ extern const struct source_type source_blocks;
 extern const struct source_type source_memory;
 
 extern const struct event_source_type event_source_lines;
+extern const struct event_source_type event_source_kafka;
 
 #endif
