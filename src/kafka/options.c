@@ -17,6 +17,7 @@ static const struct {
     {"enable.idempotence", "exactly once needs it on"},
     {"acks", "exactly once needs all"},
     {"request.required.acks", "exactly once needs all"},
+    {"allow.auto.create.topics", "brokers make no topic because somebody asks for it"},
     {"isolation.level", "what was aborted must not be read"},
     {"enable.auto.commit", "offsets are committed with what was made of the messages"},
     {"auto.commit.enable", "offsets are committed with what was made of the messages"},

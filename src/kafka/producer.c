@@ -163,6 +163,7 @@ enum sorex_status kafka_producer_new(const struct kafka_producer_options *option
                                            {"transactional.id", options->transactional_id},
                                            {"transaction.timeout.ms", timeout},
                                            {"compression.type", options->compression},
+                                           {"allow.auto.create.topics", "false"}, /* see kafka/topic.h */
                                            {"delivery.report.only.error", "true"},
                                            {"sticky.partitioning.linger.ms", "0"}, /* see partition_choose */
                                            {0}};
