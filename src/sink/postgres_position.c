@@ -43,17 +43,22 @@ static enum sorex_status position_take(const PGresult *rows, int row, struct pos
     return SOREX_OK;
 }
 
-/* The first time that the partition is seen: not beside a chain's cursor. */
-static enum sorex_status row_make(struct postgres *pg, const char *partition, struct sorex_error *err)
+/* A position that begins must not stand beside a chain's cursor. */
+static enum sorex_status chain_refuse(struct postgres *pg, struct sorex_error *err)
 {
     bool chain;
     TRY(postgres_cursor_known(pg, &chain, err));
-    if (chain)
-        return sorex_error_set(
-            err, SOREX_MISMATCH,
-            "pipeline \"%s\", sink \"%s\" has a row in %s.sorex_cursor, so it followed a chain; this one follows a "
-            "stream. Choices: give the pipeline or the sink another name; or delete that row and what it wrote",
-            pg->pipeline, pg->name, pg->schema);
+    if (!chain)
+        return SOREX_OK;
+    return sorex_error_set(
+        err, SOREX_MISMATCH,
+        "pipeline \"%s\", sink \"%s\" has a row in %s.sorex_cursor, so it followed a chain; this one follows a "
+        "stream. Choices: give the pipeline or the sink another name; or delete that row and what it wrote",
+        pg->pipeline, pg->name, pg->schema);
+}
+
+static enum sorex_status row_make(struct postgres *pg, const char *partition, struct sorex_error *err)
+{
     const char *more[] = {partition};
     const struct postgres_statement insert = {
         "INSERT INTO", TABLE, "(pipeline, sink, partition) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", 1, more};
@@ -80,6 +85,8 @@ enum sorex_status postgres_position_read(struct sink *sink, const char *partitio
     enum sorex_status status = position_take(rows, 0, out, &found, err);
     PQclear(rows);
     TRY(status);
+    if (!found)
+        TRY(chain_refuse(pg, err));
     if (!made)
         TRY(row_make(pg, partition, err));
     return found ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "the target has nothing of %s yet", partition);

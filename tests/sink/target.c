@@ -118,21 +118,31 @@ void target_expect(const char *sql, const char *wanted) { assert_string_equal(ta
 
 struct sink *target_sink(int mode, bool create, const char *yaml)
 {
+    struct target_options options = {.mode = mode, .create = create, .yaml = yaml};
+    return target_sink_with(&options);
+}
+
+struct sink *target_sink_with(const struct target_options *options)
+{
     struct sorex_error err;
     config_free(target.tables);
     target.tables = NULL;
-    if (yaml != NULL && config_parse(bytes_str(yaml), "test.yaml", &target.tables, &err) != SOREX_OK)
+    if (options->yaml != NULL && config_parse(bytes_str(options->yaml), "test.yaml", &target.tables, &err) != SOREX_OK)
         fail_msg("%s", err.text);
     char url[256];
     char log_table[] = "sorex_changes";
+    char dead_letters[64] = "";
+    if (options->dead_letters != NULL)
+        (void)snprintf(dead_letters, sizeof dead_letters, "%s", options->dead_letters);
     (void)snprintf(url, sizeof url, "%s", postgres_server_url(target.server));
     struct postgres_settings settings = {.url = url,
                                          .schema = target.schema,
-                                         .mode = mode,
+                                         .mode = options->mode,
                                          .log_table = log_table,
-                                         .create_tables = create,
-                                         .tables = target.tables};
-    struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = "."};
+                                         .create_tables = options->create,
+                                         .tables = target.tables,
+                                         .dead_letters = options->dead_letters == NULL ? NULL : dead_letters};
+    struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = ".", .stream = options->stream};
     struct sink *sink = NULL;
     if (sink_postgres.open(&settings, &context, &sink, &err) != SOREX_OK)
         fail_msg("%s", err.text);

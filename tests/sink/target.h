@@ -27,7 +27,14 @@ int target_fresh(void **state);
 /* Skips the test when there is no server. */
 void target_needed(void);
 
-/* yaml: the `tables` mapping, or NULL. mode: enum postgres_mode. */
+struct target_options {
+    int mode; /* enum postgres_mode */
+    bool create, stream;
+    const char *yaml;         /* the `tables` mapping, or NULL */
+    const char *dead_letters; /* or NULL */
+};
+struct sink *target_sink_with(const struct target_options *options);
+/* Of a chain, without dead letters. */
 struct sink *target_sink(int mode, bool create, const char *yaml);
 /* Connects the admin session again after the server went away. */
 void target_reconnect(void);

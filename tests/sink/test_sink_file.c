@@ -11,14 +11,13 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/file.h"
 #include "sink/file.h"
+#include "sink/killed.h"
 
 #define BATCHES 4
 #define LINES 3
@@ -296,8 +295,9 @@ static void a_failed_write_leaves_nothing(void **state)
 }
 
 /* Goes on from wherever the files stand up to BATCHES batches. */
-static int work(bool sync)
+static int work(void *user_data)
 {
+    bool sync = *(const bool *)user_data;
     struct sink *sink = sink_make(true, sync);
     struct sink_cursor cursor = {0};
     enum sorex_status status = sink_file.cursor(sink, &cursor, &err);
@@ -310,56 +310,22 @@ static int work(bool sync)
     return 0;
 }
 
-enum run { RUN_KILLED, RUN_DONE, RUN_UNTRACEABLE };
-
-/* Runs work() in a child and kills it when it stops at its nth system call boundary. */
-static enum run killed_work(unsigned n, bool sync)
-{
-    assert_int_equal(fflush(NULL), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-            _exit(77);
-        (void)raise(SIGSTOP);
-        _exit(work(sync));
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status)) {
-        assert_int_equal(WEXITSTATUS(status), 77);
-        return RUN_UNTRACEABLE;
-    }
-    for (unsigned i = 0; i < n; i++) {
-        assert_int_equal(ptrace(PTRACE_SYSCALL, child, NULL, NULL), 0);
-        assert_int_equal(waitpid(child, &status, 0), child);
-        if (WIFEXITED(status)) {
-            assert_int_equal(WEXITSTATUS(status), 0);
-            return RUN_DONE;
-        }
-        assert_true(WIFSTOPPED(status));
-    }
-    assert_int_equal(kill(child, SIGKILL), 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return RUN_KILLED;
-}
-
 static void every_system_call(bool sync)
 {
     unsigned kills = 0;
     for (unsigned n = 1;; n++) {
         (void)unlink(path);
         (void)unlink(cursor_path);
-        enum run first = killed_work(n, sync);
-        if (first == RUN_UNTRACEABLE) {
+        enum killed first = killed_at(n, work, &sync);
+        if (first == KILLED_UNTRACEABLE) {
             print_message("skipped: ptrace is not allowed here\n");
             skip();
         }
-        if (first == RUN_DONE)
+        if (first == KILLED_NOT)
             break;
         /* And once more in the middle of the recovery, at a place that varies. */
-        (void)killed_work(1 + n % 17, sync);
-        assert_int_equal(work(sync), 0);
+        (void)killed_at(1 + n % 17, work, &sync);
+        assert_int_equal(work(&sync), 0);
         expect_lines(BATCHES, "");
         kills++;
     }
