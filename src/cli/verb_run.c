@@ -228,18 +228,18 @@ static enum sorex_status run_stream(const struct arguments *arguments, const str
                                     struct sorex_error *err)
 {
     struct stopper stopper = {0};
-    bool until_end = arguments->until != NULL;
-    if (until_end && strcmp(arguments->until, "tip") != 0)
+    const struct flow_options options = {.until_end = arguments->until != NULL};
+    if (options.until_end && strcmp(arguments->until, "tip") != 0)
         return sorex_error_set(err, SOREX_INVALID, "--until %s: a stream has no heights; --until tip ends where it ends now",
                                arguments->until);
     signals_block(&stopper);
     log_level_set((enum log_level)settings->top.log_level);
-    TRY(flow_new(settings, until_end, &stopper.flow, err));
+    TRY(flow_new(settings, &options, &stopper.flow, err));
     stopper_start(&stopper);
     enum sorex_status status = flow_serve(stopper.flow, settings, arguments->json, err);
     stopper_end(&stopper);
     flow_free(stopper.flow);
-    return status == SOREX_STOPPED && !until_end ? SOREX_OK : status;
+    return status == SOREX_STOPPED && !options.until_end ? SOREX_OK : status;
 }
 
 /* ---- the verb ---- */

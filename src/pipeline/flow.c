@@ -18,8 +18,6 @@
 
 #define POLL_MS 200        /* for the first event of a batch; also how soon an outcome of the sink is seen */
 #define REPORT_MS 10000    /* between two lines about how it goes */
-#define RETRY_BASE_MS 100
-#define RETRY_MAX_MS 30000
 
 /* ---- state ---- */
 
@@ -59,7 +57,7 @@ static void retry_wait(struct flow *flow, const struct sorex_error *err)
         log_line(LOG_WARN, "stream", "%s; trying again", err->text);
         (void)snprintf(flow->warned, sizeof flow->warned, "%s", err->text);
     }
-    uint64_t wait_ms = backoff_ms(flow->failures, RETRY_BASE_MS, RETRY_MAX_MS, &flow->jitter);
+    uint64_t wait_ms = backoff_ms(flow->failures, flow->retry_base_ms, flow->retry_max_ms, &flow->jitter);
     flow->failures += flow->failures < UINT32_MAX;
     state_set(flow, "waiting", err->text);
     pause_for(flow, wait_ms);
@@ -112,11 +110,11 @@ static const struct flow_place *place_find(const struct flow *flow, const char *
     return NULL;
 }
 
-static enum sorex_status place_one(struct flow *flow, const struct event_partition *partition, struct flow_place *out,
+static enum sorex_status place_one(struct flow *flow, const struct event_partition *partition, bool anew, struct flow_place *out,
                                    struct sorex_error *err)
 {
     const struct flow_place *known = place_find(flow, partition->name);
-    if (partition->placed && !flow->misplaced && known != NULL) {
+    if (partition->placed && !anew && known != NULL) {
         *out = *known;
         return SOREX_OK;
     }
@@ -130,15 +128,15 @@ static enum sorex_status place_one(struct flow *flow, const struct event_partiti
     return flow->source->type->seek(flow->source, partition->name, out->first ? NULL : &out->at, err);
 }
 
-/* Tells the source where to go on in each of its partitions. Nothing is on its way. */
-static enum sorex_status places_make(struct flow *flow, const struct event_batch *input, struct sorex_error *err)
+/* Tells the source where to go on in its partitions: all of them anew, or those that are not placed. Nothing is on its way. */
+static enum sorex_status places_make(struct flow *flow, const struct event_batch *input, bool all, struct sorex_error *err)
 {
     size_t count = input->partition_count;
     struct flow_place *places = calloc(count > 0 ? count : 1, sizeof *places);
     if (places == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: %zu partitions", count);
     for (size_t i = 0; i < count; i++) {
-        enum sorex_status status = place_one(flow, &input->partitions[i], &places[i], err);
+        enum sorex_status status = place_one(flow, &input->partitions[i], all, &places[i], err);
         if (status != SOREX_OK) {
             free(places);
             return status;
@@ -309,6 +307,14 @@ static enum sorex_status batch_make(struct flow *flow, const struct event_batch 
     return made;
 }
 
+static bool all_placed(const struct event_batch *input)
+{
+    for (size_t i = 0; i < input->partition_count; i++)
+        if (!input->partitions[i].placed)
+            return false;
+    return true;
+}
+
 static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_error *err)
 {
     const struct event_limits limits = {.records = flow->settings->top.batch_events,
@@ -316,9 +322,13 @@ static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_e
                                         .wait_ms = POLL_MS};
     struct event_batch input = {0};
     TRY(flow->source->type->poll(flow->source, &limits, &input, err));
-    if (input.assigned || flow->misplaced) {
+    if (input.assigned || flow->misplaced || !all_placed(&input)) {
         TRY(settle(flow, err));
-        return places_make(flow, &input, err);
+        bool forget = flow->misplaced;
+        flow->misplaced = true; /* unless it succeeds: what was polled is lost then */
+        TRY(places_make(flow, &input, forget, err));
+        if (forget)
+            return SOREX_OK;
     }
     if (input.count > 0) {
         state_set(flow, "running", "");

@@ -20,12 +20,16 @@ struct flow_summary {
     uint64_t run_ns;
 };
 
+struct flow_options {
+    bool until_end;                       /* the run ends at what the source has when it begins */
+    uint32_t retry_base_ms, retry_max_ms; /* 0 = 100 and 30,000 */
+};
+
 /* Loads the filters, opens source and sink; takes the data directory for itself.
  *
  * settings   of a stream (settings->event_source_type is set); borrowed.
- * until_end  the run ends at what the source has when it begins.
  * Errors:    SOREX_BUSY, SOREX_INVALID, SOREX_GUEST, SOREX_IO ..., each naming what it is about. */
-enum sorex_status flow_new(const struct pipeline_settings *settings, bool until_end, struct flow **out, struct sorex_error *err);
+enum sorex_status flow_new(const struct pipeline_settings *settings, const struct flow_options *options, struct flow **out, struct sorex_error *err);
 void flow_free(struct flow *flow); /* NULL is fine */
 
 /* Runs until the source ends or flow_stop.

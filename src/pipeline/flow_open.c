@@ -9,6 +9,9 @@
 #include "pipeline/config_json.h"
 #include "pipeline/flow_private.h"
 
+#define RETRY_BASE_MS 100
+#define RETRY_MAX_MS 30000
+
 static enum sorex_status data_take(struct flow *flow, struct sorex_error *err)
 {
     const char *data = flow->settings->top.data;
@@ -92,13 +95,13 @@ static enum sorex_status workers_open(struct flow *flow, struct sorex_error *err
     return pool_new(flow_batch_work, (void *const *)flow->workers, wanted, &flow->pool, err);
 }
 
-static enum sorex_status ends_open(struct flow *flow, bool until_end, struct sorex_error *err)
+static enum sorex_status ends_open(struct flow *flow, const struct flow_options *options, struct sorex_error *err)
 {
     const struct pipeline_settings *settings = flow->settings;
     const struct sink_settings *sink = &settings->sinks[0];
     const struct sink_context sink_context = {
         .name = sink->name, .pipeline = settings->top.name, .base_dir = settings->base_dir, .stream = true};
-    const struct event_source_context source_context = {.pipeline = settings->top.name, .until_end = until_end};
+    const struct event_source_context source_context = {.pipeline = settings->top.name, .until_end = options->until_end};
     enum sorex_status status = sink->type->open(sink->options, &sink_context, &flow->sink, err);
     if (status != SOREX_OK)
         return sorex_error_prefix(err, "sink %s", sink->name);
@@ -120,7 +123,7 @@ static enum sorex_status batches_make(struct flow *flow, struct sorex_error *err
     return flow_batch_new(&options, &flow->batches[1], err);
 }
 
-static enum sorex_status flow_open(struct flow *flow, bool until_end, struct sorex_error *err)
+static enum sorex_status flow_open(struct flow *flow, const struct flow_options *options, struct sorex_error *err)
 {
     struct buf configs[PIPELINE_FILTERS_MAX] = {0};
     TRY(data_take(flow, err));
@@ -131,16 +134,18 @@ static enum sorex_status flow_open(struct flow *flow, bool until_end, struct sor
         buf_deinit(&configs[i]);
     TRY(status);
     TRY(workers_open(flow, err));
-    TRY(ends_open(flow, until_end, err));
+    TRY(ends_open(flow, options, err));
     return batches_make(flow, err);
 }
 
-enum sorex_status flow_new(const struct pipeline_settings *settings, bool until_end, struct flow **out, struct sorex_error *err)
+enum sorex_status flow_new(const struct pipeline_settings *settings, const struct flow_options *options, struct flow **out, struct sorex_error *err)
 {
     struct flow *flow = calloc(1, sizeof *flow);
     if (flow == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     flow->settings = settings;
+    flow->retry_base_ms = options->retry_base_ms != 0 ? options->retry_base_ms : RETRY_BASE_MS;
+    flow->retry_max_ms = options->retry_max_ms != 0 ? options->retry_max_ms : RETRY_MAX_MS;
     flow->state = "starting";
     flow->jitter = clock_ns();
     pthread_condattr_t monotonic;
@@ -149,7 +154,7 @@ enum sorex_status flow_new(const struct pipeline_settings *settings, bool until_
     CHECK(pthread_cond_init(&flow->changed, &monotonic) == 0);
     (void)pthread_condattr_destroy(&monotonic);
     CHECK(pthread_mutex_init(&flow->lock, NULL) == 0);
-    enum sorex_status status = flow_open(flow, until_end, err);
+    enum sorex_status status = flow_open(flow, options, err);
     if (status != SOREX_OK) {
         flow_free(flow);
         return status;

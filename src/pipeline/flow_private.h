@@ -29,6 +29,7 @@ struct flow {
     size_t place_count;
     struct sidecar saved; /* positions, for a sink that can hold none */
     char *saved_path;
+    uint64_t retry_base_ms, retry_max_ms;
     uint32_t failures;    /* in a row */
     uint64_t jitter;
     char warned[SOREX_ERROR_TEXT_MAX];
@@ -43,7 +44,6 @@ struct flow {
     struct flow_summary summary;
     double rate; /* events a second, over the last report */
     uint64_t rate_ms, rate_in;
-    uint64_t retry_at_ms;
 };
 
 #endif

@@ -29,8 +29,8 @@ struct event_batch {
     size_t count;
     const struct event_partition *partitions; /* those that are this process's now */
     size_t partition_count;
-    bool assigned; /* partitions came or went since the last poll: no records now; seek each one that is not placed, and forget
-                    * what was read of the others and not delivered */
+    bool assigned; /* partitions came or went since the last poll: no records now; seek each one that is not placed (no record comes
+                    * of it before that), and forget what was read of the others and not delivered */
     bool caught_up; /* nothing more was there when it looked */
     bool ended;     /* nothing more will come */
 };
