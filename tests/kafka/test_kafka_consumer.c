@@ -1,4 +1,5 @@
-/* Members of a consumer group against a real broker: placing, rebalances, fencing, ends, retention, a broker that dies. */
+/* Members of a consumer group against a real broker: placing, rebalances, fencing, ends, retention, a broker that dies.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,12 +30,12 @@ static struct sorex_error err;
             fail_msg("%s: %s", #call, err.text); \
     } while (0)
 
-#define IS(call, name, words)                                \
-    do {                                                     \
-        enum sorex_status is_status_ = (call);               \
+#define IS(call, name, words)                                     \
+    do {                                                          \
+        enum sorex_status is_status_ = (call);                    \
         assert_string_equal(sorex_status_name(is_status_), name); \
-        if (strstr(err.text, words) == NULL)                 \
-            fail_msg("no \"%s\" in: %s", words, err.text);   \
+        if (strstr(err.text, words) == NULL)                      \
+            fail_msg("no \"%s\" in: %s", words, err.text);        \
     } while (0)
 
 /* ---- what comes in ---- */
@@ -88,9 +89,10 @@ struct member {
     bool at_committed; /* where partitions are placed, else at the beginning */
 };
 
-static const struct kafka_property quick[] = {
-    {"session.timeout.ms", "2000"}, {"heartbeat.interval.ms", "200"}, {"topic.metadata.refresh.interval.ms", "500"},
-    {"max.poll.interval.ms", "2000"}};
+static const struct kafka_property quick[] = {{"session.timeout.ms", "2000"},
+                                              {"heartbeat.interval.ms", "200"},
+                                              {"topic.metadata.refresh.interval.ms", "500"},
+                                              {"max.poll.interval.ms", "2000"}};
 
 static struct kafka_consumer_options options_of(const char *const *topic, const char *group)
 {
@@ -315,16 +317,16 @@ static void offsets_of_a_member_thrown_out_are_refused(void **state)
     struct kafka_offset offset = {.topic = "thrown", .partition = 0, .offset = 10};
     struct kafka_producer *producer = producer_make("thrown/zombie");
     MUST(kafka_producer_begin(producer, &err));
-    MUST(kafka_producer_send(producer,
-                             &(struct kafka_message){.topic = "thrown_out",
-                                                     .partition = 0,
-                                                     .value = bytes_str("of a zombie"),
-                                                     .tag = KAFKA_TAG_NONE},
-                             &err));
+    MUST(kafka_producer_send(
+        producer,
+        &(struct kafka_message){
+            .topic = "thrown_out", .partition = 0, .value = bytes_str("of a zombie"), .tag = KAFKA_TAG_NONE},
+        &err));
     struct member next = {.consumer = consumer_make("thrown", "thrown"), .at_committed = true};
     share(&next, NULL, 2); /* without the zombie's consent: it does not poll */
     take(&next, 10);       /* from the beginning: nothing was committed */
-    assert_string_equal(sorex_status_name(kafka_producer_offsets(producer, &offset, 1, zombie.consumer, &err)), "again");
+    assert_string_equal(sorex_status_name(kafka_producer_offsets(producer, &offset, 1, zombie.consumer, &err)),
+                        "again");
     kafka_producer_free(producer);
     /* It notices, and joins again: until its partitions are placed nothing passes. */
     struct wish wish = {.member = &zombie, .other = &next, .partitions = 1};
@@ -496,7 +498,8 @@ static void a_broker_that_dies_is_reported_and_comes_back(void **state)
     fill("dies", 0, 5, 10);
     failure.member.at_committed = false;
     uint64_t deadline_ms = clock_ms() + DEADLINE_MS;
-    while ((failure.member.count == 0 || failure.member.taken[failure.member.count - 1] != 9) && clock_ms() < deadline_ms)
+    while ((failure.member.count == 0 || failure.member.taken[failure.member.count - 1] != 9) &&
+           clock_ms() < deadline_ms)
         (void)step(&failure.member);
     assert_int_equal(failure.member.taken[failure.member.count - 1], 9);
     kafka_consumer_free(failure.member.consumer);
