@@ -322,12 +322,12 @@ static enum sorex_status bound_set(struct store *store, const char *name, struct
     return store_cursor_set(store, name, 0, hash, err);
 }
 
-static void options_complete(struct sink_runner_options *options)
+static void options_complete(struct sink_runner_options *options, const struct sink_type *type)
 {
     if (options->batch_changes_max == 0)
-        options->batch_changes_max = 10000;
+        options->batch_changes_max = type->batch_changes_max > 0 ? type->batch_changes_max : 10000;
     if (options->batch_bytes_max == 0)
-        options->batch_bytes_max = (uint64_t)8 << 20;
+        options->batch_bytes_max = type->batch_bytes_max > 0 ? type->batch_bytes_max : (uint64_t)8 << 20;
     if (options->retry_base_ms == 0)
         options->retry_base_ms = 100;
     if (options->retry_max_ms == 0)
@@ -366,7 +366,7 @@ static struct sink_runner *runner_new(struct sink *sink, struct store *store, co
     runner->sink = sink;
     runner->store = store;
     runner->options = *options;
-    options_complete(&runner->options);
+    options_complete(&runner->options, sink->type);
     (void)snprintf(runner->name, sizeof runner->name, "%s", options->name);
     (void)snprintf(runner->component, sizeof runner->component, "sink %s", runner->name);
     runner->options.name = runner->name;

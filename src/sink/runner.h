@@ -9,8 +9,8 @@ struct sink_runner;
 
 struct sink_runner_options {
     const char *name;             /* sink name; copied */
-    uint32_t batch_changes_max;   /* 0 = 10,000 */
-    uint64_t batch_bytes_max;     /* 0 = 8 MiB */
+    uint32_t batch_changes_max;   /* 0 = what the type says, else 10,000 */
+    uint64_t batch_bytes_max;     /* 0 = what the type says, else 8 MiB */
     uint32_t finality;            /* deliver records of height <= source tip - finality only; 0 = at once */
     uint32_t retry_base_ms, retry_max_ms; /* 0 = 100 and 30,000 */
     uint64_t guest_inverse;       /* bit n: program n (store_program.id) makes its inverses itself */

@@ -83,6 +83,8 @@ struct sink_type {
     bool reads_images;          /* looks into images: takes changes, no other envelope */
     bool uses_keys;             /* looks at change.table and change.key: of a stream they are made for it in any envelope */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
+    uint32_t batch_changes_max; /* while it is far behind; 0: as the runner has it */
+    uint64_t batch_bytes_max;   /* the same */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,
                               struct sorex_error *err);
     void (*close)(struct sink *sink);

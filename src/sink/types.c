@@ -2,10 +2,11 @@
 
 #include "sink/console.h"
 #include "sink/file.h"
+#include "sink/kafka.h"
 #include "sink/memory.h"
 #include "sink/postgres.h"
 
-const struct sink_type *const sink_types[] = {&sink_console, &sink_file, &sink_postgres, &sink_memory, NULL};
+const struct sink_type *const sink_types[] = {&sink_console, &sink_file, &sink_postgres, &sink_kafka, &sink_memory, NULL};
 
 const struct sink_type *sink_type_find(const char *name)
 {

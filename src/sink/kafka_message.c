@@ -1,0 +1,110 @@
+/* Changes as messages. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "base/check.h"
+#include "base/hex.h"
+#include "sink/kafka_target.h"
+
+#define KEY_SHOWN_MAX 256
+
+enum { HEADER_HEIGHT, HEADER_HASH, HEADER_SEQUENCE, HEADER_UNDO, HEADER_COUNT };
+
+/* Those of an outbox record: the same for all its changes. */
+struct record_headers {
+    bool set, undo;
+    uint64_t sequence;
+    char height_text[16], hash_text[HASH_HEX_SIZE], sequence_text[24];
+    struct kafka_header list[HEADER_COUNT];
+    size_t count;
+};
+
+enum sorex_status kafka_row_name(const struct sink_change *item, struct sorex_error *err)
+{
+    const struct change *change = &item->change;
+    return sorex_error_prefix(err, "program %s, table \"%.*s\", key \"%.*s\", height %u (%ssequence %" PRIu64 ")",
+                              item->program == NULL ? "-" : item->program, BYTES_FMT(change->table),
+                              (int)(change->key.len > KEY_SHOWN_MAX ? KEY_SHOWN_MAX : change->key.len),
+                              (const char *)change->key.data, item->height, item->undo ? "undo, " : "", item->sequence);
+}
+
+static void headers_set(struct record_headers *headers, const struct sink_change *item)
+{
+    if (headers->set && headers->sequence == item->sequence && headers->undo == item->undo)
+        return;
+    headers->set = true;
+    headers->undo = item->undo;
+    headers->sequence = item->sequence;
+    (void)snprintf(headers->height_text, sizeof headers->height_text, "%" PRIu32, item->height);
+    (void)snprintf(headers->sequence_text, sizeof headers->sequence_text, "%" PRIu64, item->sequence);
+    hash_display(item->hash, headers->hash_text);
+    headers->list[HEADER_HEIGHT] = (struct kafka_header){"height", bytes_str(headers->height_text)};
+    headers->list[HEADER_HASH] = (struct kafka_header){"hash", bytes_str(headers->hash_text)};
+    headers->list[HEADER_SEQUENCE] = (struct kafka_header){"sequence", bytes_str(headers->sequence_text)};
+    headers->list[HEADER_UNDO] = (struct kafka_header){"undo", bytes_str("true")};
+    headers->count = item->undo ? HEADER_COUNT : HEADER_UNDO;
+}
+
+/* The change in the sink's envelope. */
+static enum sorex_status value_make(struct kafka_target *target, const struct sink_change *item, struct bytes *out,
+                                    struct sorex_error *err)
+{
+    *out = item->change.raw;
+    if (target->envelope == NULL || item->change.raw.data == NULL)
+        return SOREX_OK;
+    struct event event;
+    arena_reset(&target->arena);
+    buf_reset(&target->value);
+    TRY(change_event_read(target->parser, item->change.raw, item->time_ms, &target->arena, &event, err));
+    TRY(envelope_write(target->envelope, target->parser, &event, &target->arena, &target->value, err));
+    *out = buf_view(&target->value);
+    return SOREX_OK;
+}
+
+/* What decides the partition of a message without key. */
+static enum sorex_status route_make(struct kafka_target *target, const struct change *change, struct bytes *out,
+                                    struct sorex_error *err)
+{
+    buf_reset(&target->route);
+    TRY(buf_append(&target->route, change->table, err));
+    TRY(buf_append_u8(&target->route, 0, err));
+    TRY(buf_append(&target->route, change->key, err));
+    *out = buf_view(&target->route);
+    return SOREX_OK;
+}
+
+static enum sorex_status change_send(struct kafka_target *target, const struct sink_change *item, uint32_t tag,
+                                     struct record_headers *headers, struct sorex_error *err)
+{
+    const struct kafka_table *table = kafka_table_find(target, item->change.table);
+    CHECK(table != NULL);
+    struct kafka_message message = {.topic = table->topic, .partition = KAFKA_PARTITION_ANY, .tag = tag};
+    TRY(value_make(target, item, &message.value, err));
+    if (target->key == KAFKA_KEY_ROW)
+        message.key = item->change.key;
+    else
+        TRY(route_make(target, &item->change, &message.route, err));
+    if (target->headers) {
+        headers_set(headers, item);
+        message.headers = headers->list;
+        message.header_count = headers->count;
+    }
+    return kafka_producer_send(target->producer, &message, err);
+}
+
+enum sorex_status kafka_changes_send(struct kafka_target *target, const struct sink_batch *batch,
+                                     struct sorex_error *err)
+{
+    struct record_headers headers = {0};
+    CHECK(batch->count < KAFKA_TAG_NONE);
+    for (size_t i = 0; i < batch->count; i++) {
+        enum sorex_status status = change_send(target, &batch->changes[i], (uint32_t)i, &headers, err);
+        if (status == SOREX_OK)
+            continue;
+        /* A value that the envelope does not take: the producer knows nothing of it. */
+        if (status != SOREX_AGAIN && kafka_producer_failed(target->producer) == KAFKA_TAG_NONE)
+            return kafka_row_name(&batch->changes[i], err);
+        return status;
+    }
+    return SOREX_OK;
+}

@@ -1,0 +1,146 @@
+/* The cursor, as a message of the progress topic. */
+#include <inttypes.h>
+
+#include "base/check.h"
+#include "base/hex.h"
+#include "base/log.h"
+#include "json/writer.h"
+#include "kafka/topic.h"
+#include "sink/kafka_target.h"
+
+#define FORMAT 1
+
+enum sorex_status kafka_progress_prepare(struct kafka_target *target, struct sorex_error *err)
+{
+    /* Small segments: what is compacted are closed ones. */
+    static const struct kafka_property settings[] = {{"cleanup.policy", "compact"}, {"segment.bytes", "8388608"}, {0}};
+    uint32_t partitions;
+    TRY(kafka_topic_find(target->producer, target->progress_topic, &partitions, err));
+    if (partitions > 0)
+        return SOREX_OK;
+    if (!target->create_topics)
+        return sorex_error_set(
+            err, SOREX_GONE,
+            "there is no progress topic %s. Choices: make it with one partition and cleanup.policy=compact; "
+            "or set `create_topics: true`",
+            target->progress_topic);
+    struct kafka_topic_options options = {
+        .name = target->progress_topic, .partitions = 1, .replication = target->replication, .settings = settings};
+    TRY(kafka_topic_make(target->producer, &options, err));
+    log_line(LOG_INFO, target->client_name, "topic %s made", target->progress_topic);
+    return SOREX_OK;
+}
+
+/* ---- writing ---- */
+
+static enum sorex_status cursor_encode(const struct kafka_target *target, const struct sink_cursor *cursor,
+                                       struct buf *out, struct sorex_error *err)
+{
+    struct json_writer w;
+    json_writer_init(&w, out, false, err);
+    json_object_begin(&w);
+    json_name(&w, "format");
+    json_uint(&w, FORMAT);
+    json_name(&w, "pipeline");
+    json_string_z(&w, target->pipeline);
+    json_name(&w, "sink");
+    json_string_z(&w, target->name);
+    json_name(&w, "store");
+    json_hex(&w, bytes_of(cursor->store_id, SINK_STORE_ID_BYTES));
+    json_name(&w, "sequence");
+    json_uint(&w, cursor->sequence);
+    json_name(&w, "entry");
+    json_hash_display(&w, cursor->hash);
+    json_object_end(&w);
+    return json_writer_finish(&w);
+}
+
+enum sorex_status kafka_progress_send(struct kafka_target *target, const struct sink_cursor *cursor,
+                                      struct sorex_error *err)
+{
+    buf_reset(&target->value);
+    TRY(cursor_encode(target, cursor, &target->value, err));
+    struct kafka_message message = {.topic = target->progress_topic,
+                                    .partition = 0,
+                                    .key = bytes_str(target->progress_key),
+                                    .value = buf_view(&target->value),
+                                    .tag = KAFKA_TAG_NONE};
+    return kafka_producer_send(target->producer, &message, err);
+}
+
+/* ---- reading ---- */
+
+static enum sorex_status damaged(const struct kafka_target *target, struct sorex_error *err)
+{
+    return sorex_error_set(
+        err, SOREX_CORRUPT,
+        "the last message under key %s in topic %s is no cursor. Choices: another progress_topic, and index "
+        "again from the start; or write the cursor by hand",
+        target->progress_key, target->progress_topic);
+}
+
+static bool take_hex(const struct json_doc *doc, const char *name, uint8_t *out, size_t len)
+{
+    const struct json_node *node = json_member(doc, &doc->nodes[0], name);
+    if (node == NULL || node->kind != JSON_STRING)
+        return false;
+    struct buf bytes = {.data = out, .cap = len, .max = len}; /* decodes in place: nothing to run out of */
+    return hex_decode(node->text, &bytes, NULL) == SOREX_OK && bytes.len == len;
+}
+
+static bool take_text(const struct json_doc *doc, const char *name, struct bytes *out)
+{
+    const struct json_node *node = json_member(doc, &doc->nodes[0], name);
+    if (node == NULL || node->kind != JSON_STRING)
+        return false;
+    *out = node->text;
+    return true;
+}
+
+static bool take_number(const struct json_doc *doc, const char *name, uint64_t *out)
+{
+    const struct json_node *node = json_member(doc, &doc->nodes[0], name);
+    return node != NULL && json_u64(node, out);
+}
+
+static enum sorex_status cursor_decode(struct kafka_target *target, struct bytes text, struct sink_cursor *out,
+                                       struct sorex_error *err)
+{
+    struct json_doc doc;
+    uint64_t format;
+    struct bytes pipeline;
+    struct bytes sink;
+    struct bytes entry;
+    enum sorex_status status = json_parse(target->parser, text, &doc, err);
+    if (status == SOREX_NOMEM)
+        return status;
+    if (status != SOREX_OK || doc.nodes[0].kind != JSON_OBJECT || !take_number(&doc, "format", &format))
+        return damaged(target, err);
+    if (format != FORMAT)
+        return sorex_error_set(err, SOREX_MISMATCH,
+                               "topic %s has format %" PRIu64 " under key %s, this program writes format %d",
+                               target->progress_topic, format, target->progress_key, FORMAT);
+    if (!take_text(&doc, "pipeline", &pipeline) || !take_text(&doc, "sink", &sink) ||
+        !take_text(&doc, "entry", &entry) || !take_number(&doc, "sequence", &out->sequence) ||
+        !take_hex(&doc, "store", out->store_id, SINK_STORE_ID_BYTES) ||
+        hash_parse_display(entry, out->hash, NULL) != SOREX_OK)
+        return damaged(target, err);
+    if (!bytes_is(pipeline, target->pipeline) || !bytes_is(sink, target->name))
+        return sorex_error_set(
+            err, SOREX_MISMATCH,
+            "topic %s has the cursor of sink \"%.*s\" of pipeline \"%.*s\" under key %s. Give one of them "
+            "another progress_topic",
+            target->progress_topic, BYTES_FMT(sink), BYTES_FMT(pipeline), target->progress_key);
+    return SOREX_OK;
+}
+
+enum sorex_status kafka_progress_read(struct kafka_target *target, struct sink_cursor *out, struct sorex_error *err)
+{
+    struct kafka_options options = kafka_target_options(target);
+    buf_reset(&target->value);
+    TRY(kafka_topic_last(target->producer, &options, target->progress_topic, bytes_str(target->progress_key),
+                         &target->value, err));
+    TRY(cursor_decode(target, buf_view(&target->value), out, err));
+    return out->sequence > 0 ? SOREX_OK
+                             : sorex_error_set(err, SOREX_GONE, "topic %s has no cursor yet", target->progress_topic);
+}

@@ -1,0 +1,77 @@
+/* What the files of the Kafka sink share. */
+#ifndef SOREX_SINK_KAFKA_TARGET_H
+#define SOREX_SINK_KAFKA_TARGET_H
+
+#include <pthread.h>
+
+#include "change/envelope.h"
+#include "kafka/producer.h"
+#include "sink/kafka.h"
+
+#define KAFKA_TOPIC_MAX 249 /* bytes of a topic's name */
+
+/* Where the changes of a table go. */
+struct kafka_table {
+    char *table;
+    char topic[KAFKA_TOPIC_MAX + 1];
+    bool ready; /* is known to exist */
+};
+
+struct kafka_target {
+    struct sink sink; /* first member */
+    char *pipeline, *name;
+    char *topic; /* template */
+    char *transactional_id, *progress_topic, *progress_key;
+    char *brokers;
+    char client_name[128];
+    struct kafka_property *properties; /* texts borrowed from the pipeline file's nodes */
+    size_t property_count;
+    const char *compression;
+    enum kafka_key key;
+    const struct envelope *envelope; /* NULL: changes as they are */
+    bool headers, create_topics;
+    uint32_t partitions, replication, transaction_timeout_ms;
+
+    struct kafka_table **tables; /* sorted by table */
+    size_t table_count, table_cap;
+    struct kafka_table *last_table;
+    struct json_parser *parser;
+    struct arena arena; /* of one message */
+    struct buf value, route;
+
+    pthread_mutex_t lock; /* the two below, against interrupt */
+    bool interrupted;
+    struct kafka_producer *producer; /* NULL: not connected; set and freed by the sink's thread only */
+};
+
+/* -- kafka_table.c */
+
+/* Makes ready the topics of all tables in the batch, one by one, outside of the transaction. */
+enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct sink_batch *batch,
+                                       struct sorex_error *err);
+/* NULL: not prepared. */
+struct kafka_table *kafka_table_find(struct kafka_target *target, struct bytes table);
+void kafka_tables_free(struct kafka_target *target);
+/* Whether a template can give topics at all: known placeholders, permitted characters. */
+enum sorex_status kafka_template_check(const char *template, struct sorex_error *err);
+
+/* -- kafka_message.c */
+
+/* Sends the changes of the batch. */
+enum sorex_status kafka_changes_send(struct kafka_target *target, const struct sink_batch *batch,
+                                     struct sorex_error *err);
+/* Puts the row's names in front of an error's text. */
+enum sorex_status kafka_row_name(const struct sink_change *item, struct sorex_error *err);
+
+/* -- kafka_progress.c */
+
+/* Makes the progress topic unless it is there. */
+enum sorex_status kafka_progress_prepare(struct kafka_target *target, struct sorex_error *err);
+enum sorex_status kafka_progress_read(struct kafka_target *target, struct sink_cursor *out, struct sorex_error *err);
+/* Sends the cursor, as part of the transaction. */
+enum sorex_status kafka_progress_send(struct kafka_target *target, const struct sink_cursor *cursor,
+                                      struct sorex_error *err);
+
+struct kafka_options kafka_target_options(const struct kafka_target *target);
+
+#endif
