@@ -14,6 +14,7 @@
 #include "pipeline/flow.h"
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
+#include "serve/metrics.h"
 
 #define STOP_MS 1800         /* the process ends within two seconds */
 #define SECOND_SIGNAL_MS 500 /* sooner than that it is the same one: timeout(1) signals the process, then its group */
@@ -148,24 +149,54 @@ static enum sorex_status summary_json(const struct pipeline_summary *s, const st
     return json_out_end(&out, summary_file(settings));
 }
 
+/* What others may ask while it runs: the socket in the data directory, and figures over HTTP. */
+struct serving {
+    struct service service;
+    struct control *control;
+    struct metrics *metrics;
+};
+
+static enum sorex_status serving_status(void *user_data, struct buf *out, struct sorex_error *err)
+{
+    return service_status(user_data, out, err);
+}
+
+static void serving_end(struct serving *serving)
+{
+    metrics_stop(serving->metrics);
+    if (serving->control != NULL)
+        control_stop(serving->control);
+    service_deinit(&serving->service);
+}
+
+/* pipeline or flow is NULL. Pair with serving_end, also after a failure. */
+static enum sorex_status serving_start(struct serving *serving, const struct pipeline_settings *settings, struct pipeline *pipeline,
+                                       struct flow *flow, struct sorex_error *err)
+{
+    *serving = (struct serving){0};
+    service_init(&serving->service, pipeline != NULL ? pipeline_store(pipeline) : NULL, settings->top.data, pipeline);
+    serving->service.flow = flow;
+    TRY(control_start(&serving->service, settings->top.data, &serving->control, err));
+    if (settings->top.metrics == NULL)
+        return SOREX_OK;
+    return metrics_start(settings->top.metrics, serving_status, &serving->service, &serving->metrics, err);
+}
+
 static enum sorex_status pipeline_serve(struct pipeline *pipeline, const struct pipeline_settings *settings,
                                         uint32_t until, bool json, struct sorex_error *err)
 {
-    struct service service;
-    struct control *control;
+    struct serving serving;
     struct pipeline_summary summary = {.tip = SOREX_HEIGHT_NONE};
-    service_init(&service, pipeline_store(pipeline), settings->top.data, pipeline);
-    enum sorex_status status = control_start(&service, settings->top.data, &control, err);
-    if (status == SOREX_OK) {
+    enum sorex_status status = serving_start(&serving, settings, pipeline, NULL, err);
+    bool ran = status == SOREX_OK;
+    if (ran)
         status = pipeline_run(pipeline, until, &summary, err);
-        control_stop(control);
-        struct sorex_error json_err = {0}; /* a summary that cannot be printed is less than why the run ended */
-        if (!json)
-            summary_print(&summary, settings);
-        else if (summary_json(&summary, settings, &json_err) != SOREX_OK)
-            log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
-    }
-    service_deinit(&service);
+    serving_end(&serving);
+    struct sorex_error json_err = {0}; /* a summary that cannot be printed is less than why the run ended */
+    if (ran && !json)
+        summary_print(&summary, settings);
+    else if (ran && summary_json(&summary, settings, &json_err) != SOREX_OK)
+        log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
     return status;
 }
 
@@ -205,22 +236,18 @@ static void stream_summary_print(const struct flow_summary *s, const struct pipe
 
 static enum sorex_status flow_serve(struct flow *flow, const struct pipeline_settings *settings, bool json, struct sorex_error *err)
 {
-    struct service service;
-    struct control *control;
+    struct serving serving;
     struct flow_summary summary = {0};
-    service_init(&service, NULL, settings->top.data, NULL);
-    service.flow = flow;
-    enum sorex_status status = control_start(&service, settings->top.data, &control, err);
-    if (status == SOREX_OK) {
+    enum sorex_status status = serving_start(&serving, settings, NULL, flow, err);
+    bool ran = status == SOREX_OK;
+    if (ran)
         status = flow_run(flow, &summary, err);
-        control_stop(control);
-        struct sorex_error json_err = {0};
-        if (!json)
-            stream_summary_print(&summary, settings);
-        else if (stream_summary_json(&summary, settings, &json_err) != SOREX_OK)
-            log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
-    }
-    service_deinit(&service);
+    serving_end(&serving);
+    struct sorex_error json_err = {0};
+    if (ran && !json)
+        stream_summary_print(&summary, settings);
+    else if (ran && stream_summary_json(&summary, settings, &json_err) != SOREX_OK)
+        log_line(LOG_WARN, "run", "no summary: %s", json_err.text);
     return status;
 }
 

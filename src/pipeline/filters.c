@@ -10,6 +10,7 @@
 #include "base/sha256.h"
 #include "change/envelope.h"
 #include "pipeline/config_json.h"
+#include "pipeline/filter_status.h"
 
 /* ---- loading ---- */
 
@@ -224,13 +225,6 @@ enum sorex_status filters_run(struct filters *filters, struct json_parser *parse
 
 /* ---- status ---- */
 
-static void metric_write(struct bytes name, int64_t value, void *user_data)
-{
-    struct json_writer *w = user_data;
-    json_name_bytes(w, name);
-    json_int(w, value);
-}
-
 void filters_status(struct filters *filters, struct json_writer *w)
 {
     json_array_begin(w);
@@ -250,10 +244,7 @@ void filters_status(struct filters *filters, struct json_writer *w)
             json_name(w, counts[c].name);
             json_uint(w, atomic_load_explicit(counts[c].value, memory_order_relaxed));
         }
-        json_name(w, "metrics");
-        json_object_begin(w);
-        filter_metrics(stage->filter, metric_write, w);
-        json_object_end(w);
+        filter_status(stage->filter, w);
         json_object_end(w);
     }
     json_array_end(w);

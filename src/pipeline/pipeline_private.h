@@ -50,7 +50,7 @@ struct pipeline {
     const char *state;                   /* "starting", "indexing", "waiting", "undoing", "draining", "stopped", "failed" */
     char waiting_for[SOREX_ERROR_TEXT_MAX];
     uint32_t source_tip;
-    uint64_t entries, fuel;
+    struct pipeline_summary shown;       /* the loop's, as of the last turn */
     double rate;
 };
 

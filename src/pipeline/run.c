@@ -188,8 +188,7 @@ static enum sorex_status entry_serve(struct pipeline *p, const struct chain_even
     pthread_mutex_lock(&p->lock);
     p->state = "indexing";
     p->waiting_for[0] = '\0';
-    p->entries = p->summary.entries;
-    p->fuel = p->summary.fuel;
+    p->shown = p->summary;
     p->rate = p->progress.rate;
     pthread_mutex_unlock(&p->lock);
     indexed_log(event, &result);
@@ -255,6 +254,7 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     trouble_log(p, &event);
     pthread_mutex_lock(&p->lock);
     p->source_tip = event.source_tip;
+    p->shown = p->summary;
     pthread_mutex_unlock(&p->lock);
     switch (event.kind) {
     case CHAIN_ENTRY:

@@ -64,6 +64,7 @@ struct event_source_settings {
 struct pipeline_scalars {
     char *name;
     char *data;
+    char *metrics;
     char *history;
     uint32_t finality;
     uint32_t start_height;

@@ -21,6 +21,7 @@ const struct option pipeline_options[] = {
     {.name = "history", .type = OPTION_STRING, .offset = TOP(history), .fallback = "full", .text = "entries that stay undoable and viewable: full, or a number"},
     {.name = "finality", .type = OPTION_U32, .offset = TOP(finality), .fallback = "0", .max = 1000000, .text = "confirmations that sinks wait for"},
     {.name = "start_height", .type = OPTION_U32, .offset = TOP(start_height), .fallback = "0", .max = UINT32_MAX - 1, .text = "first height of a new store"},
+    {.name = "metrics", .type = OPTION_STRING, .offset = TOP(metrics), .text = "address that serves /metrics (Prometheus) and /status over HTTP: HOST:PORT, or PORT of 127.0.0.1"},
     {.name = "log_level", .type = OPTION_ENUM, .offset = TOP(log_level), .fallback = "info", .choices = log_level_words, .text = "least level that is logged"},
     {.name = "outbox_max", .type = OPTION_BYTES, .offset = TOP(outbox_max), .fallback = "1 GiB", .min = 65536, .text = "changes that may wait for sinks before indexing waits too"},
     {.name = "group_ms", .type = OPTION_MS, .offset = TOP(group_ms), .fallback = "1s", .min = 1, .max = 60000, .text = "far behind the tip: time between durable writes"},
@@ -43,6 +44,7 @@ const struct option pipeline_options[] = {
 const struct option stream_options[] = {
     {.name = "name", .type = OPTION_STRING, .offset = TOP(name), .text = "name of the pipeline, part of its positions in the target (default: the file's name)"},
     {.name = "data", .type = OPTION_PATH, .offset = TOP(data), .required = true, .text = "data directory: socket, compiled modules; positions of a sink that can hold none"},
+    {.name = "metrics", .type = OPTION_STRING, .offset = TOP(metrics), .text = "address that serves /metrics (Prometheus) and /status over HTTP: HOST:PORT, or PORT of 127.0.0.1"},
     {.name = "log_level", .type = OPTION_ENUM, .offset = TOP(log_level), .fallback = "info", .choices = log_level_words, .text = "least level that is logged"},
     {.name = "instances", .type = OPTION_U32, .offset = TOP(instances), .fallback = "0", .max = POOL_WORKERS_MAX, .text = "of each filter, working beside each other, order kept; 0: one for each processor"},
     {.name = "batch_events", .type = OPTION_U32, .offset = TOP(batch_events), .fallback = "10000", .min = 1, .max = 1000000, .text = "events that are delivered at once, at most: one transaction of the target"},

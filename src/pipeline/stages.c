@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/limits.h"
+#include "pipeline/filter_status.h"
 
 const char *const on_error_words[] = {"halt", "skip", "pass", NULL};
 
@@ -104,13 +105,6 @@ size_t stages_count(const struct stages *stages)
 
 /* ---- status ---- */
 
-static void metric_write(struct bytes name, int64_t value, void *user_data)
-{
-    struct json_writer *w = user_data;
-    json_name_bytes(w, name);
-    json_int(w, value);
-}
-
 static void stage_status(struct stages *stages, size_t index, struct json_writer *w)
 {
     static const char *const names[] = {"events", "changed", "filtered", "failed"};
@@ -125,10 +119,7 @@ static void stage_status(struct stages *stages, size_t index, struct json_writer
         json_name(w, names[c]);
         json_uint(w, sum);
     }
-    json_name(w, "metrics");
-    json_object_begin(w);
-    filter_metrics(stage->filter, metric_write, w);
-    json_object_end(w);
+    filter_status(stage->filter, w);
     json_object_end(w);
 }
 

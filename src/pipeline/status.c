@@ -134,6 +134,25 @@ static void eta_member(const struct pipeline *p, double rate, struct json_writer
         json_null(w);
 }
 
+/* Since the start. */
+static void summary_members(const struct pipeline_summary *summary, struct json_writer *w)
+{
+    const struct {
+        const char *name;
+        uint64_t value;
+    } members[] = {{"entries", summary->entries},
+                   {"undone", summary->undone},
+                   {"changes", summary->changes},
+                   {"fuel", summary->fuel},
+                   {"guest_ns", summary->guest_ns},
+                   {"commit_ns", summary->commit_ns},
+                   {"wait_ns", summary->wait_ns}};
+    for (size_t i = 0; i < sizeof members / sizeof members[0]; i++) {
+        json_name(w, members[i].name);
+        json_uint(w, members[i].value);
+    }
+}
+
 enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, struct sorex_error *err)
 {
     (void)err;
@@ -145,10 +164,7 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     json_string_z(w, p->state);
     json_name(w, "waiting_for");
     json_string_z(w, p->waiting_for);
-    json_name(w, "entries");
-    json_uint(w, p->entries);
-    json_name(w, "fuel");
-    json_uint(w, p->fuel);
+    summary_members(&p->shown, w);
     double rate = strcmp(p->state, "indexing") == 0 ? p->rate : 0;
     json_name(w, "entries_per_second");
     json_double(w, rate);

@@ -272,36 +272,35 @@ static enum sorex_status verb_rows(const struct call *call, struct sorex_error *
     return status;
 }
 
+enum sorex_status service_status(struct service *service, struct buf *out, struct sorex_error *err)
+{
+    struct json_writer w;
+    json_writer_init(&w, out, false, err);
+    if (service->flow != NULL)
+        return flow_status(service->flow, &w, err);
+    if (service->pipeline != NULL)
+        return pipeline_status(service->pipeline, &w, err);
+    json_object_begin(&w);
+    json_name(&w, "state");
+    json_string_z(&w, "not running");
+    json_name(&w, "waiting_for");
+    json_string_z(&w, "`sorex run PIPELINE`, which goes on where it was");
+    status_store(service->store, SOREX_HEIGHT_NONE, &w);
+    status_cursors(service->store, &w);
+    json_object_end(&w);
+    return json_writer_finish(&w);
+}
+
 static enum sorex_status verb_status(const struct call *call, struct sorex_error *err)
 {
-    struct service *service = call->service;
     struct buf text = {0}, out = {0};
-    struct json_writer w;
-    json_writer_init(&w, &text, false, err);
-    enum sorex_status status;
-    if (service->flow != NULL) {
-        status = flow_status(service->flow, &w, err);
-    } else if (service->pipeline != NULL) {
-        status = pipeline_status(service->pipeline, &w, err);
-    } else {
-        json_object_begin(&w);
-        json_name(&w, "state");
-        json_string_z(&w, "not running");
-        json_name(&w, "waiting_for");
-        json_string_z(&w, "`sorex run PIPELINE`, which goes on where it was");
-        status_store(service->store, SOREX_HEIGHT_NONE, &w);
-        status_cursors(service->store, &w);
-        json_object_end(&w);
-        status = json_writer_finish(&w);
-    }
-    if (status == SOREX_OK && call->json) {
-        status = buf_append(&out, buf_view(&text), err);
-        if (status == SOREX_OK)
-            status = buf_append_u8(&out, '\n', err);
-    } else if (status == SOREX_OK)
+    enum sorex_status status = service_status(call->service, &text, err);
+    if (status == SOREX_OK && call->json)
+        status = buf_append_u8(&text, '\n', err);
+    else if (status == SOREX_OK)
         status = report_status(buf_view(&text), &out, err);
     if (status == SOREX_OK)
-        status = call->output(call->user_data, buf_view(&out), err);
+        status = call->output(call->user_data, buf_view(call->json ? &text : &out), err);
     buf_deinit(&text);
     buf_deinit(&out);
     return status;

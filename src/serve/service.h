@@ -31,6 +31,9 @@ struct service {
 void service_init(struct service *service, struct store *store, const char *data_dir, struct pipeline *pipeline);
 void service_deinit(struct service *service);
 
+/* Appends what `status` says, as one JSON object. Thread: any. */
+enum sorex_status service_status(struct service *service, struct buf *out, struct sorex_error *err);
+
 /* Takes a part of the answer. An error from it ends the request (the asker went away). */
 typedef enum sorex_status service_output_fn(void *user_data, struct bytes text, struct sorex_error *err);
 
