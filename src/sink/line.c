@@ -9,9 +9,10 @@ enum sorex_status line_change(const struct change *change, struct buf *out, stru
     size_t start = out->len;
     TRY(buf_append(out, change->raw.len == 0 ? bytes_str("null") : change->raw, err));
     /* A line break inside a string is always escaped, so a bare one is white space. */
-    for (size_t i = start; i < out->len; i++)
-        if (out->data[i] == '\n' || out->data[i] == '\r')
-            out->data[i] = ' ';
+    static const char breaks[] = {'\n', '\r'};
+    for (size_t b = 0; b < sizeof breaks; b++)
+        for (uint8_t *at = out->data + start; (at = memchr(at, breaks[b], out->len - (size_t)(at - out->data))) != NULL; at++)
+            *at = ' ';
     enum sorex_status status = buf_append_u8(out, '\n', err);
     if (status != SOREX_OK)
         out->len = start;
