@@ -124,10 +124,13 @@ void kafka_client_close(struct kafka_client *client)
 {
     if (client->component[0] == '\0')
         return;
+    if (client->cluster != NULL)
+        rd_kafka_mem_free(client->rk, client->cluster);
     if (client->rk != NULL)
         rd_kafka_destroy(client->rk);
     (void)pthread_mutex_destroy(&client->lock);
     client->rk = NULL;
+    client->cluster = NULL;
     client->component[0] = '\0';
 }
 
@@ -164,6 +167,19 @@ enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadli
         return sorex_error_set(err, SOREX_INVALID, "%s: %s refuses us: %s", what, client->brokers, trouble);
     return sorex_error_set(err, SOREX_AGAIN, "%s: no answer from %s%s%s", what, client->brokers,
                            trouble[0] == '\0' ? "" : ": ", trouble);
+}
+
+enum sorex_status kafka_client_cluster(struct kafka_client *client, uint64_t deadline_ms, const char **out,
+                                       struct sorex_error *err)
+{
+    while (client->cluster == NULL) {
+        client->cluster = rd_kafka_clusterid(client->rk, KAFKA_SLICE_MS);
+        (void)rd_kafka_poll(client->rk, 0);
+        if (client->cluster == NULL)
+            TRY(kafka_client_wait(client, deadline_ms, err, "ask for the cluster's id"));
+    }
+    *out = client->cluster;
+    return SOREX_OK;
 }
 
 /* ---- errors ---- */

@@ -25,6 +25,7 @@ struct kafka_client {
     atomic_bool interrupted;
     atomic_bool down;       /* every connection broke, and nobody found one that works since */
     atomic_uint refusals;             /* authentication or TLS failed so often, with nothing else between */
+    char *cluster; /* the cluster's id; NULL: not asked yet */
     pthread_mutex_t lock;             /* the one below */
     char trouble[KAFKA_TROUBLE_SIZE]; /* what librdkafka complained of last; "" = nothing */
 };
@@ -50,6 +51,10 @@ bool kafka_client_interrupted(const struct kafka_client *client);
  * certificate; SOREX_OK: go on waiting. */
 enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadline_ms, struct sorex_error *err,
                                     const char *format, ...) SOREX_PRINTF(4, 5);
+
+/* The cluster's id, borrowed. Waits for an answer, up to deadline_ms; serves the handle's queue. */
+enum sorex_status kafka_client_cluster(struct kafka_client *client, uint64_t deadline_ms, const char **out,
+                                       struct sorex_error *err);
 
 /* What a code asks of the caller:
  * SOREX_AGAIN    passes: the network, an election, a coordinator, a transaction that was aborted

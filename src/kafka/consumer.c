@@ -33,6 +33,9 @@ static enum sorex_status options_check(const struct kafka_consumer_options *opti
     if (options->group == NULL || *options->group == '\0' ||
         strlen(options->group) >= sizeof((struct kafka_consumer *)NULL)->group)
         return sorex_error_set(err, SOREX_INVALID, "a group has a name of up to 255 bytes");
+    if (options->instance != NULL &&
+        (*options->instance == '\0' || strlen(options->instance) >= sizeof((struct kafka_consumer *)NULL)->instance))
+        return sorex_error_set(err, SOREX_INVALID, "an instance has a name of up to 255 bytes");
     for (size_t i = 0; i < options->client.property_count; i++) {
         const struct kafka_property *property = &options->client.properties[i];
         if (strcmp(property->name, "partition.assignment.strategy") == 0 && strstr(property->value, "cooperative"))
@@ -67,6 +70,8 @@ static enum sorex_status consumer_open(struct kafka_consumer *consumer, const st
     };
     TRY(kafka_client_open(&consumer->client, RD_KAFKA_CONSUMER, &options->client, defaults, fixed, conf, err));
     (void)snprintf(consumer->group, sizeof consumer->group, "%s", options->group);
+    if (options->instance != NULL)
+        (void)snprintf(consumer->instance, sizeof consumer->instance, "%s", options->instance);
     consumer->until_end = options->until_end;
     consumer->queue = rd_kafka_queue_get_consumer(consumer->client.rk);
     return topics_subscribe(consumer, options, err);
@@ -99,13 +104,16 @@ void kafka_consumer_free(struct kafka_consumer *consumer)
     }
     consumer_partitions_drop(consumer);
     consumer_committed_forget(consumer);
-    if (consumer->cluster != NULL)
-        rd_kafka_mem_free(consumer->client.rk, consumer->cluster);
     kafka_client_close(&consumer->client);
     (void)pthread_mutex_destroy(&consumer->lock);
     free(consumer->messages);
     free(consumer->records);
     free(consumer);
+}
+
+const char *kafka_consumer_instance(const struct kafka_consumer *consumer)
+{
+    return consumer->instance[0] != '\0' ? consumer->instance : NULL;
 }
 
 void kafka_consumer_interrupt(struct kafka_consumer *consumer)

@@ -96,6 +96,8 @@ enum sorex_status kafka_consumer_commit(struct kafka_consumer *consumer, size_t 
  * Not for a consumer whose offsets go with a producer's transactions. */
 void kafka_consumer_delivered(struct kafka_consumer *consumer, size_t partition, int64_t offset);
 
+/* The option, borrowed; NULL: none. */
+const char *kafka_consumer_instance(const struct kafka_consumer *consumer);
 /* The cluster's id, borrowed. */
 enum sorex_status kafka_consumer_cluster(struct kafka_consumer *consumer, const char **out, struct sorex_error *err);
 

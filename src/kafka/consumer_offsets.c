@@ -155,12 +155,5 @@ enum sorex_status kafka_consumer_commit(struct kafka_consumer *consumer, size_t 
 
 enum sorex_status kafka_consumer_cluster(struct kafka_consumer *consumer, const char **out, struct sorex_error *err)
 {
-    struct question question = question_new();
-    while (consumer->cluster == NULL) {
-        consumer->cluster = rd_kafka_clusterid(consumer->client.rk, question.slice_ms);
-        if (consumer->cluster == NULL)
-            TRY(question_again(consumer, &question, RD_KAFKA_RESP_ERR__TIMED_OUT, "asking for the cluster's id", err));
-    }
-    *out = consumer->cluster;
-    return SOREX_OK;
+    return kafka_client_cluster(&consumer->client, clock_ms() + CONSUMER_QUESTION_MS, out, err);
 }

@@ -23,7 +23,7 @@ struct consumer_place {
 
 struct kafka_consumer {
     struct kafka_client client;
-    char group[256];
+    char group[256], instance[256];
     rd_kafka_queue_t *queue;
     bool until_end;
 
@@ -39,7 +39,6 @@ struct kafka_consumer {
     bool out_of_memory; /* in a rebalance */
     uint64_t commit_due_ms;
     rd_kafka_topic_partition_list_t *committed; /* an answer, for as long as nothing was polled; or NULL */
-    char *cluster;
 
     rd_kafka_message_t **messages; /* [0, given) are borrowed by the last poll, [given, held) are yet to be given */
     size_t given, held, message_capacity;

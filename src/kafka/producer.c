@@ -251,6 +251,11 @@ enum sorex_status kafka_producer_init(struct kafka_producer *producer, struct so
     return step_repeat(producer, step_init, NULL, "begin to write in transactions", clock_ms() + INIT_MS, err);
 }
 
+enum sorex_status kafka_producer_cluster(struct kafka_producer *producer, const char **out, struct sorex_error *err)
+{
+    return kafka_client_cluster(&producer->client, clock_ms() + INIT_MS, out, err);
+}
+
 enum sorex_status kafka_producer_begin(struct kafka_producer *producer, struct sorex_error *err)
 {
     producer->failure.code = RD_KAFKA_RESP_ERR_NO_ERROR;

@@ -58,6 +58,9 @@ void kafka_producer_interrupt(struct kafka_producer *producer);
 /* Fences older producers of the same transactional id, and waits until what they left is committed or aborted. Once. */
 enum sorex_status kafka_producer_init(struct kafka_producer *producer, struct sorex_error *err);
 
+/* The id of the cluster that it writes to, borrowed. */
+enum sorex_status kafka_producer_cluster(struct kafka_producer *producer, const char **out, struct sorex_error *err);
+
 enum sorex_status kafka_producer_begin(struct kafka_producer *producer, struct sorex_error *err);
 /* Queues a message; waits while the queue is full. Everything is copied. With KAFKA_PARTITION_ANY the key's murmur2
  * hash decides the partition, as in Java clients. */

@@ -8,8 +8,6 @@
 #include "kafka/producer.h"
 #include "sink/kafka.h"
 
-#define KAFKA_TOPIC_MAX 249 /* bytes of a topic's name */
-
 /* Where the changes of a table go. */
 struct kafka_table {
     char *table;

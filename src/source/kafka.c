@@ -3,7 +3,6 @@
  *
  * A position is an offset, and tells the cluster by a hash of its id: the offsets of another cluster mean nothing here,
  * not even those of a mirror. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -56,7 +55,7 @@ static const struct option kafka_options[] = {
 #undef AT
 
 struct partition_name {
-    char text[EVENT_PARTITION_SIZE];
+    char text[KAFKA_PARTITION_SIZE];
 };
 
 struct kafka_source {
@@ -194,8 +193,7 @@ static enum sorex_status partitions_take(struct kafka_source *self, const struct
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: %zu partitions", count);
     self->count = count;
     for (size_t i = 0; i < count; i++) {
-        (void)snprintf(names[i].text, sizeof names[i].text, "%s/%d", poll->partitions[i].topic,
-                       (int)poll->partitions[i].number);
+        kafka_partition_name(poll->partitions[i].topic, poll->partitions[i].number, names[i].text);
         partitions[i].name = names[i].text;
     }
     return SOREX_OK;
@@ -261,13 +259,8 @@ static enum sorex_status kafka_poll_events(struct event_source *source, const st
 /* Index of "topic/3" among those that are ours now, or -1. */
 static ptrdiff_t index_of(const struct kafka_source *self, const char *partition)
 {
-    const char *slash = strrchr(partition, '/');
-    char topic[EVENT_PARTITION_SIZE];
-    if (slash == NULL || (size_t)(slash - partition) >= sizeof topic)
-        return -1;
-    memcpy(topic, partition, (size_t)(slash - partition));
-    topic[slash - partition] = '\0';
-    return kafka_consumer_find(self->consumer, topic, (int32_t)strtol(slash + 1, NULL, 10));
+    struct kafka_partition_id id;
+    return kafka_partition_parse(partition, &id) ? kafka_consumer_find(self->consumer, id.topic, id.number) : -1;
 }
 
 static enum sorex_status cluster_ask(struct kafka_source *self, struct sorex_error *err)
