@@ -16,7 +16,7 @@
 #define BATCH_CHANGES_MAX 100000
 #define BATCH_BYTES_MAX ((uint64_t)64 << 20)
 
-static const char *const key_words[] = {"row", "none", NULL};
+static const char *const key_words[] = {"source", "row", "none", NULL};
 static const char *const envelope_words[] = {"change", "event", "debezium", "debezium-schema", "cloudevents", NULL};
 static const char *const compression_words[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 
@@ -34,9 +34,11 @@ static const struct option kafka_options[] = {
     {.name = "key",
      .type = OPTION_ENUM,
      .offset = offsetof(struct kafka_settings, key),
-     .fallback = "row",
+     .fallback = "source",
      .choices = key_words,
-     .text = "of a message: the key of the row, or none; a row stays in its partition with both"},
+     .text =
+         "of a message: that of the source's message, where there is none that of the row; row: the key of the row; or "
+         "none. A row stays in its partition with row and none"},
     {.name = "envelope",
      .type = OPTION_ENUM,
      .offset = offsetof(struct kafka_settings, envelope),
@@ -89,6 +91,10 @@ static const struct option kafka_options[] = {
      .offset = offsetof(struct kafka_settings, progress_topic),
      .fallback = "sorex-progress",
      .text = "where the cursor goes; compacted, several sinks can share it"},
+    {.name = "dead_letters",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct kafka_settings, dead_letters),
+     .text = "of a stream: the topic of events that fail and are left out; default: they are logged only"},
     {.name = "properties",
      .type = OPTION_NODE,
      .offset = offsetof(struct kafka_settings, properties),
@@ -125,6 +131,7 @@ static void kafka_close(struct sink *sink)
     free(target->transactional_id);
     free(target->progress_topic);
     free(target->progress_key);
+    free(target->dead_letters);
     free(target->brokers);
     free(target);
 }
@@ -137,6 +144,8 @@ static enum sorex_status texts_copy(struct kafka_target *target, const struct ka
     target->topic = strdup(settings->topic);
     target->progress_topic = strdup(settings->progress_topic);
     target->brokers = strdup(settings->brokers);
+    if (settings->dead_letters != NULL)
+        target->dead_letters = strdup(settings->dead_letters);
     if (asprintf(&target->progress_key, "%s/%s", context->pipeline, context->name) < 0)
         target->progress_key = NULL;
     if (settings->transactional_id != NULL)
@@ -144,8 +153,9 @@ static enum sorex_status texts_copy(struct kafka_target *target, const struct ka
     else if (asprintf(&target->transactional_id, "sorex.%s.%s", context->pipeline, context->name) < 0)
         target->transactional_id = NULL;
     (void)snprintf(target->client_name, sizeof target->client_name, "sink %s", context->name);
-    if (target->pipeline == NULL || target->name == NULL || target->topic == NULL || target->progress_topic == NULL ||
-        target->brokers == NULL || target->progress_key == NULL || target->transactional_id == NULL)
+    if ((settings->dead_letters != NULL && target->dead_letters == NULL) || target->pipeline == NULL ||
+        target->name == NULL || target->topic == NULL || target->progress_topic == NULL || target->brokers == NULL ||
+        target->progress_key == NULL || target->transactional_id == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     return SOREX_OK;
 }
@@ -190,7 +200,8 @@ static enum sorex_status target_init(struct kafka_target *target, const struct k
                                      const struct sink_context *context, struct sorex_error *err)
 {
     arena_init(&target->arena, 0);
-    target->key = settings->key == KAFKA_KEY_ROW ? KAFKA_KEY_ROW : KAFKA_KEY_NONE;
+    target->key = (enum kafka_key)settings->key;
+    target->identity_given = settings->transactional_id != NULL;
     target->headers = settings->headers;
     target->create_topics = settings->create_topics;
     target->partitions = settings->partitions;
@@ -253,7 +264,7 @@ static enum sorex_status target_connect(struct kafka_target *target, struct sore
     if (target->producer != NULL)
         return SOREX_OK;
     enum sorex_status status = producer_make(target, err);
-    if (status == SOREX_OK)
+    if (status == SOREX_OK && !target->grouped)
         status = kafka_progress_prepare(target, err);
     if (status != SOREX_OK)
         producer_replace(target, NULL);
@@ -270,6 +281,18 @@ static enum sorex_status kafka_cursor(struct sink *sink, struct sink_cursor *out
     return status;
 }
 
+static enum sorex_status kafka_position(struct sink *sink, const char *partition, void *group, struct position *out,
+                                        struct sorex_error *err)
+{
+    struct kafka_target *target = (struct kafka_target *)sink;
+    TRY(kafka_stream_identify(target, group, err));
+    TRY(target_connect(target, err));
+    enum sorex_status status = kafka_stream_position(target, partition, group, out, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        producer_replace(target, NULL);
+    return status;
+}
+
 /* ---- batch ---- */
 
 static enum sorex_status transaction(struct kafka_target *target, const struct sink_batch *batch,
@@ -277,7 +300,10 @@ static enum sorex_status transaction(struct kafka_target *target, const struct s
 {
     TRY(kafka_producer_begin(target->producer, err));
     TRY(kafka_changes_send(target, batch, err));
-    TRY(kafka_progress_send(target, &batch->cursor, err));
+    if (batch->position_count > 0)
+        TRY(kafka_stream_send(target, batch, err));
+    else
+        TRY(kafka_progress_send(target, &batch->cursor, err));
     return kafka_producer_commit(target->producer, err);
 }
 
@@ -296,6 +322,8 @@ static enum sorex_status kafka_apply(struct sink *sink, const struct sink_batch 
     struct kafka_target *target = (struct kafka_target *)sink;
     TRY(target_connect(target, err));
     enum sorex_status status = kafka_tables_prepare(target, batch, err);
+    if (status == SOREX_OK)
+        status = kafka_stream_prepare(target, batch, err);
     if (status == SOREX_OK) {
         status = transaction(target, batch, err);
         if (status != SOREX_OK)
@@ -319,5 +347,6 @@ const struct sink_type sink_kafka = {
     .close = kafka_close,
     .cursor = kafka_cursor,
     .apply = kafka_apply,
+    .position = kafka_position,
     .interrupt = kafka_interrupt,
 };

@@ -6,7 +6,7 @@
 #include "config/node.h"
 #include "sink/sink.h"
 
-enum kafka_key { KAFKA_KEY_ROW, KAFKA_KEY_NONE };
+enum kafka_key { KAFKA_KEY_SOURCE, KAFKA_KEY_ROW, KAFKA_KEY_NONE };
 
 struct kafka_settings {
     char *brokers;
@@ -21,6 +21,7 @@ struct kafka_settings {
     uint32_t transaction_timeout_ms;
     char *transactional_id;
     char *progress_topic;
+    char *dead_letters; /* a topic, or NULL */
     const struct config_node *properties;
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/hex.h"
+#include "base/limits.h"
 #include "sink/kafka_target.h"
 
 #define KEY_SHOWN_MAX 256
@@ -22,6 +23,8 @@ struct record_headers {
 enum sorex_status kafka_row_name(const struct sink_change *item, struct sorex_error *err)
 {
     const struct change *change = &item->change;
+    if (item->height == SOREX_HEIGHT_NONE)
+        return sorex_error_prefix(err, "record %" PRIu64 ", table \"%.*s\"", item->sequence, BYTES_FMT(change->table));
     return sorex_error_prefix(err, "program %s, table \"%.*s\", key \"%.*s\", height %u (%ssequence %" PRIu64 ")",
                               item->program == NULL ? "-" : item->program, BYTES_FMT(change->table),
                               (int)(change->key.len > KEY_SHOWN_MAX ? KEY_SHOWN_MAX : change->key.len),
@@ -80,11 +83,15 @@ static enum sorex_status change_send(struct kafka_target *target, const struct s
     CHECK(table != NULL);
     struct kafka_message message = {.topic = table->topic, .partition = KAFKA_PARTITION_ANY, .tag = tag};
     TRY(value_make(target, item, &message.value, err));
-    if (target->key == KAFKA_KEY_ROW)
+    if (message.value.len == 0) /* of a stream: a tombstone that came in */
+        message.value = (struct bytes){0};
+    if (target->key == KAFKA_KEY_SOURCE && item->source_key.data != NULL)
+        message.key = item->source_key;
+    else if (target->key != KAFKA_KEY_NONE && item->change.key.len > 0)
         message.key = item->change.key;
     else
         TRY(route_make(target, &item->change, &message.route, err));
-    if (target->headers) {
+    if (target->headers && item->hash != NULL) { /* a stream has none of these */
         headers_set(headers, item);
         message.headers = headers->list;
         message.header_count = headers->count;

@@ -138,20 +138,19 @@ static enum sorex_status table_add(struct kafka_target *target, struct bytes tab
     return SOREX_OK;
 }
 
-static enum sorex_status topic_prepare(struct kafka_target *target, struct kafka_table *table, struct sorex_error *err)
+enum sorex_status kafka_topic_prepare(struct kafka_target *target, const char *topic, struct sorex_error *err)
 {
     uint32_t partitions;
-    TRY(kafka_topic_find(target->producer, table->topic, &partitions, err));
+    TRY(kafka_topic_find(target->producer, topic, &partitions, err));
     if (partitions == 0 && !target->create_topics)
         return sorex_error_set(err, SOREX_GONE, "there is no topic %s. Choices: make it; or set `create_topics: true`",
-                               table->topic);
+                               topic);
     if (partitions == 0) {
         struct kafka_topic_options options = {
-            .name = table->topic, .partitions = target->partitions, .replication = target->replication};
+            .name = topic, .partitions = target->partitions, .replication = target->replication};
         TRY(kafka_topic_make(target->producer, &options, err));
-        log_line(LOG_INFO, target->client_name, "topic %s made", table->topic);
+        log_line(LOG_INFO, target->client_name, "topic %s made", topic);
     }
-    table->ready = true;
     return SOREX_OK;
 }
 
@@ -164,11 +163,12 @@ enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct
         if (table == NULL)
             status = table_add(target, batch->changes[i].change.table, &table, err);
         if (status == SOREX_OK && !table->ready)
-            status = topic_prepare(target, table, err);
+            status = kafka_topic_prepare(target, table->topic, err);
         if (status == SOREX_AGAIN)
             return status;
         if (status != SOREX_OK)
             return kafka_row_name(&batch->changes[i], err);
+        table->ready = true;
     }
     return SOREX_OK;
 }

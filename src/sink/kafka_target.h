@@ -20,6 +20,7 @@ struct kafka_target {
     char *pipeline, *name;
     char *topic; /* template */
     char *transactional_id, *progress_topic, *progress_key;
+    char *dead_letters; /* topic of a stream's, or NULL */
     char *brokers;
     char client_name[128];
     struct kafka_property *properties; /* texts borrowed from the pipeline file's nodes */
@@ -28,6 +29,9 @@ struct kafka_target {
     enum kafka_key key;
     const struct envelope *envelope; /* NULL: changes as they are */
     bool headers, create_topics;
+    bool identity_given; /* transactional_id is the user's */
+    bool grouped;        /* of a stream: positions are a consumer group's offsets, not progress */
+    bool dead_ready;     /* dead_letters is known to exist */
     uint32_t partitions, replication, transaction_timeout_ms;
 
     struct kafka_table **tables; /* sorted by table */
@@ -44,6 +48,8 @@ struct kafka_target {
 
 /* -- kafka_table.c */
 
+/* Makes a topic of that name unless it is there. */
+enum sorex_status kafka_topic_prepare(struct kafka_target *target, const char *topic, struct sorex_error *err);
 /* Makes ready the topics of all tables in the batch, one by one, outside of the transaction. */
 enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct sink_batch *batch,
                                        struct sorex_error *err);
@@ -69,6 +75,26 @@ enum sorex_status kafka_progress_read(struct kafka_target *target, struct sink_c
 /* Sends the cursor, as part of the transaction. */
 enum sorex_status kafka_progress_send(struct kafka_target *target, const struct sink_cursor *cursor,
                                       struct sorex_error *err);
+
+/* The same of a stream's partition, whose source is not Kafka. */
+enum sorex_status kafka_position_read(struct kafka_target *target, const char *partition, struct position *out,
+                                      struct sorex_error *err);
+enum sorex_status kafka_position_send(struct kafka_target *target, const struct sink_position *position,
+                                      struct sorex_error *err);
+
+/* -- kafka_stream.c */
+
+/* Before the first connection: who the producer is, when its transactions have a group's offsets. */
+enum sorex_status kafka_stream_identify(struct kafka_target *target, void *group, struct sorex_error *err);
+/* What has to be there before the transaction. */
+enum sorex_status kafka_stream_prepare(struct kafka_target *target, const struct sink_batch *batch,
+                                       struct sorex_error *err);
+/* Sends dead letters and positions, as part of the transaction. */
+enum sorex_status kafka_stream_send(struct kafka_target *target, const struct sink_batch *batch,
+                                    struct sorex_error *err);
+/* sink_type.position, of a target that is connected. */
+enum sorex_status kafka_stream_position(struct kafka_target *target, const char *partition, void *group,
+                                        struct position *out, struct sorex_error *err);
 
 struct kafka_options kafka_target_options(const struct kafka_target *target);
 
