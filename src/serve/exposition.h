@@ -1,5 +1,6 @@
-/* Figures as Prometheus reads them: text format 0.0.4, made from a status object (pipeline_status, flow_status) and from what the
- * kernel knows about the process. What the object does not have is left out. docs/metrics.md lists the names. */
+/* Figures as Prometheus reads them: text format 0.0.4, made from a status object (pipeline_status, flow_status) and
+ * from what the kernel knows about the process. What the object does not have is left out. docs/metrics.md lists the
+ * names. */
 #ifndef SOREX_SERVE_EXPOSITION_H
 #define SOREX_SERVE_EXPOSITION_H
 

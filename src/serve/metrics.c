@@ -15,7 +15,8 @@
 #include "serve/exposition.h"
 
 #define CONNECTIONS_MAX 16u
-#define CONNECTION_SECONDS 10u             /* of silence */
+#define BACKLOG 128                         /* who waits beyond that tries again after a second */
+#define CONNECTION_SECONDS 5u               /* of silence */
 #define CONNECTION_BYTES ((size_t)16 << 10) /* for the head of a request; what is answered is not in it */
 #define HOST_SIZE 256
 
@@ -54,7 +55,8 @@ static const struct page {
 };
 
 /* body is emptied. */
-static enum MHD_Result send_body(struct MHD_Connection *connection, unsigned code, const char *content_type, struct buf *body)
+static enum MHD_Result send_body(struct MHD_Connection *connection, unsigned code, const char *content_type,
+                                 struct buf *body)
 {
     size_t len;
     void *data = buf_steal(body, &len);
@@ -95,7 +97,8 @@ static enum MHD_Result send_page(struct metrics *metrics, struct MHD_Connection 
     return result;
 }
 
-/* Called when the head of a request is there, and again when its body is. A request that is refused at once has its body unread. */
+/* Called when the head of a request is there, and again when its body is. A request that is refused at once has its
+ * body unread. */
 static enum MHD_Result answer(void *user_data, struct MHD_Connection *connection, const char *path, const char *method,
                               const char *version, const char *upload, size_t *upload_len, void **seen)
 {
@@ -118,31 +121,36 @@ static enum MHD_Result answer(void *user_data, struct MHD_Connection *connection
 /* ---- listening ---- */
 
 /* Splits at the last colon; what has none is a port. */
-static enum sorex_status address_split(const char *address, char host[HOST_SIZE], const char **out_port, struct sorex_error *err)
+static enum sorex_status address_split(const char *address, char host[HOST_SIZE], const char **out_port,
+                                       struct sorex_error *err)
 {
     const char *colon = strrchr(address, ':');
     const char *begin = address;
     size_t len = colon != NULL ? (size_t)(colon - address) : 0;
     *out_port = colon != NULL ? colon + 1 : address;
-    if (len >= 2 && begin[0] == '[' && begin[len - 1] == ']') {
+    if (len > 2 && begin[0] == '[' && begin[len - 1] == ']') {
         begin++;
         len -= 2;
-    } else if (memchr(begin, ':', len) != NULL)
-        len = HOST_SIZE;
-    if (len >= HOST_SIZE || (*out_port)[0] == '\0' || (*out_port)[strspn(*out_port, "0123456789")] != '\0')
-        return sorex_error_set(err, SOREX_INVALID, "metrics: \"%s\" is not HOST:PORT, as in 127.0.0.1:9100 or [::1]:9100", address);
+    } else if (memchr(begin, ':', len) != NULL || memchr(begin, '[', len) != NULL)
+        len = HOST_SIZE; /* refused below */
+    size_t digits = strspn(*out_port, "0123456789");
+    if (len >= HOST_SIZE || digits == 0 || digits > 5 || (*out_port)[digits] != '\0' ||
+        strtoul(*out_port, NULL, 10) > UINT16_MAX)
+        return sorex_error_set(err, SOREX_INVALID,
+                               "metrics: \"%s\" is not HOST:PORT, as in 127.0.0.1:9100 or [::1]:9100", address);
     (void)snprintf(host, HOST_SIZE, "%.*s", (int)len, len == 0 ? "" : begin);
     if (len == 0)
         (void)snprintf(host, HOST_SIZE, "127.0.0.1");
     return SOREX_OK;
 }
 
-static enum sorex_status socket_listen(const char *address, const struct addrinfo *at, int *out, struct sorex_error *err)
+static enum sorex_status socket_listen(const char *address, const struct addrinfo *at, int *out,
+                                       struct sorex_error *err)
 {
     int yes = 1, code = 0;
     int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 || bind(fd, at->ai_addr, at->ai_addrlen) != 0 ||
-        listen(fd, CONNECTIONS_MAX) != 0)
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+        bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
         code = errno;
     if (code != 0 && fd >= 0)
         (void)close(fd);
@@ -205,10 +213,11 @@ enum sorex_status metrics_start(const char *address, metrics_status_fn *status, 
     }
     *metrics = (struct metrics){.status = status, .user_data = user_data};
     place_read(metrics, fd);
-    metrics->daemon = MHD_start_daemon(
-        MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, answer, metrics, MHD_OPTION_EXTERNAL_LOGGER,
-        library_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-        CONNECTION_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
+    metrics->daemon =
+        MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, answer, metrics,
+                         MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+                         MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                         CONNECTION_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
     if (metrics->daemon == NULL) {
         (void)close(fd);
         free(metrics);
@@ -219,10 +228,7 @@ enum sorex_status metrics_start(const char *address, metrics_status_fn *status, 
     return SOREX_OK;
 }
 
-uint16_t metrics_port(const struct metrics *metrics)
-{
-    return metrics->port;
-}
+uint16_t metrics_port(const struct metrics *metrics) { return metrics->port; }
 
 void metrics_stop(struct metrics *metrics)
 {

@@ -12,8 +12,17 @@
 
 #define PROC_TEXT_MAX ((size_t)1 << 20) /* /proc/stat has a line for each processor, and one for all interrupts */
 
-/* Fields of /proc/self/stat; the first two, of which the second is the program's name and may hold anything, end with a bracket. */
-enum { STAT_UTIME = 14, STAT_STIME = 15, STAT_THREADS = 20, STAT_START = 22, STAT_VIRTUAL = 23, STAT_RESIDENT = 24, STAT_FIELDS };
+/* Fields of /proc/self/stat; the first two, of which the second is the program's name and may hold anything, end with a
+ * bracket. */
+enum {
+    STAT_UTIME = 14,
+    STAT_STIME = 15,
+    STAT_THREADS = 20,
+    STAT_START = 22,
+    STAT_VIRTUAL = 23,
+    STAT_RESIDENT = 24,
+    STAT_FIELDS
+};
 
 static enum sorex_status text_read(const char *path, struct buf *out, struct sorex_error *err)
 {
@@ -22,7 +31,8 @@ static enum sorex_status text_read(const char *path, struct buf *out, struct sor
     return buf_append_u8(out, '\0', err);
 }
 
-static enum sorex_status stat_read(struct buf *text, struct process_figures *out, uint64_t *out_start_ticks, struct sorex_error *err)
+static enum sorex_status stat_read(struct buf *text, struct process_figures *out, uint64_t *out_start_ticks,
+                                   struct sorex_error *err)
 {
     uint64_t fields[STAT_FIELDS] = {0}, ticks = (uint64_t)sysconf(_SC_CLK_TCK);
     TRY(text_read("/proc/self/stat", text, err));
@@ -43,13 +53,15 @@ static enum sorex_status stat_read(struct buf *text, struct process_figures *out
 }
 
 /* Ticks count from the machine's start. */
-static enum sorex_status start_read(struct buf *text, uint64_t start_ticks, struct process_figures *out, struct sorex_error *err)
+static enum sorex_status start_read(struct buf *text, uint64_t start_ticks, struct process_figures *out,
+                                    struct sorex_error *err)
 {
     TRY(text_read("/proc/stat", text, err));
     const char *boot = strstr((char *)text->data, "\nbtime ");
     if (boot == NULL)
         return sorex_error_set(err, SOREX_IO, "/proc/stat has no btime");
-    out->start_ms = strtoull(boot + strlen("\nbtime "), NULL, 10) * 1000 + start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
+    out->start_ms =
+        strtoull(boot + strlen("\nbtime "), NULL, 10) * 1000 + start_ticks * 1000 / (uint64_t)sysconf(_SC_CLK_TCK);
     return SOREX_OK;
 }
 

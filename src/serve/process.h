@@ -7,8 +7,8 @@
 #include "sorex/status.h"
 
 struct process_figures {
-    uint64_t cpu_ms;         /* user and system */
-    uint64_t start_ms;       /* since 1970 */
+    uint64_t cpu_ms;   /* user and system */
+    uint64_t start_ms; /* since 1970 */
     uint64_t resident_bytes, virtual_bytes;
     uint64_t threads;
     uint64_t open_fds, max_fds;

@@ -1,5 +1,6 @@
-/* Event source "lines": a file of JSON lines, grown while it is read or not, or standard input. One partition. A position knows what
- * stands before it (lines_check.h), so that another file under the same name is refused. Over lines_input.h, which has the bytes. */
+/* Event source "lines": a file of JSON lines, grown while it is read or not, or standard input. One partition. A
+ * position knows what stands before it (lines_check.h), so that another file under the same name is refused. Over
+ * lines_input.h, which has the bytes. */
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -14,9 +15,15 @@ struct lines_settings {
 };
 
 static const struct option lines_options[] = {
-    {.name = "path", .type = OPTION_PATH, .offset = offsetof(struct lines_settings, path), .required = true,
+    {.name = "path",
+     .type = OPTION_PATH,
+     .offset = offsetof(struct lines_settings, path),
+     .required = true,
      .text = "the file, one event a line; \"-\": standard input"},
-    {.name = "follow", .type = OPTION_BOOL, .offset = offsetof(struct lines_settings, follow), .fallback = "false",
+    {.name = "follow",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct lines_settings, follow),
+     .fallback = "false",
      .text = "wait at the end of the file for more, instead of ending there"},
     {.name = NULL},
 };
@@ -41,8 +48,8 @@ static void lines_close(struct event_source *source)
     free(self);
 }
 
-static enum sorex_status lines_open(const void *settings, const struct event_source_context *context, struct event_source **out,
-                                    struct sorex_error *err)
+static enum sorex_status lines_open(const void *settings, const struct event_source_context *context,
+                                    struct event_source **out, struct sorex_error *err)
 {
     const struct lines_settings *given = settings;
     struct lines *self = calloc(1, sizeof *self);
@@ -153,13 +160,14 @@ static enum sorex_status cut(struct lines *self, const struct event_limits *limi
     return SOREX_OK;
 }
 
-static enum sorex_status lines_poll(struct event_source *source, const struct event_limits *limits, struct event_batch *out,
-                                    struct sorex_error *err)
+static enum sorex_status lines_poll(struct event_source *source, const struct event_limits *limits,
+                                    struct event_batch *out, struct sorex_error *err)
 {
     struct lines *self = of(source);
     struct lines_input *input = &self->input;
     self->count = 0;
-    *out = (struct event_batch){.partitions = &self->partition, .partition_count = 1, .assigned = !self->partition.placed};
+    *out =
+        (struct event_batch){.partitions = &self->partition, .partition_count = 1, .assigned = !self->partition.placed};
     if (out->assigned)
         return lines_input_wait(input, 0, err);
     TRY(gather(input, limits, err));
@@ -194,10 +202,7 @@ static void lines_delivered(struct event_source *source, const char *partition, 
         self->input.delivered = to->offset;
 }
 
-static void lines_interrupt(struct event_source *source)
-{
-    lines_input_interrupt(&of(source)->input);
-}
+static void lines_interrupt(struct event_source *source) { lines_input_interrupt(&of(source)->input); }
 
 const struct event_source_type event_source_lines = {
     .name = "lines",

@@ -1,4 +1,5 @@
-/* What stands before a place in a file, hashed while reading, to know the place again: docs/formats/lines-position.md. */
+/* What stands before a place in a file, hashed while reading, to know the place again: docs/formats/lines-position.md.
+ */
 #ifndef SOREX_SOURCE_LINES_CHECK_H
 #define SOREX_SOURCE_LINES_CHECK_H
 

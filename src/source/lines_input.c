@@ -13,11 +13,13 @@
 
 #define READ_BYTES ((size_t)256 << 10)
 #define FILL_BYTES_MAX ((size_t)64 << 20) /* read ahead, whatever is asked for */
-#define KEPT_BYTES_MAX ((size_t)128 << 20) /* of a stream, that was given out and is not delivered: more than ever is under way */
-#define LOOK_MS 200                        /* where the kernel does not tell (network file systems), and for renamed files */
+#define KEPT_BYTES_MAX \
+    ((size_t)128 << 20) /* of a stream, that was given out and is not delivered: more than ever is under way */
+#define LOOK_MS 200     /* where the kernel does not tell (network file systems), and for renamed files */
 
-#define CHOICES                                                                                                                \
-    "; put back what was there; or, to read this from its beginning, give it or the pipeline another name, which has no position yet"
+#define CHOICES                                                                                                        \
+    "; put back what was there; or, to read this from its beginning, give it or the pipeline another name, which has " \
+    "no position yet"
 
 /* ---- opening ---- */
 
@@ -32,7 +34,8 @@ static enum sorex_status input_kind(struct lines_input *input, bool until_end, s
     input->regular = S_ISREG(st.st_mode) && strcmp(input->path, "-") != 0;
     if (input->follow && !input->regular)
         return sorex_error_set(err, SOREX_INVALID,
-                               "%s: `follow` is for files; standard input and pipes are read until they are closed", input->name);
+                               "%s: `follow` is for files; standard input and pipes are read until they are closed",
+                               input->name);
     input->limit = input->follow && until_end ? (uint64_t)st.st_size : UINT64_MAX;
     return SOREX_OK;
 }
@@ -44,14 +47,16 @@ static void notify_open(struct lines_input *input)
         (void)inotify_add_watch(input->notify, input->path, IN_MODIFY | IN_ATTRIB | IN_MOVE_SELF | IN_DELETE_SELF);
 }
 
-enum sorex_status lines_input_open(struct lines_input *input, const char *path, bool follow, bool until_end, struct sorex_error *err)
+enum sorex_status lines_input_open(struct lines_input *input, const char *path, bool follow, bool until_end,
+                                   struct sorex_error *err)
 {
     bool standard = strcmp(path, "-") == 0;
     *input = (struct lines_input){
         .path = path, .name = standard ? "standard input" : path, .follow = follow, .fd = -1, .wake = -1, .notify = -1};
     lines_check_start(&input->check, 0);
     /* Not blocking: opening a named pipe would wait for its writer. */
-    input->fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    input->fd =
+        standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (input->fd < 0)
         return sorex_error_set_errno(err, SOREX_IO, errno, "open %s", input->name);
     TRY(input_kind(input, until_end, err));
@@ -74,20 +79,25 @@ void lines_input_close(struct lines_input *input)
 
 /* ---- a file that changes ---- */
 
-static enum sorex_status mismatch(const struct lines_input *input, uint64_t offset, uint64_t number, struct sorex_error *err)
+static enum sorex_status mismatch(const struct lines_input *input, uint64_t offset, uint64_t number,
+                                  struct sorex_error *err)
 {
-    return sorex_error_set(err, SOREX_MISMATCH, "%s: before byte %llu (line %llu) stands something else than what was read there" CHOICES,
+    return sorex_error_set(err, SOREX_MISMATCH,
+                           "%s: before byte %llu (line %llu) stands something else than what was read there" CHOICES,
                            input->name, (unsigned long long)offset, (unsigned long long)number + 1);
 }
 
-static enum sorex_status too_short(const struct lines_input *input, uint64_t size, uint64_t offset, struct sorex_error *err)
+static enum sorex_status too_short(const struct lines_input *input, uint64_t size, uint64_t offset,
+                                   struct sorex_error *err)
 {
-    return sorex_error_set(err, SOREX_MISMATCH, "%s: has %llu bytes, but was read up to byte %llu: it was cut, or is another one" CHOICES,
+    return sorex_error_set(err, SOREX_MISMATCH,
+                           "%s: has %llu bytes, but was read up to byte %llu: it was cut, or is another one" CHOICES,
                            input->name, (unsigned long long)size, (unsigned long long)offset);
 }
 
 /* Errors: SOREX_MISMATCH: the file does not go as far. */
-static enum sorex_status file_reaches(const struct lines_input *input, uint64_t offset, struct stat *out, struct sorex_error *err)
+static enum sorex_status file_reaches(const struct lines_input *input, uint64_t offset, struct stat *out,
+                                      struct sorex_error *err)
 {
     if (fstat(input->fd, out) != 0)
         return sorex_error_set_errno(err, SOREX_IO, errno, "%s", input->name);
@@ -95,7 +105,8 @@ static enum sorex_status file_reaches(const struct lines_input *input, uint64_t 
 }
 
 /* Reads again what stands before offset, and hashes it. Errors: SOREX_MISMATCH: there is no such offset. */
-static enum sorex_status file_check(const struct lines_input *input, uint64_t offset, struct lines_check *out, struct sorex_error *err)
+static enum sorex_status file_check(const struct lines_input *input, uint64_t offset, struct lines_check *out,
+                                    struct sorex_error *err)
 {
     uint8_t block[LINES_CHECK_BLOCK];
     struct stat st;
@@ -121,10 +132,12 @@ static enum sorex_status file_grown(const struct lines_input *input, struct sore
     struct lines_check now;
     uint64_t offset = input->base + input->at;
     TRY(file_check(input, offset, &now, err));
-    return lines_check_value(&now) == lines_check_value(&input->check) ? SOREX_OK : mismatch(input, offset, input->number, err);
+    return lines_check_value(&now) == lines_check_value(&input->check) ? SOREX_OK
+                                                                       : mismatch(input, offset, input->number, err);
 }
 
-/* At the end of a file that is followed. One that has no name any more, or none yet, is waited for: a rename takes a moment. */
+/* At the end of a file that is followed. One that has no name any more, or none yet, is waited for: a rename takes a
+ * moment. */
 static enum sorex_status file_same(struct lines_input *input, struct sorex_error *err)
 {
     struct stat opened, named;
@@ -132,7 +145,8 @@ static enum sorex_status file_same(struct lines_input *input, struct sorex_error
     TRY(file_reaches(input, offset, &opened, err));
     if (stat(input->path, &named) != 0 || (named.st_dev == opened.st_dev && named.st_ino == opened.st_ino))
         return SOREX_OK;
-    return sorex_error_set(err, SOREX_MISMATCH, "%s: another file has taken its place; the old one was read to its end, byte %llu" CHOICES,
+    return sorex_error_set(err, SOREX_MISMATCH,
+                           "%s: another file has taken its place; the old one was read to its end, byte %llu" CHOICES,
                            input->name, (unsigned long long)offset);
 }
 
@@ -253,7 +267,8 @@ enum sorex_status lines_input_fill(struct lines_input *input, size_t want, struc
 
 enum sorex_status lines_input_wait(struct lines_input *input, uint64_t ms, struct sorex_error *err)
 {
-    struct pollfd fds[2] = {{.fd = input->wake, .events = POLLIN}, {.fd = input->regular ? input->notify : input->fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = input->wake, .events = POLLIN},
+                            {.fd = input->regular ? input->notify : input->fd, .events = POLLIN}};
     uint64_t most = input->regular ? LOOK_MS : INT32_MAX;
     uint8_t events[4096];
     if (poll(fds, 2, (int)(ms < most ? ms : most)) < 0 && errno != EINTR)
@@ -300,19 +315,22 @@ static enum sorex_status stream_reach(struct lines_input *input, uint64_t offset
     return SOREX_OK;
 }
 
-static enum sorex_status stream_seek(struct lines_input *input, const struct position *position, struct sorex_error *err)
+static enum sorex_status stream_seek(struct lines_input *input, const struct position *position,
+                                     struct sorex_error *err)
 {
     uint64_t from = lines_check_from(position->offset);
     if (from < input->base)
         return sorex_error_set(err, SOREX_GONE,
-                               "%s: was read on, and cannot be read again from byte %llu; start again with the same input from its beginning",
+                               "%s: was read on, and cannot be read again from byte %llu; start again with the same "
+                               "input from its beginning",
                                input->name, (unsigned long long)position->offset);
     if (input->delivered < position->offset)
         input->delivered = position->offset;
     TRY(stream_reach(input, position->offset, err));
     input->at = (size_t)(position->offset - input->base);
     lines_check_start(&input->check, from);
-    lines_check_update(&input->check, bytes_of(input->buf.data + (from - input->base), (size_t)(position->offset - from)));
+    lines_check_update(&input->check,
+                       bytes_of(input->buf.data + (from - input->base), (size_t)(position->offset - from)));
     input->whole = input->at;
     whole_find(input, input->at);
     return SOREX_OK;

@@ -38,16 +38,22 @@ static char path[PATH_MAX + 16];
 static const struct event_limits many = {.records = 1000000, .bytes = (size_t)64 << 20};
 static const struct event_limits patient = {.records = 1000000, .bytes = (size_t)64 << 20, .wait_ms = PATIENCE_MS};
 
-static enum sorex_status open_path(struct opened *out, const char *file, const char *follow, bool until_end, struct sorex_error *err)
+static enum sorex_status open_path(struct opened *out, const char *file, const char *follow, bool until_end,
+                                   struct sorex_error *err)
 {
     const struct event_source_type *type = event_source_type_find("lines");
     const struct event_source_context context = {.pipeline = "test", .until_end = until_end};
     *out = (struct opened){0};
     assert_non_null(type);
     assert_true(type->settings_size <= sizeof out->settings);
-    assert_int_equal(options_read(type->options, NULL, "", NULL, &out->settings, err), SOREX_INVALID); /* path is missing */
-    assert_int_equal(option_set(option_find(type->options, "path"), bytes_str(file), "path", "/elsewhere", &out->settings, err), SOREX_OK);
-    assert_int_equal(option_set(option_find(type->options, "follow"), bytes_str(follow), "follow", NULL, &out->settings, err), SOREX_OK);
+    assert_int_equal(options_read(type->options, NULL, "", NULL, &out->settings, err),
+                     SOREX_INVALID); /* path is missing */
+    assert_int_equal(
+        option_set(option_find(type->options, "path"), bytes_str(file), "path", "/elsewhere", &out->settings, err),
+        SOREX_OK);
+    assert_int_equal(
+        option_set(option_find(type->options, "follow"), bytes_str(follow), "follow", NULL, &out->settings, err),
+        SOREX_OK);
     enum sorex_status status = type->open(&out->settings, &context, &out->source, err);
     options_free(type->options, &out->settings);
     return status;
@@ -97,20 +103,23 @@ static void poll_limits(struct opened *opened, const struct event_limits *limits
     assert_true(out->partitions[0].placed);
 }
 
-static void refused(enum sorex_status status, enum sorex_status expected, const struct sorex_error *err, const char *text)
+static void refused(enum sorex_status status, enum sorex_status expected, const struct sorex_error *err,
+                    const char *text)
 {
     assert_int_equal(status, expected);
     if (strstr(err->text, text) == NULL)
         fail_msg("\"%s\" does not say \"%s\"", err->text, text);
 }
 
-static void seek_refused(struct opened *opened, const struct position *position, enum sorex_status status, const char *text)
+static void seek_refused(struct opened *opened, const struct position *position, enum sorex_status status,
+                         const char *text)
 {
     struct sorex_error err = {0};
     refused(opened->source->type->seek(opened->source, opened->name, position, &err), status, &err, text);
 }
 
-static void poll_refused(struct opened *opened, const struct event_limits *limits, enum sorex_status status, const char *text)
+static void poll_refused(struct opened *opened, const struct event_limits *limits, enum sorex_status status,
+                         const char *text)
 {
     struct sorex_error err = {0};
     struct event_batch batch;
@@ -138,8 +147,8 @@ static void assert_records(const struct event_batch *batch, const char *expected
     char text[4096] = "";
     size_t used = 0;
     for (size_t i = 0; i < batch->count && used < sizeof text; i++)
-        used += (size_t)snprintf(text + used, sizeof text - used, "%llu:%.*s ", (unsigned long long)batch->records[i].number,
-                                 BYTES_FMT(batch->records[i].text));
+        used += (size_t)snprintf(text + used, sizeof text - used, "%llu:%.*s ",
+                                 (unsigned long long)batch->records[i].number, BYTES_FMT(batch->records[i].text));
     assert_string_equal(text, expected);
 }
 
@@ -304,7 +313,10 @@ static void content_make(uint64_t seed, size_t bytes, size_t longest, struct buf
     buf_reset(out);
     while (out->len < bytes) {
         uint64_t kind = next_random(&seed) % 100;
-        size_t len = kind < 10 ? 0 : kind < 90 ? next_random(&seed) % 300 : kind < 99 ? next_random(&seed) % 9000 : longest;
+        size_t len = kind < 10   ? 0
+                     : kind < 90 ? next_random(&seed) % 300
+                     : kind < 99 ? next_random(&seed) % 9000
+                                 : longest;
         assert_int_equal(buf_reserve(out, len + 1, NULL), SOREX_OK);
         for (size_t i = 0; i < len; i++)
             out->data[out->len++] = kind < 12 ? ' ' : (uint8_t)('a' + next_random(&seed) % 26);
@@ -451,7 +463,8 @@ static void replaced_while_it_is_followed(void **state)
     file_make("four\n");
     poll_limits(&opened, &patient, &batch);
     assert_records(&batch, "3:three "); /* the old one is read to its end */
-    poll_refused(&opened, &patient, SOREX_MISMATCH, "another file has taken its place; the old one was read to its end, byte 14");
+    poll_refused(&opened, &patient, SOREX_MISMATCH,
+                 "another file has taken its place; the old one was read to its end, byte 14");
     shut(&opened);
     assert_int_equal(unlink(old), 0);
 }
@@ -473,7 +486,8 @@ static void every_position_goes_on_there(void **state)
     open_unplaced(&other, path, "false", false);
     for (size_t i = 0; i < batch.count; i++) {
         const struct position *position = &batch.records[i].next;
-        struct model model = {.content = buf_view(&content), .at = (size_t)position->offset, .number = position->number};
+        struct model model = {
+            .content = buf_view(&content), .at = (size_t)position->offset, .number = position->number};
         seek(&other, position);
         poll_limits(&other, &many, &after);
         assert_int_equal(after.count, batch.count - i - 1);
@@ -499,7 +513,8 @@ static void another_file_is_refused(void **state)
     shut(&opened);
     file_make("one\ntwx\nthree\n");
     open_unplaced(&opened, path, "false", false);
-    seek_refused(&opened, &position, SOREX_MISMATCH, "before byte 8 (line 3) stands something else than what was read there; put back");
+    seek_refused(&opened, &position, SOREX_MISMATCH,
+                 "before byte 8 (line 3) stands something else than what was read there; put back");
     position.check = 0; /* whoever wrote it did not know */
     seek(&opened, &position);
     shut(&opened);
@@ -746,8 +761,8 @@ static void an_interrupted_wait_ends(void **state)
             seek(&opened, kind == 0 ? &position : NULL);
         assert_int_equal(pthread_create(&thread, NULL, interrupt_thread, &opened), 0);
         if (kind < 2) /* it would wait for as long as the test may last */
-            refused(opened.source->type->poll(opened.source, &(struct event_limits){10, 10, INT32_MAX}, &batch, &err), SOREX_STOPPED,
-                    &err, "interrupted");
+            refused(opened.source->type->poll(opened.source, &(struct event_limits){10, 10, INT32_MAX}, &batch, &err),
+                    SOREX_STOPPED, &err, "interrupted");
         else
             seek_refused(&opened, &position, SOREX_STOPPED, "interrupted");
         assert_int_equal(pthread_join(thread, NULL), 0);
