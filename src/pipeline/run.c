@@ -287,6 +287,7 @@ static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *e
     for (size_t i = 0; i < p->sink_count; i++) {
         struct sink_runner_options options = {.name = p->settings->sinks[i].name,
                                               .finality = p->settings->sinks[i].finality,
+                                              .breaker = p->settings->sinks[i].breaker,
                                               .guest_inverse = guest_inverse_bits(p)};
         struct sink_runner *runner = NULL;
         if (sink_runner_start(p->sinks[i].sink, p->store, &options, &runner, err) != SOREX_OK)

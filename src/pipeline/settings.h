@@ -10,6 +10,7 @@
 #include "guest/host.h"
 #include "guest/transform.h"
 #include "pipeline/on_error.h"
+#include "sink/breaker.h"
 #include "sink/sink.h"
 #include "source/events.h"
 #include "source/source.h"
@@ -49,6 +50,7 @@ struct sink_settings {
     char *type_name;
     char *name;
     uint32_t finality;  /* at least the pipeline's */
+    struct breaker_options breaker;
     const struct sink_type *type;
     void *options;      /* the type's own settings */
 };

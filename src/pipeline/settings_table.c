@@ -105,6 +105,8 @@ const struct option sink_common_options[] = {
     {.name = "type", .type = OPTION_STRING, .offset = SINK(type_name), .required = true, .text = "the kind of sink"},
     {.name = "name", .type = OPTION_STRING, .offset = SINK(name), .text = "name of the sink (default: its type)"},
     {.name = "finality", .type = OPTION_U32, .offset = SINK(finality), .fallback = "0", .max = 1000000, .text = "confirmations that this sink waits for"},
+    {.name = "breaker_failures", .type = OPTION_U32, .offset = SINK(breaker.failures), .fallback = "8", .text = "failures in a row after which a sink that cannot be reached is left alone for a while; 0: it is tried on and on"},
+    {.name = "breaker_open", .type = OPTION_MS, .offset = SINK(breaker.open_ms), .fallback = "10s", .min = 1, .max = 3600000, .text = "how long it is left alone the first time; twice as long each time after it, up to 30s (or this, if that is longer)"},
     {.name = NULL},
 };
 

@@ -103,6 +103,8 @@ static void sink_member(const struct sink_settings *settings, const struct sink_
     json_uint(w, status->attempts);
     json_name(w, "retry_in_ms");
     json_uint(w, status->retry_in_ms);
+    json_name(w, "breaker");
+    json_string_z(w, breaker_state_name(status->breaker));
     char held[64];
     (void)snprintf(held, sizeof held, "held back until they are final (finality: %u)", settings->finality);
     bool holds = settings->finality != 0 && status->state == SINK_IDLE && status->head > status->sequence;

@@ -32,6 +32,22 @@ static void size_text(uint64_t bytes, char *out, size_t size)
     (void)snprintf(out, size, "%.*f %s", unit == 0 ? 0 : 1, value, units[unit]);
 }
 
+/* "retrying (attempt 3, again in 1.2 s)", "left alone after 9 failures in a row (tried again in 12.3 s)", "tried again now, after 9
+ * failures in a row" */
+static enum sorex_status status_retrying(const struct json_doc *doc, const struct json_node *sink, struct buf *out,
+                                         struct sorex_error *err)
+{
+    unsigned long long failures = member_uint(doc, sink, "attempts"), retry_ms = member_uint(doc, sink, "retry_in_ms");
+    struct bytes breaker = member_raw(doc, sink, "breaker");
+    if (bytes_is(breaker, "open"))
+        return buf_printf(out, err, "left alone after %llu failures in a row (tried again in %llu.%llu s)", failures,
+                          retry_ms / 1000, retry_ms % 1000 / 100);
+    if (bytes_is(breaker, "half-open"))
+        return buf_printf(out, err, "tried again now, after %llu failures in a row", failures);
+    return buf_printf(out, err, "retrying (attempt %llu, again in %llu.%llu s)", failures, retry_ms / 1000,
+                      retry_ms % 1000 / 100);
+}
+
 /* "sink      pg (postgres): retrying (attempt 3, again in 1.2 s), height 812, 40 records behind: PostgreSQL: ..." */
 static enum sorex_status status_sink(const struct json_doc *doc, const struct json_node *sink, struct buf *out,
                                      struct sorex_error *err)
@@ -39,15 +55,15 @@ static enum sorex_status status_sink(const struct json_doc *doc, const struct js
     struct bytes name = member_raw(doc, sink, "name"), type = member_raw(doc, sink, "type"),
                  state = member_raw(doc, sink, "state"), height = member_raw(doc, sink, "height"),
                  why = member_raw(doc, sink, "why");
-    uint64_t behind = member_uint(doc, sink, "behind"), retry_ms = member_uint(doc, sink, "retry_in_ms");
+    uint64_t behind = member_uint(doc, sink, "behind");
     TRY(buf_printf(out, err, "sink      %.*s", BYTES_FMT(name)));
     if (!bytes_is(type, "-")) /* known while it runs */
         TRY(buf_printf(out, err, " (%.*s)", BYTES_FMT(type)));
-    TRY(buf_printf(out, err, ": %.*s", BYTES_FMT(state)));
+    TRY(buf_append_str(out, ": ", err));
     if (bytes_is(state, "retrying"))
-        TRY(buf_printf(out, err, " (attempt %llu, again in %llu.%llu s)",
-                       (unsigned long long)member_uint(doc, sink, "attempts"), (unsigned long long)retry_ms / 1000,
-                       (unsigned long long)retry_ms % 1000 / 100));
+        TRY(status_retrying(doc, sink, out, err));
+    else
+        TRY(buf_append(out, state, err));
     if (!bytes_is(height, "-"))
         TRY(buf_printf(out, err, ", height %.*s", BYTES_FMT(height)));
     if (behind != 0)

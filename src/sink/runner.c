@@ -34,15 +34,13 @@ struct sink_runner {
     struct feed *feed;
     struct prefetch *prefetch;
     pthread_t thread;
-    uint64_t jitter;
-    uint32_t failures;                 /* in a row */
     struct sink_cursor at;             /* last known cursor of the target */
     char warned[SOREX_ERROR_TEXT_MAX]; /* the last warning, which is not repeated */
 
     pthread_mutex_t status_lock; /* everything below */
     pthread_cond_t status_changed;
     struct sink_status status;
-    uint64_t retry_at_ms; /* when the pause after a failure ends */
+    struct breaker breaker; /* set by the thread alone, which may read it without the lock */
     bool stop, finished;
     uint32_t tip;
     uint64_t tips;                 /* how often the tip was set */
@@ -146,12 +144,11 @@ static enum sorex_status place(struct sink_runner *runner, struct sorex_error *e
 
 static void recovered(struct sink_runner *runner)
 {
-    if (runner->failures > 0)
-        log_line(LOG_INFO, runner->component, "works again after %u attempts", runner->failures);
-    runner->failures = 0;
+    if (runner->breaker.failures > 0)
+        log_line(LOG_INFO, runner->component, "works again after %u attempts", runner->breaker.failures);
     runner->warned[0] = '\0';
     (void)pthread_mutex_lock(&runner->status_lock);
-    runner->status.attempts = 0;
+    breaker_succeeded(&runner->breaker);
     (void)pthread_mutex_unlock(&runner->status_lock);
 }
 
@@ -234,7 +231,7 @@ static enum sorex_status deliver_all(struct sink_runner *runner, struct sorex_er
             nothing_left(runner, reach.head, reach.tips);
             continue;
         }
-        if (runner->failures == 0)
+        if (runner->breaker.failures == 0)
             state_set(runner, SINK_RUNNING, "");
         if (next.scanned < reach.head)
             prefetch_ask(runner->prefetch, reach.head, reach.tip);
@@ -258,15 +255,13 @@ static bool retry_wait(struct sink_runner *runner, const struct sorex_error *err
         log_line(LOG_WARN, runner->component, "%s; trying again", err->text);
         (void)memcpy(runner->warned, err->text, sizeof runner->warned);
     }
-    uint64_t wait_ms =
-        backoff_ms(runner->failures, runner->options.retry_base_ms, runner->options.retry_max_ms, &runner->jitter);
     (void)pthread_mutex_lock(&runner->status_lock);
-    runner->status.attempts++;
-    runner->retry_at_ms = clock_ms() + wait_ms;
+    uint64_t wait_ms = breaker_failed(&runner->breaker, clock_ms());
     (void)pthread_mutex_unlock(&runner->status_lock);
+    if (runner->breaker.openings == 1)
+        log_line(LOG_WARN, runner->component, "%u failures in a row: left alone, tried again from time to time",
+                 runner->breaker.failures);
     state_set(runner, SINK_RETRYING, err->text);
-    if (runner->failures < UINT32_MAX)
-        runner->failures++;
     return pause_for(runner, wait_ms);
 }
 
@@ -282,7 +277,7 @@ static void run(struct sink_runner *runner)
         struct sorex_error err = {0};
         enum sorex_status status = place(runner, &err);
         if (status == SOREX_OK) {
-            if (runner->failures == 0)
+            if (runner->breaker.failures == 0)
                 state_set(runner, SINK_RUNNING, "");
             status = deliver_all(runner, &err);
             prefetch_drop(runner);
@@ -328,10 +323,6 @@ static void options_complete(struct sink_runner_options *options, const struct s
         options->batch_changes_max = type->batch_changes_max > 0 ? type->batch_changes_max : 10000;
     if (options->batch_bytes_max == 0)
         options->batch_bytes_max = type->batch_bytes_max > 0 ? type->batch_bytes_max : (uint64_t)8 << 20;
-    if (options->retry_base_ms == 0)
-        options->retry_base_ms = 100;
-    if (options->retry_max_ms == 0)
-        options->retry_max_ms = 30000;
 }
 
 static enum sorex_status thread_start(struct sink_runner *runner, struct sorex_error *err)
@@ -372,7 +363,7 @@ static struct sink_runner *runner_new(struct sink *sink, struct store *store, co
     runner->options.name = runner->name;
     runner->tip = SOREX_HEIGHT_NONE;
     runner->status.height = SOREX_HEIGHT_NONE;
-    runner->jitter = clock_ns();
+    breaker_init(&runner->breaker, &options->breaker, clock_ns());
     pthread_condattr_t monotonic;
     CHECK(pthread_condattr_init(&monotonic) == 0);
     CHECK(pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0);
@@ -423,11 +414,12 @@ void sink_runner_status(struct sink_runner *runner, struct sink_status *out)
     uint64_t head;
     store_outbox_range(runner->store, &first, &head);
     (void)pthread_mutex_lock(&runner->status_lock);
-    *out = runner->status;
-    uint64_t retry_at_ms = runner->retry_at_ms;
-    (void)pthread_mutex_unlock(&runner->status_lock);
     uint64_t now_ms = clock_ms();
-    out->retry_in_ms = out->state == SINK_RETRYING && retry_at_ms > now_ms ? retry_at_ms - now_ms : 0;
+    *out = runner->status;
+    out->attempts = runner->breaker.failures;
+    out->breaker = breaker_state_at(&runner->breaker, now_ms);
+    out->retry_in_ms = out->state == SINK_RETRYING ? breaker_wait_ms(&runner->breaker, now_ms) : 0;
+    (void)pthread_mutex_unlock(&runner->status_lock);
     out->head = head;
 }
 

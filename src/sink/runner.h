@@ -2,6 +2,7 @@
 #ifndef SOREX_SINK_RUNNER_H
 #define SOREX_SINK_RUNNER_H
 
+#include "sink/breaker.h"
 #include "sink/sink.h"
 #include "store/store.h"
 
@@ -12,7 +13,7 @@ struct sink_runner_options {
     uint32_t batch_changes_max;   /* 0 = what the type says, else 10,000 */
     uint64_t batch_bytes_max;     /* 0 = what the type says, else 8 MiB */
     uint32_t finality;            /* deliver records of height <= source tip - finality only; 0 = at once */
-    uint32_t retry_base_ms, retry_max_ms; /* 0 = 100 and 30,000 */
+    struct breaker_options breaker;
     uint64_t guest_inverse;       /* bit n: program n (store_program.id) makes its inverses itself */
 };
 
@@ -25,8 +26,9 @@ struct sink_status {
     uint64_t head;                /* outbox head */
     uint32_t height;              /* height of the cursor's record, or SOREX_HEIGHT_NONE */
     uint64_t changes;             /* applied since start */
-    uint64_t attempts;            /* of the batch in hand */
+    uint64_t attempts;            /* of the batch in hand: failures in a row */
     uint64_t retry_in_ms;         /* SINK_RETRYING: until the next attempt; 0: under way */
+    enum breaker_state breaker;
     char why[SOREX_ERROR_TEXT_MAX]; /* what it waits for or why it failed; "" when fine */
 };
 

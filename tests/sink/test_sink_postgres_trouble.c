@@ -42,7 +42,7 @@ static void wait_for(const char *sql, const char *wanted)
 static struct sink_runner *runner_start(struct sink *sink, struct outbox *outbox, uint32_t batch)
 {
     struct sink_runner_options options = {
-        .name = "out", .batch_changes_max = batch, .retry_base_ms = 5, .retry_max_ms = 50};
+        .name = "out", .batch_changes_max = batch, .breaker = {.retry_base_ms = 5, .retry_max_ms = 50}};
     struct sink_runner *runner = NULL;
     MUST(sink_runner_start(sink, outbox->store, &options, &runner, &sink_error));
     return runner;

@@ -57,7 +57,7 @@ static int teardown(void **state)
 static void runner_start(struct stage *stage, uint32_t batch, uint32_t finality)
 {
     struct sink_runner_options options = {
-        .name = "out", .batch_changes_max = batch, .finality = finality, .retry_base_ms = 1, .retry_max_ms = 5};
+        .name = "out", .batch_changes_max = batch, .finality = finality, .breaker = {.retry_base_ms = 1, .retry_max_ms = 5}};
     assert_int_equal(sink_runner_start(stage->sink, stage->outbox.store, &options, &stage->runner, &err), SOREX_OK);
 }
 
@@ -367,7 +367,7 @@ static void stop_does_not_wait_for_a_long_back_off(void **state)
     struct stage *stage = *state;
     create(stage, "a");
     memory_sink_fail_next(stage->sink, UINT32_MAX, SOREX_AGAIN);
-    struct sink_runner_options options = {.name = "out", .retry_base_ms = 3600000, .retry_max_ms = 3600000};
+    struct sink_runner_options options = {.name = "out", .breaker = {.retry_base_ms = 3600000, .retry_max_ms = 3600000}};
     assert_int_equal(sink_runner_start(stage->sink, stage->outbox.store, &options, &stage->runner, &err), SOREX_OK);
     bool drained;
     struct sink_status status = {.state = SINK_STARTING};
@@ -379,6 +379,59 @@ static void stop_does_not_wait_for_a_long_back_off(void **state)
     assert_int_equal(status.state, SINK_RETRYING);
     assert_int_equal(status.attempts, 1);
     assert_true(status.retry_in_ms > 60000); /* jitter takes a part of the hour */
+    runner_stop(stage);
+}
+
+static void status_until(struct stage *stage, enum breaker_state wanted, struct sink_status *out)
+{
+    bool drained;
+    sink_runner_status(stage->runner, out);
+    for (int left = PATIENCE_MS / 50; left > 0 && out->breaker != wanted; left--) {
+        sink_runner_drain(stage->runner, 50, &drained);
+        sink_runner_status(stage->runner, out);
+    }
+    assert_int_equal(out->breaker, wanted);
+}
+
+static void many_failures_open_the_breaker(void **state)
+{
+    struct stage *stage = *state;
+    struct sink_status status;
+    create(stage, "a");
+    memory_sink_fail_next(stage->sink, UINT32_MAX, SOREX_AGAIN);
+    struct sink_runner_options options = {
+        .name = "out", .breaker = {.retry_base_ms = 1, .retry_max_ms = 1, .failures = 5, .open_ms = 3600000}};
+    assert_int_equal(sink_runner_start(stage->sink, stage->outbox.store, &options, &stage->runner, &err), SOREX_OK);
+    status_until(stage, BREAKER_OPEN, &status);
+    assert_int_equal(status.state, SINK_RETRYING);
+    assert_int_equal(status.attempts, 5);
+    assert_true(status.retry_in_ms > 60000);
+    assert_string_equal(status.why, "told to fail");
+    uint64_t calls;
+    uint64_t empty;
+    memory_sink_calls(stage->sink, &calls, &empty);
+    assert_int_equal(calls, 5); /* left alone since */
+    runner_stop(stage);
+}
+
+static void a_probe_closes_the_breaker(void **state)
+{
+    struct stage *stage = *state;
+    create(stage, "a");
+    memory_sink_fail_next(stage->sink, 12, SOREX_AGAIN);
+    struct sink_runner_options options = {
+        .name = "out", .breaker = {.retry_base_ms = 1, .retry_max_ms = 2, .failures = 3, .open_ms = 1}};
+    assert_int_equal(sink_runner_start(stage->sink, stage->outbox.store, &options, &stage->runner, &err), SOREX_OK);
+    drain(stage);
+    struct sink_status status;
+    sink_runner_status(stage->runner, &status);
+    assert_int_equal(status.breaker, BREAKER_CLOSED);
+    assert_int_equal(status.attempts, 0);
+    assert_int_equal(memory_sink_count(stage->sink), 1);
+    uint64_t calls;
+    uint64_t empty;
+    memory_sink_calls(stage->sink, &calls, &empty);
+    assert_int_equal(calls, 13);
     runner_stop(stage);
 }
 
@@ -402,6 +455,8 @@ int main(void)
         STAGED(refuses_a_cursor_beyond_the_head),
         STAGED(refuses_a_cursor_with_another_entry),
         STAGED(stop_does_not_wait_for_a_long_back_off),
+        STAGED(many_failures_open_the_breaker),
+        STAGED(a_probe_closes_the_breaker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
