@@ -50,6 +50,20 @@ static void pause_for(struct flow *flow, uint64_t ms)
     (void)pthread_mutex_unlock(&flow->lock);
 }
 
+/* When to try again what failed, the sink (by its breaker) or the source. */
+static uint64_t retry_in_ms(struct flow *flow)
+{
+    if (!flow->sink_trouble) {
+        uint64_t wait_ms = backoff_ms(flow->attempts, flow->retry_base_ms, flow->retry_max_ms, &flow->jitter);
+        flow->attempts += flow->attempts < UINT32_MAX;
+        return wait_ms;
+    }
+    (void)pthread_mutex_lock(&flow->lock);
+    uint64_t wait_ms = breaker_failed(&flow->breaker, clock_ms());
+    (void)pthread_mutex_unlock(&flow->lock);
+    return wait_ms;
+}
+
 /* After SOREX_AGAIN: says why, once, and waits, longer from time to time. */
 static void retry_wait(struct flow *flow, const struct sorex_error *err)
 {
@@ -57,18 +71,25 @@ static void retry_wait(struct flow *flow, const struct sorex_error *err)
         log_line(LOG_WARN, "stream", "%s; trying again", err->text);
         (void)snprintf(flow->warned, sizeof flow->warned, "%s", err->text);
     }
-    uint64_t wait_ms = backoff_ms(flow->failures, flow->retry_base_ms, flow->retry_max_ms, &flow->jitter);
-    flow->failures += flow->failures < UINT32_MAX;
+    uint64_t wait_ms = retry_in_ms(flow);
     state_set(flow, "waiting", err->text);
     pause_for(flow, wait_ms);
 }
 
+/* Whoever failed is there again. */
 static void works(struct flow *flow)
 {
-    if (flow->failures > 0)
-        log_line(LOG_INFO, "stream", "works again after %u attempts", flow->failures);
-    flow->failures = 0;
+    if (flow->warned[0] != '\0')
+        log_line(LOG_INFO, "stream", "works again");
     flow->warned[0] = '\0';
+}
+
+static void sink_works(struct flow *flow)
+{
+    (void)pthread_mutex_lock(&flow->lock);
+    breaker_succeeded(&flow->breaker);
+    (void)pthread_mutex_unlock(&flow->lock);
+    works(flow);
 }
 
 /* ---- positions ---- */
@@ -78,8 +99,11 @@ static enum sorex_status position_read(struct flow *flow, const char *partition,
 {
     const struct sink_type *type = flow->sink->type;
     void *group = flow->source->type->group != NULL ? flow->source->type->group(flow->source) : NULL;
-    if (type->position != NULL)
-        return type->position(flow->sink, partition, group, out, err);
+    if (type->position != NULL) {
+        enum sorex_status status = type->position(flow->sink, partition, group, out, err);
+        flow->sink_trouble = status == SOREX_AGAIN;
+        return status;
+    }
     const struct sidecar_position *saved = sidecar_position_find(&flow->saved, partition);
     if (saved == NULL)
         return sorex_error_set(err, SOREX_GONE, "%s: no position", partition);
@@ -194,7 +218,7 @@ static enum sorex_status delivered(struct flow *flow, const struct flow_batch *d
 {
     const struct sink_batch *batch = flow_batch_result(done);
     TRY(positions_save(flow, batch, err));
-    works(flow);
+    sink_works(flow);
     counts_add(flow, flow_batch_counts(done));
     report(flow, batch, flow_batch_counts(done));
     if (batch->group == NULL && flow->source->type->delivered != NULL)
@@ -238,6 +262,7 @@ static enum sorex_status deliver_again(struct flow *flow, const struct flow_batc
     enum sorex_status status = SOREX_AGAIN;
     while (status == SOREX_AGAIN) {
         enum where where;
+        flow->sink_trouble = true;
         retry_wait(flow, err);
         if (stopping(flow))
             return sorex_error_set(err, SOREX_STOPPED, "stopped while the sink was waited for");
@@ -321,7 +346,9 @@ static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_e
                                         .bytes = flow->settings->top.batch_bytes,
                                         .wait_ms = POLL_MS};
     struct event_batch input = {0};
+    flow->sink_trouble = false;
     TRY(flow->source->type->poll(flow->source, &limits, &input, err));
+    flow->attempts = 0;
     if (input.assigned || flow->misplaced || !all_placed(&input)) {
         TRY(settle(flow, err));
         bool forget = flow->misplaced;
@@ -336,8 +363,7 @@ static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_e
     }
     if (!flow->delivering || !outlet_busy(flow->outlet)) {
         TRY(settle(flow, err));
-        if (flow->failures > 0)
-            works(flow);
+        works(flow);
         if (!flow->misplaced)
             state_set(flow, "idle", input.caught_up ? "events" : "");
     }

@@ -146,6 +146,10 @@ enum sorex_status flow_new(const struct pipeline_settings *settings, const struc
     flow->settings = settings;
     flow->retry_base_ms = options->retry_base_ms != 0 ? options->retry_base_ms : RETRY_BASE_MS;
     flow->retry_max_ms = options->retry_max_ms != 0 ? options->retry_max_ms : RETRY_MAX_MS;
+    struct breaker_options breaker = settings->sinks[0].breaker;
+    breaker.retry_base_ms = (uint32_t)flow->retry_base_ms;
+    breaker.retry_max_ms = (uint32_t)flow->retry_max_ms;
+    breaker_init(&flow->breaker, &breaker, clock_ns());
     flow->state = "starting";
     flow->jitter = clock_ns();
     pthread_condattr_t monotonic;

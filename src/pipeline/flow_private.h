@@ -7,6 +7,7 @@
 
 #include "pipeline/flow.h"
 #include "pipeline/outlet.h"
+#include "sink/breaker.h"
 #include "sink/sidecar.h"
 #include "store/lockfile.h"
 
@@ -29,9 +30,10 @@ struct flow {
     size_t place_count;
     struct sidecar saved; /* positions, for a sink that can hold none */
     char *saved_path;
-    uint64_t retry_base_ms, retry_max_ms;
-    uint32_t failures;    /* in a row */
+    uint64_t retry_base_ms, retry_max_ms; /* of the source */
+    uint32_t attempts;    /* of the source, that failed in a row */
     uint64_t jitter;
+    bool sink_trouble;    /* the last SOREX_AGAIN was the sink's */
     char warned[SOREX_ERROR_TEXT_MAX];
     uint64_t reported_ms, reported_in;
     uint64_t began_ns;
@@ -39,6 +41,7 @@ struct flow {
     _Atomic bool stopping;
     pthread_mutex_t lock; /* everything below, and places for writing */
     pthread_cond_t changed;
+    struct breaker breaker; /* of the sink */
     const char *state; /* "starting", "running", "idle", "waiting", "stopped", "failed" */
     char waiting_for[SOREX_ERROR_TEXT_MAX];
     struct flow_summary summary;

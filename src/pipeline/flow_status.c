@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "base/clock.h"
 #include "pipeline/flow_private.h"
 
@@ -41,6 +43,32 @@ static void place_member(const struct flow_place *place, struct json_writer *w)
     json_object_end(w);
 }
 
+/* As a chain's sinks (status.c), as far as a stream has the same. The lock is held. */
+static void sink_member(const struct flow *flow, struct json_writer *w)
+{
+    uint64_t now_ms = clock_ms();
+    bool failing = flow->breaker.failures > 0;
+    const char *state = failing && strcmp(flow->state, "waiting") == 0 ? "retrying" : flow->state;
+    json_object_begin(w);
+    json_name(w, "name");
+    json_string_z(w, flow->settings->sinks[0].name);
+    json_name(w, "type");
+    json_string_z(w, flow->settings->sinks[0].type->name);
+    json_name(w, "state");
+    json_string_z(w, state);
+    json_name(w, "changes");
+    json_uint(w, flow->summary.counts.out);
+    json_name(w, "attempts");
+    json_uint(w, flow->breaker.failures);
+    json_name(w, "retry_in_ms");
+    json_uint(w, breaker_wait_ms(&flow->breaker, now_ms));
+    json_name(w, "breaker");
+    json_string_z(w, breaker_state_name(breaker_state_at(&flow->breaker, now_ms)));
+    json_name(w, "why");
+    json_string_z(w, failing ? flow->waiting_for : "");
+    json_object_end(w);
+}
+
 enum sorex_status flow_status(struct flow *flow, struct json_writer *w, struct sorex_error *err)
 {
     (void)err;
@@ -67,12 +95,7 @@ enum sorex_status flow_status(struct flow *flow, struct json_writer *w, struct s
     json_array_end(w);
     json_name(w, "sinks");
     json_array_begin(w);
-    json_object_begin(w);
-    json_name(w, "name");
-    json_string_z(w, flow->settings->sinks[0].name);
-    json_name(w, "type");
-    json_string_z(w, flow->settings->sinks[0].type->name);
-    json_object_end(w);
+    sink_member(flow, w);
     json_array_end(w);
     (void)pthread_mutex_unlock(&flow->lock);
     json_name(w, "filters");
