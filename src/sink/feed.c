@@ -37,6 +37,7 @@ struct feed {
     size_t program_count;
     bool programs_short; /* there was no memory for one of them */
 
+    struct buf converted; /* to the envelope */
     struct buf record; /* as read; copied to the arena, where changes point into it */
     struct buf inverse;
 
@@ -81,6 +82,7 @@ void feed_free(struct feed *feed)
     }
     buf_deinit(&feed->record);
     buf_deinit(&feed->inverse);
+    buf_deinit(&feed->converted);
     free(feed->held);
     free(feed->programs);
     free(feed);
@@ -163,6 +165,22 @@ struct origin {
     const char *name;
 };
 
+/* The text in the feed's envelope. Images are of the change, which it is not any more. */
+static enum sorex_status convert(struct feed *feed, uint64_t time_ms, struct change *change, struct sorex_error *err)
+{
+    struct event event;
+    struct arena *arena = &feed->making->arena;
+    buf_reset(&feed->converted);
+    TRY(change_event_read(feed->parser, change->raw, time_ms != 0 ? time_ms : 1, arena, &event, err));
+    TRY(event_validate(&event, err));
+    TRY(envelope_write(feed->options.envelope, feed->parser, &event, arena, &feed->converted, err));
+    change->raw = arena_copy(arena, buf_view(&feed->converted));
+    if (change->raw.data == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    change->before = change->after = (struct bytes){0};
+    return SOREX_OK;
+}
+
 static enum sorex_status change_add(struct feed *feed, struct origin *origin, uint16_t program, struct bytes json,
                                     struct sorex_error *err)
 {
@@ -180,6 +198,8 @@ static enum sorex_status change_add(struct feed *feed, struct origin *origin, ui
                                 err));
     else
         TRY(change_parse(feed->parser, json, &feed->making->arena, &item->change, err));
+    if (feed->options.envelope != NULL)
+        TRY(convert(feed, origin->time_ms, &item->change, err));
     item->sequence = origin->sequence;
     item->height = origin->height;
     item->undo = origin->undo;
@@ -187,8 +207,9 @@ static enum sorex_status change_add(struct feed *feed, struct origin *origin, ui
     item->time_ms = origin->time_ms;
     item->hash = origin->hash;
     item->program = origin->name;
+    item->source_key = (struct bytes){0};
     feed->count++;
-    feed->bytes += json.len;
+    feed->bytes += item->change.raw.len;
     return SOREX_OK;
 }
 

@@ -64,6 +64,25 @@ static int32_t partitions_of(rd_kafka_t *rk, const char *topic)
     return count;
 }
 
+static int64_t end_of(rd_kafka_t *rk, const char *topic, int32_t partition)
+{
+    int64_t low;
+    int64_t high = 0;
+    uint64_t deadline = now_ms() + WAIT_MS;
+    while (rd_kafka_query_watermark_offsets(rk, topic, partition, &low, &high, 5000) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        if (now_ms() > deadline)
+            die(topic, "no watermarks");
+    return high;
+}
+
+int64_t reader_end(const char *brokers, const char *topic, int32_t partition)
+{
+    rd_kafka_t *rk = client_new(brokers, "read_uncommitted");
+    int64_t end = end_of(rk, topic, partition);
+    rd_kafka_destroy(rk);
+    return end;
+}
+
 static char *text_copy(const void *data, size_t len)
 {
     if (data == NULL)
@@ -148,11 +167,7 @@ void reader_read(const char *brokers, const char *topic, struct reader_log *out)
     int64_t *ends = calloc((size_t)out->partitions, sizeof *ends);
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(out->partitions);
     for (int32_t i = 0; i < out->partitions; i++) {
-        int64_t low = 0;
-        uint64_t deadline = now_ms() + WAIT_MS;
-        while (rd_kafka_query_watermark_offsets(dirty, topic, i, &low, &ends[i], 5000) != RD_KAFKA_RESP_ERR_NO_ERROR)
-            if (now_ms() > deadline)
-                die(topic, "no watermarks");
+        ends[i] = end_of(dirty, topic, i);
         rd_kafka_topic_partition_list_add(list, topic, i)->offset = RD_KAFKA_OFFSET_BEGINNING;
     }
     rd_kafka_destroy(dirty);

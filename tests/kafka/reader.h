@@ -25,6 +25,9 @@ struct reader_log {
 void reader_read(const char *brokers, const char *topic, struct reader_log *out);
 void reader_free(struct reader_log *log);
 
+/* The offset behind the last message of a partition, committed or not. */
+int64_t reader_end(const char *brokers, const char *topic, int32_t partition);
+
 /* Makes a topic and waits until it is there. settings: "name=value" strings, ending with NULL, or NULL. */
 void reader_topic_make(const char *brokers, const char *topic, int partitions, const char *const *settings);
 
