@@ -31,7 +31,7 @@ static const struct option kafka_options[] = {
      .type = OPTION_NODE,
      AT(topics),
      .required = true,
-     .text = "a name or a list of names; one that begins with ^ is a regular expression"},
+     .text = "a list of names; one that begins with ^ is a regular expression"},
     {.name = "group",
      .type = OPTION_STRING,
      AT(group),
@@ -86,14 +86,13 @@ static size_t children(const struct config_node *node)
 static enum sorex_status topics_read(const struct config_node *node, const char ***out, size_t *out_count,
                                      struct sorex_error *err)
 {
-    bool one = node->kind == CONFIG_SCALAR;
-    size_t count = one ? 1 : children(node);
-    if (node->kind == CONFIG_MAPPING || count == 0)
-        return config_error(err, node, SOREX_INVALID, "topics: a name or a list of names belongs here");
+    size_t count = children(node);
+    if (node->kind != CONFIG_LIST || count == 0)
+        return config_error(err, node, SOREX_INVALID, "topics: a list of names belongs here");
     const char **topics = calloc(count, sizeof *topics);
     if (topics == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a source");
-    const struct config_node *at = one ? node : node->first;
+    const struct config_node *at = node->first;
     for (size_t i = 0; i < count; i++, at = at->next) {
         topics[i] = at->text;
         if (at->kind != CONFIG_SCALAR || *at->text == '\0') {
