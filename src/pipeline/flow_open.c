@@ -34,7 +34,10 @@ static enum sorex_status data_take(struct flow *flow, struct sorex_error *err)
 
 static const struct envelope *envelope_out(const struct pipeline_settings *settings)
 {
-    return settings->sinks[0].type->reads_images ? envelope_find("change") : envelopes[settings->events.envelope];
+    const struct sink_settings *sink = &settings->sinks[0];
+    if (sink->type->reads_images)
+        return envelope_find("change");
+    return sink->envelope != NULL ? sink->envelope : envelopes[settings->events.envelope];
 }
 
 static enum sorex_status configs_make(const struct pipeline_settings *settings, struct buf *out, struct sorex_error *err)

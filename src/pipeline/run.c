@@ -272,6 +272,12 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     return SOREX_OK;
 }
 
+/* NULL: changes go as they are in the outbox, which a second writing of them would not be. */
+static const struct envelope *sink_envelope(const struct sink_settings *settings)
+{
+    return settings->envelope == envelope_find("change") ? NULL : settings->envelope;
+}
+
 /* Programs whose changes the sinks must not invert, as bits. */
 static uint64_t guest_inverse_bits(const struct pipeline *p)
 {
@@ -288,6 +294,7 @@ static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *e
         struct sink_runner_options options = {.name = p->settings->sinks[i].name,
                                               .finality = p->settings->sinks[i].finality,
                                               .breaker = p->settings->sinks[i].breaker,
+                                              .envelope = sink_envelope(&p->settings->sinks[i]),
                                               .guest_inverse = guest_inverse_bits(p)};
         struct sink_runner *runner = NULL;
         if (sink_runner_start(p->sinks[i].sink, p->store, &options, &runner, err) != SOREX_OK)

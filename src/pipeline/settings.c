@@ -87,6 +87,18 @@ static enum sorex_status source_read(struct reading *r, const struct config_node
     return source_own_read(r, node, type->options, source_common_options, type->settings_size, err);
 }
 
+/* A sink of rows needs the change, which is what it gets by default. */
+static enum sorex_status sink_envelope_choose(const struct config_node *node, struct sink_settings *sink, struct sorex_error *err)
+{
+    const char *word = sink_envelope_words[sink->envelope_word];
+    sink->envelope = envelope_find(word);
+    if (!sink->type->reads_images || sink->envelope == NULL || strcmp(word, "change") == 0)
+        return SOREX_OK;
+    const struct config_node *where = config_get(node, "envelope");
+    return config_error(err, where != NULL ? where : node, SOREX_INVALID,
+                        "envelope: a sink of type %s writes rows, so it takes changes, not \"%s\"", sink->type->name, word);
+}
+
 /* Settings of the sink: those that every sink has, then its type's own. */
 static enum sorex_status sink_options_read(struct reading *r, const struct config_node *node, struct sink_settings *sink,
                                            struct sorex_error *err)
@@ -101,6 +113,7 @@ static enum sorex_status sink_options_read(struct reading *r, const struct confi
     TRY(section_copy(&r->overlay, node, path, sink_common_options + SINK_OPTIONS_FIXED, &common, err));
     section_drop(common, sink_common_options, false);
     TRY(options_read(sink_common_options, common, path, base_dir, sink, err));
+    TRY(sink_envelope_choose(node, sink, err));
     if (sink->name == NULL)
         sink->name = strdup(sink->type->name);
     sink->options = calloc(1, sink->type->settings_size);

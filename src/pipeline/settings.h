@@ -10,6 +10,7 @@
 #include "guest/host.h"
 #include "guest/transform.h"
 #include "pipeline/on_error.h"
+#include "change/envelope.h"
 #include "sink/breaker.h"
 #include "sink/sink.h"
 #include "source/events.h"
@@ -51,6 +52,8 @@ struct sink_settings {
     char *name;
     uint32_t finality;  /* at least the pipeline's */
     struct breaker_options breaker;
+    int envelope_word;  /* index in sink_envelope_words */
+    const struct envelope *envelope; /* the form of what is written; NULL: the default */
     const struct sink_type *type;
     void *options;      /* the type's own settings */
 };
@@ -120,6 +123,7 @@ extern const struct option source_common_options[];
 extern const struct option event_source_common_options[];
 #define SOURCE_OPTIONS_FIXED 1 /* type */
 extern const struct option sink_common_options[];
+extern const char *const sink_envelope_words[]; /* "default", then envelope_names */
 #define SINK_OPTIONS_FIXED 2 /* type and name say which sink it is: flags and environment cannot change them */
 
 /* Reads and checks the file; wasm files are not opened, nothing is connected to.

@@ -101,10 +101,13 @@ const struct option stream_filter_options_table[] = {
 
 #define SINK(field) offsetof(struct sink_settings, field)
 
+const char *const sink_envelope_words[] = {"default", "event", "debezium", "debezium-schema", "change", "cloudevents", NULL};
+
 const struct option sink_common_options[] = {
     {.name = "type", .type = OPTION_STRING, .offset = SINK(type_name), .required = true, .text = "the kind of sink"},
     {.name = "name", .type = OPTION_STRING, .offset = SINK(name), .text = "name of the sink (default: its type)"},
     {.name = "finality", .type = OPTION_U32, .offset = SINK(finality), .fallback = "0", .max = 1000000, .text = "confirmations that this sink waits for"},
+    {.name = "envelope", .type = OPTION_ENUM, .offset = SINK(envelope_word), .fallback = "default", .choices = sink_envelope_words, .text = "the form of what is written (docs/formats/envelopes.md); default: that of the stream's source; the change of a chain; rows take no other"},
     {.name = "breaker_failures", .type = OPTION_U32, .offset = SINK(breaker.failures), .fallback = "8", .text = "failures in a row after which a sink that cannot be reached is left alone for a while; 0: it is tried on and on"},
     {.name = "breaker_open", .type = OPTION_MS, .offset = SINK(breaker.open_ms), .fallback = "10s", .min = 1, .max = 3600000, .text = "how long it is left alone the first time; twice as long each time after it, up to 30s (or this, if that is longer)"},
     {.name = NULL},

@@ -38,7 +38,7 @@ struct feed {
     bool programs_short; /* there was no memory for one of them */
 
     struct buf converted; /* to the envelope */
-    struct buf record; /* as read; copied to the arena, where changes point into it */
+    struct buf record;    /* as read; copied to the arena, where changes point into it */
     struct buf inverse;
 
     struct making makings[2];

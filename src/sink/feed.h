@@ -9,6 +9,7 @@
 #ifndef SOREX_SINK_FEED_H
 #define SOREX_SINK_FEED_H
 
+#include "change/envelope.h"
 #include "sink/sink.h"
 #include "store/store.h"
 
@@ -19,6 +20,7 @@ struct feed_options {
     uint64_t bytes_max;   /* ... or this much JSON text */
     uint32_t finality;
     bool images; /* changes come with their images parsed */
+    const struct envelope *envelope; /* the form of their texts, inverses included; NULL: as they are. Not with images */
     uint64_t guest_inverse; /* bit n: program n makes its inverses itself (inverse: guest) */
 };
 

@@ -386,6 +386,7 @@ enum sorex_status sink_runner_start(struct sink *sink, struct store *store, cons
                                 .bytes_max = runner->options.batch_bytes_max,
                                 .finality = runner->options.finality,
                                 .images = sink->type->reads_images,
+                                .envelope = options->envelope,
                                 .guest_inverse = runner->options.guest_inverse};
     enum sorex_status status = feed_new(store, &feed, &runner->feed, err);
     if (status == SOREX_OK)

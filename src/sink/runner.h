@@ -2,6 +2,7 @@
 #ifndef SOREX_SINK_RUNNER_H
 #define SOREX_SINK_RUNNER_H
 
+#include "change/envelope.h"
 #include "sink/breaker.h"
 #include "sink/sink.h"
 #include "store/store.h"
@@ -14,6 +15,7 @@ struct sink_runner_options {
     uint64_t batch_bytes_max;     /* 0 = what the type says, else 8 MiB */
     uint32_t finality;            /* deliver records of height <= source tip - finality only; 0 = at once */
     struct breaker_options breaker;
+    const struct envelope *envelope; /* the form of the texts; NULL: changes as they are. Not with a type that reads images */
     uint64_t guest_inverse;       /* bit n: program n (store_program.id) makes its inverses itself */
 };
 

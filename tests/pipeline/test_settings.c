@@ -116,6 +116,27 @@ static void refuses_with_the_nearest_name(void **state)
     check_refused(START "sinks: [{type: console}, {type: console}]\n", NULL, "two sinks have the name \"console\"");
 }
 
+/* The words are the envelopes' names behind "default": a sink of rows takes the change only. */
+static void a_sinks_envelope(void **state)
+{
+    (void)state;
+    struct pipeline_settings s;
+    struct sorex_error err = {0};
+    assert_string_equal(sink_envelope_words[0], "default");
+    for (size_t i = 0; envelope_names[i] != NULL || sink_envelope_words[i + 1] != NULL; i++)
+        assert_string_equal(sink_envelope_words[i + 1], envelope_names[i]);
+    const char *text = START "sinks: [{type: file, path: p, envelope: debezium}, {type: console},"
+                             " {type: postgres, url: x, envelope: change}]\n";
+    assert_int_equal(read_text(text, NULL, 0, &s, &err), SOREX_OK);
+    assert_ptr_equal(s.sinks[0].envelope, envelope_find("debezium"));
+    assert_null(s.sinks[1].envelope);
+    assert_ptr_equal(s.sinks[2].envelope, envelope_find("change"));
+    pipeline_settings_deinit(&s);
+    check_refused(START "sink:\n  type: postgres\n  url: x\n  envelope: debezium\n", NULL,
+                  ":7: envelope: a sink of type postgres writes rows, so it takes changes, not \"debezium\"");
+    check_refused(START "sink: {type: file, path: p, envelope: debezum}\n", NULL, "debezium");
+}
+
 int main(void)
 {
     log_level_set(LOG_OFF);
@@ -123,6 +144,7 @@ int main(void)
         cmocka_unit_test(options_lie_within_their_settings),
         cmocka_unit_test(flags_win_over_environment_over_file),
         cmocka_unit_test(refuses_with_the_nearest_name),
+        cmocka_unit_test(a_sinks_envelope),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
