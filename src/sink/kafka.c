@@ -17,7 +17,6 @@
 #define BATCH_BYTES_MAX ((uint64_t)64 << 20)
 
 static const char *const key_words[] = {"source", "row", "none", NULL};
-static const char *const envelope_words[] = {"change", "event", "debezium", "debezium-schema", "cloudevents", NULL};
 static const char *const compression_words[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 
 static const struct option kafka_options[] = {
@@ -39,12 +38,6 @@ static const struct option kafka_options[] = {
      .text =
          "of a message: that of the source's message, where there is none that of the row; row: the key of the row; or "
          "none. A row stays in its partition with row and none"},
-    {.name = "envelope",
-     .type = OPTION_ENUM,
-     .offset = offsetof(struct kafka_settings, envelope),
-     .fallback = "change",
-     .choices = envelope_words,
-     .text = "the form of a value; change: as it is in the outbox"},
     {.name = "headers",
      .type = OPTION_BOOL,
      .offset = offsetof(struct kafka_settings, headers),
@@ -121,7 +114,6 @@ static void kafka_close(struct sink *sink)
     (void)pthread_mutex_destroy(&target->lock);
     kafka_tables_free(target);
     json_parser_free(target->parser);
-    arena_deinit(&target->arena);
     buf_deinit(&target->value);
     buf_deinit(&target->route);
     free(target->properties);
@@ -199,7 +191,6 @@ struct kafka_options kafka_target_options(const struct kafka_target *target)
 static enum sorex_status target_init(struct kafka_target *target, const struct kafka_settings *settings,
                                      const struct sink_context *context, struct sorex_error *err)
 {
-    arena_init(&target->arena, 0);
     target->key = (enum kafka_key)settings->key;
     target->identity_given = settings->transactional_id != NULL;
     target->headers = settings->headers;
@@ -208,7 +199,6 @@ static enum sorex_status target_init(struct kafka_target *target, const struct k
     target->replication = settings->replication;
     target->transaction_timeout_ms = settings->transaction_timeout_ms;
     target->compression = compression_words[settings->compression];
-    target->envelope = settings->envelope == 0 ? NULL : envelope_find(envelope_words[settings->envelope]);
     TRY(texts_copy(target, settings, context, err));
     TRY(kafka_template_check(target->topic, err));
     TRY(properties_take(target, settings->properties, err));

@@ -12,7 +12,6 @@ struct kafka_settings {
     char *brokers;
     char *topic;
     int key;         /* enum kafka_key */
-    int envelope;    /* index in envelope_words (kafka.c) */
     int compression; /* index in compression_words (kafka.c) */
     bool headers;
     bool create_topics;

@@ -48,22 +48,6 @@ static void headers_set(struct record_headers *headers, const struct sink_change
     headers->count = item->undo ? HEADER_COUNT : HEADER_UNDO;
 }
 
-/* The change in the sink's envelope. */
-static enum sorex_status value_make(struct kafka_target *target, const struct sink_change *item, struct bytes *out,
-                                    struct sorex_error *err)
-{
-    *out = item->change.raw;
-    if (target->envelope == NULL || item->change.raw.data == NULL)
-        return SOREX_OK;
-    struct event event;
-    arena_reset(&target->arena);
-    buf_reset(&target->value);
-    TRY(change_event_read(target->parser, item->change.raw, item->time_ms, &target->arena, &event, err));
-    TRY(envelope_write(target->envelope, target->parser, &event, &target->arena, &target->value, err));
-    *out = buf_view(&target->value);
-    return SOREX_OK;
-}
-
 /* What decides the partition of a message without key. */
 static enum sorex_status route_make(struct kafka_target *target, const struct change *change, struct bytes *out,
                                     struct sorex_error *err)
@@ -82,9 +66,8 @@ static enum sorex_status change_send(struct kafka_target *target, const struct s
     const struct kafka_table *table = kafka_table_find(target, item->change.table);
     CHECK(table != NULL);
     struct kafka_message message = {.topic = table->topic, .partition = KAFKA_PARTITION_ANY, .tag = tag};
-    TRY(value_make(target, item, &message.value, err));
-    if (message.value.len == 0) /* of a stream: a tombstone that came in */
-        message.value = (struct bytes){0};
+    if (item->change.raw.len > 0) /* else of a stream: a tombstone that came in */
+        message.value = item->change.raw;
     if (target->key == KAFKA_KEY_SOURCE && item->source_key.data != NULL)
         message.key = item->source_key;
     else if (target->key != KAFKA_KEY_NONE && item->change.key.len > 0)
@@ -104,14 +87,7 @@ enum sorex_status kafka_changes_send(struct kafka_target *target, const struct s
 {
     struct record_headers headers = {0};
     CHECK(batch->count < KAFKA_TAG_NONE);
-    for (size_t i = 0; i < batch->count; i++) {
-        enum sorex_status status = change_send(target, &batch->changes[i], (uint32_t)i, &headers, err);
-        if (status == SOREX_OK)
-            continue;
-        /* A value that the envelope does not take: the producer knows nothing of it. */
-        if (status != SOREX_AGAIN && kafka_producer_failed(target->producer) == KAFKA_TAG_NONE)
-            return kafka_row_name(&batch->changes[i], err);
-        return status;
-    }
+    for (size_t i = 0; i < batch->count; i++)
+        TRY(change_send(target, &batch->changes[i], (uint32_t)i, &headers, err));
     return SOREX_OK;
 }

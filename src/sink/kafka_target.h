@@ -4,7 +4,6 @@
 
 #include <pthread.h>
 
-#include "change/envelope.h"
 #include "kafka/producer.h"
 #include "sink/kafka.h"
 
@@ -27,7 +26,6 @@ struct kafka_target {
     size_t property_count;
     const char *compression;
     enum kafka_key key;
-    const struct envelope *envelope; /* NULL: changes as they are */
     bool headers, create_topics;
     bool identity_given; /* transactional_id is the user's */
     bool grouped;        /* of a stream: positions are a consumer group's offsets, not progress */
@@ -38,7 +36,6 @@ struct kafka_target {
     size_t table_count, table_cap;
     struct kafka_table *last_table;
     struct json_parser *parser;
-    struct arena arena; /* of one message */
     struct buf value, route;
 
     pthread_mutex_t lock; /* the two below, against interrupt */

@@ -219,7 +219,7 @@ static void changes_and_inverses_arrive_with_their_headers(void **state)
     outbox_close(&outbox);
 }
 
-static void without_key_and_headers_in_an_envelope(void **state)
+static void without_key_and_headers(void **state)
 {
     (void)state;
     struct outbox outbox;
@@ -228,9 +228,8 @@ static void without_key_and_headers_in_an_envelope(void **state)
     outbox_single(&outbox, "delete", "t", "a", "{\"n\":1}", NULL);
     outbox_single(&outbox, "create", "t", "b", NULL, "{\"n\":1}");
     outbox_single(&outbox, "delete", "t", "b", "{\"n\":1}", NULL);
-    struct opened opened =
-        opened_of("bare", "topic: bare\npartitions: 64\nkey: none\nheaders: false\nenvelope: debezium\n"
-                          "compression: lz4\n");
+    struct opened opened = opened_of("bare", "topic: bare\npartitions: 64\nkey: none\nheaders: false\n"
+                                             "compression: lz4\n");
     struct sink_runner *runner = runner_start(opened.sink, &outbox, 0);
     drain(runner);
     sink_runner_stop(runner);
@@ -245,7 +244,7 @@ static void without_key_and_headers_in_an_envelope(void **state)
     for (size_t i = 0; i < log.count; i++) {
         assert_null(log.messages[i].key);
         assert_string_equal(log.messages[i].headers, "");
-        assert_non_null(strstr(log.messages[i].value, i % 2 == 0 ? "\"op\":\"c\"" : "\"op\":\"d\""));
+        assert_non_null(strstr(log.messages[i].value, i % 2 == 0 ? "\"create\"" : "\"delete\""));
     }
     reader_free(&log);
 }
@@ -563,7 +562,7 @@ int main(void)
     log_level_set(LOG_OFF);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes_and_inverses_arrive_with_their_headers),
-        cmocka_unit_test(without_key_and_headers_in_an_envelope),
+        cmocka_unit_test(without_key_and_headers),
         cmocka_unit_test(a_restart_goes_on_behind_what_was_committed),
         cmocka_unit_test(a_second_process_stops_the_first),
         cmocka_unit_test(brokers_die_and_come_back),
