@@ -16,7 +16,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#define POLL_MS 200        /* for the first event of a batch; also how soon an outcome of the sink is seen */
 #define REPORT_MS 10000    /* between two lines about how it goes */
 
 /* ---- state ---- */
@@ -342,12 +341,9 @@ static bool all_placed(const struct event_batch *input)
 
 static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_error *err)
 {
-    const struct event_limits limits = {.records = flow->settings->top.batch_events,
-                                        .bytes = flow->settings->top.batch_bytes,
-                                        .wait_ms = POLL_MS};
     struct event_batch input = {0};
     flow->sink_trouble = false;
-    TRY(flow->source->type->poll(flow->source, &limits, &input, err));
+    TRY(flow->source->type->poll(flow->source, &flow->limits, &input, err));
     flow->attempts = 0;
     if (input.assigned || flow->misplaced || !all_placed(&input)) {
         TRY(settle(flow, err));
@@ -390,7 +386,9 @@ static enum sorex_status loop(struct flow *flow, struct sorex_error *err)
 enum sorex_status flow_run(struct flow *flow, struct flow_summary *out, struct sorex_error *err)
 {
     flow->began_ns = clock_ns();
+    (void)pthread_mutex_lock(&flow->lock);
     flow->reported_ms = flow->rate_ms = clock_ms();
+    (void)pthread_mutex_unlock(&flow->lock);
     enum sorex_status status = loop(flow, err);
     if (status != SOREX_OK && status != SOREX_STOPPED) {
         struct sorex_error ignored;

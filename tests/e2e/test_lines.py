@@ -1,5 +1,5 @@
 """The source `lines` at the edge of the process: standard input that is given again, files that are rotated or cut while followed."""
-import random
+import random, threading
 from harness import *
 from test_stream import line, masked, stream
 
@@ -12,26 +12,31 @@ def whole(root):
 def test_stdin_again(root, _):
     """Broken off by SIGKILL and given again from its beginning, until it comes through: each line once."""
     rng = random.Random(7)
-    count = 12000
+    count = 15000
     given = "".join(map(line, range(count))).encode()
     file = stream(root, batch_events=100, source={"type": "lines", "path": "-"})
     kills, done = 0, False
-    while not done:
-        run = subprocess.Popen([SOREX, "run", file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT)
-        goal = len(whole(root)) + rng.randrange(1, 300000)
-        sent = 0
+
+    def feed(pipe):
         try:
-            while sent < len(given):
-                sent += run.stdin.write(given[sent:sent + 50000])
-                if len(whole(root)) > goal:
-                    run.kill()
-                    kills += 1
-            out, err = run.communicate(timeout=300)
+            with pipe:
+                pipe.write(given)
         except BrokenPipeError:
-            run.stdin = None
-            out, err = run.communicate(timeout=300)
-        done = run.returncode == 0
-        check(done or run.returncode == -signal.SIGKILL, err.decode()[-1000:])
+            pass
+
+    while not done:
+        with open(root / "log", "wb") as log:
+            run = subprocess.Popen([SOREX, "run", file], stdin=subprocess.PIPE, stdout=log, stderr=log, env=ENVIRONMENT)
+        feeder = threading.Thread(target=feed, args=(run.stdin,))
+        feeder.start()
+        goal = len(whole(root)) + rng.randrange(1, 300000)
+        wait_for("progress", lambda: run.poll() is not None or len(whole(root)) > goal)
+        done = run.poll() == 0
+        kills += not done
+        run.kill()
+        run.wait(timeout=DEADLINE)
+        feeder.join()
+        check(done or run.returncode == -signal.SIGKILL, (root / "log").read_text()[-1000:])
     check(kills >= 3, f"only {kills} kills")
     equal(whole(root) == "".join(map(masked, range(count))), True, f"output after {kills} kills")
 
