@@ -279,7 +279,7 @@ kafka_install() {
         return
     fi
     say "installing a Kafka broker from Maven Central into build/deps/kafka"
-    rm -rf "$deps/kafka"
+    rm -rf "$deps/kafka" "$deps/kafka.stamp"
     if kafka_fetch; then
         kafka_inputs >"$deps/kafka.stamp"
     else
