@@ -9,6 +9,9 @@
 #include "pipeline/config_json.h"
 #include "pipeline/flow_private.h"
 
+#define POLL_MS 200 /* for the first event of a batch; also how soon an outcome of the sink is seen */
+#define BATCH_EVENTS 10000
+#define BATCH_BYTES ((size_t)8 << 20)
 #define RETRY_BASE_MS 100
 #define RETRY_MAX_MS 30000
 
@@ -114,11 +117,24 @@ static enum sorex_status ends_open(struct flow *flow, const struct flow_options 
     return outlet_new(flow->sink, &flow->outlet, err);
 }
 
+/* As the user says, else as the sink likes it. */
+static void limits_set(struct flow *flow)
+{
+    const struct pipeline_scalars *top = &flow->settings->top;
+    const struct sink_type *sink = flow->sink->type;
+    size_t records = sink->batch_changes_max != 0 ? sink->batch_changes_max : BATCH_EVENTS;
+    size_t bytes = sink->batch_bytes_max != 0 ? (size_t)sink->batch_bytes_max : BATCH_BYTES;
+    flow->limits = (struct event_limits){.records = top->batch_events != 0 ? top->batch_events : records,
+                                         .bytes = top->batch_bytes != 0 ? (size_t)top->batch_bytes : bytes,
+                                         .wait_ms = POLL_MS};
+}
+
 static enum sorex_status batches_make(struct flow *flow, struct sorex_error *err)
 {
+    limits_set(flow);
     const struct flow_batch_options options = {.workers = flow->workers,
                                                .pool = flow->pool,
-                                               .records_max = flow->settings->top.batch_events,
+                                               .records_max = flow->limits.records,
                                                .program = flow->settings->top.name,
                                                .sink = flow->sink->type,
                                                .dead_letters = true};

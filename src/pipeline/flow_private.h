@@ -22,6 +22,7 @@ struct flow {
     struct event_source *source;
     struct sink *sink;
     struct outlet *outlet;
+    struct event_limits limits; /* of a batch */
     struct flow_batch *batches[2]; /* one is delivered while the other is made */
     size_t current;
     bool delivering; /* the other one is on its way, or its outcome was not looked at yet */
