@@ -52,6 +52,30 @@ static enum sorex_status change_give(struct postgres_table *table, size_t index,
     return SOREX_OK;
 }
 
+/* A row is written as a whole. An event whose source left out values that did not change
+ * (header.event.unavailable_columns) has no whole row, and what is missing must not become NULL behind anybody's back.
+ */
+static enum sorex_status whole_check(struct postgres *pg, const struct change *change, struct sorex_error *err)
+{
+    static const char member[] = "\"unavailable_columns\"";
+    struct json_doc doc;
+    if (change->operation == CHANGE_DELETE ||
+        memmem(change->raw.data, change->raw.len, member, sizeof member - 1) == NULL)
+        return SOREX_OK;
+    TRY(json_parse(pg->parser, change->raw, &doc, err));
+    const struct json_node *header = json_member(&doc, &doc.nodes[0], "header");
+    const struct json_node *event = header == NULL ? NULL : json_member(&doc, header, "event");
+    const struct json_node *names = event == NULL ? NULL : json_member(&doc, event, "unavailable_columns");
+    const struct json_node *name = names == NULL ? NULL : json_first(&doc, names);
+    if (name == NULL)
+        return SOREX_OK;
+    return sorex_error_set(
+        err, SOREX_INVALID,
+        "the event has no value for column %.*s, which did not change (unavailable_columns): let its source "
+        "send whole rows (PostgreSQL: REPLICA IDENTITY FULL), or drop the event with a filter",
+        BYTES_FMT(name->raw));
+}
+
 enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
 {
     for (size_t i = 0; i < pg->table_count; i++)
@@ -62,6 +86,8 @@ enum sorex_status postgres_tables_prepare(struct postgres *pg, const struct sink
         enum sorex_status status = SOREX_OK;
         if (table == NULL || !bytes_is(item->change.table, table->name))
             status = table_find(pg, item->change.table, &table, err);
+        if (status == SOREX_OK && pg->stream)
+            status = whole_check(pg, &item->change, err);
         if (status == SOREX_OK)
             status = change_give(table, i, err);
         if (status != SOREX_OK)

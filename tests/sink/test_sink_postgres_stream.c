@@ -219,6 +219,50 @@ static void keys_in_images_need_before(void **state)
     sink_postgres.close(sink);
 }
 
+/* What the source did not send must not become NULL. */
+static void a_row_that_is_not_whole_is_refused(void **state)
+{
+    (void)state;
+    target_needed();
+    static const struct {
+        const char *text;
+        enum sorex_status status;
+    } cases[] = {{"{\"header\":{\"event\":{\"primary_key\":[\"id\"],\"unavailable_columns\":[\"bio\"]}},\"payload\":{"
+                  "\"operation\":\"update\","
+                  "\"table\":\"t\",\"key\":\"1\",\"after\":{\"id\":1}}}",
+                  SOREX_INVALID},
+                 {"{\"header\":{\"event\":{\"unavailable_columns\":[]}},\"payload\":{\"operation\":\"update\","
+                  "\"table\":\"t\",\"key\":\"1\","
+                  "\"after\":{\"id\":1}}}",
+                  SOREX_OK},
+                 {"{\"header\":{},\"payload\":{\"operation\":\"update\",\"table\":\"t\",\"key\":\"2\","
+                  "\"after\":{\"unavailable_columns\":[1]}}}",
+                  SOREX_OK},
+                 {"{\"header\":{\"event\":{\"unavailable_columns\":[\"bio\"]}},\"payload\":{\"operation\":\"delete\","
+                  "\"table\":\"t\","
+                  "\"key\":\"1\",\"before\":{\"id\":1}}}",
+                  SOREX_OK}};
+    struct sink *sink = stream_sink();
+    assert_int_equal(place(sink, "p"), 0);
+    uint64_t number = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sink_change change = {.sequence = number + 1, .height = UINT32_MAX, .program = "test"};
+        arena_reset(&target.arena);
+        MUST(change_parse_images(target.parser, bytes_str(cases[i].text), &target.arena, &change.change, &change.before,
+                                 &change.after, &sink_error));
+        struct sink_position moved = {
+            .partition = "p", .first = number == 0, .from = position_of(number), .to = position_of(number + 1)};
+        struct sink_batch batch = {.changes = &change, .count = 1, .positions = &moved, .position_count = 1};
+        assert_int_equal(sink_postgres.apply(sink, &batch, &sink_error), cases[i].status);
+        if (cases[i].status != SOREX_OK)
+            assert_non_null(
+                strstr(sink_error.text, "table \"t\", key \"1\", record 1: the event has no value for column \"bio\""));
+        number += cases[i].status == SOREX_OK;
+    }
+    target_expect("SELECT key FROM t", "2");
+    sink_postgres.close(sink);
+}
+
 static void a_log_of_a_stream(void **state)
 {
     (void)state;
@@ -265,6 +309,7 @@ static void a_moved_position_is_not_moved_again(void **state)
 
 struct racer {
     struct sink *sink;
+    const char *partition; /* of columns_race */
     uint64_t goal, again;
     const char *failed;
     struct sorex_error err;
@@ -320,6 +365,56 @@ static void two_writers_race(void **state)
     target_expect("SELECT count(*), count(DISTINCT key), min(key), max(key) FROM sorex_changes",
                   "300|300|000000|000299");
     target_expect("SELECT DISTINCT number FROM sorex_position", "300");
+}
+
+/* Makes rows of its own partition whose values need new columns and wider types again and again. */
+static void *columns_race(void *user_data)
+{
+    struct racer *racer = user_data;
+    const char *partition = racer->partition;
+    for (uint64_t n = 0; n < racer->goal;) {
+        struct position at = {0};
+        char key[24], image[64];
+        (void)snprintf(key, sizeof key, "%s-%03u", partition, (unsigned)n);
+        (void)snprintf(image, sizeof image, n % 10 == 9 ? "{\"c%u\":\"text\"}" : "{\"c%u\":%u}", (unsigned)n / 10,
+                       (unsigned)n);
+        const struct made event = {"create", key, NULL, image};
+        struct batch_spec spec = {&partition, 1, n, n + 1, &event, 1, NULL, 0};
+        enum sorex_status status = stream_apply(racer->sink, &spec, &racer->err);
+        if (status == SOREX_AGAIN)
+            status = sink_postgres.position(racer->sink, partition, NULL, &at, &racer->err);
+        else
+            at.number = n + 1;
+        if (status != SOREX_OK && status != SOREX_AGAIN && status != SOREX_GONE)
+            return racer->failed = racer->err.text, NULL;
+        n = at.number;
+    }
+    return NULL;
+}
+
+/* Processes of one group share the tables: what one of them alters the other one finds altered. */
+static void two_partitions_alter_the_same_table(void **state)
+{
+    (void)state;
+    target_needed();
+    struct racer racers[2] = {{.goal = 100, .partition = "p"}, {.goal = 100, .partition = "q"}};
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) {
+        racers[i].sink = stream_sink();
+        assert_int_equal(place(racers[i].sink, racers[i].partition), 0);
+    }
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, columns_race, &racers[i]), 0);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (size_t i = 0; i < 2; i++) {
+        if (racers[i].failed != NULL)
+            fail_msg("%s: %s", racers[i].partition, racers[i].failed);
+        sink_postgres.close(racers[i].sink);
+    }
+    target_expect("SELECT count(*) FROM t", "200");
+    target_expect("SELECT c0, c9 FROM t WHERE key IN ('p-003', 'q-009', 'q-093', 'p-099') ORDER BY key",
+                  "3|-\n-|\"text\"\n\"text\"|-\n-|93");
 }
 
 /* ---- trouble ---- */
@@ -502,9 +597,11 @@ int main(void)
         TARGETED(rows_dead_letters_and_positions),
         TARGETED(operations_with_and_without_before),
         TARGETED(keys_in_images_need_before),
+        TARGETED(a_row_that_is_not_whole_is_refused),
         TARGETED(a_log_of_a_stream),
         TARGETED(a_moved_position_is_not_moved_again),
         TARGETED(two_writers_race),
+        TARGETED(two_partitions_alter_the_same_table),
         TARGETED(partitions_do_not_wait_for_each_other),
         TARGETED(the_answer_to_commit_is_lost),
         TARGETED(the_backend_dies_in_commit),
