@@ -180,14 +180,19 @@ def test_status_says_why(root, _):
         text = wait_for("the node to be named", lambda: (t := said(node)) and "attempt 2" in t and t)
         check("state     waiting for: node 127.0.0.1:" in text and "retrying in" in text and "lag -" in text, text)
         check("trying again" in run.text() and "entries/s" not in text, run.text())
+    nowhere = {"type": "postgres", "url": f"host=127.0.0.1 port={free_port()} dbname=x"}
     file = small(root, data=str(root / "other"), outbox_max=65536, group_ms=100, finality=3,
-                 sinks=[{"type": "postgres", "url": f"host=127.0.0.1 port={free_port()} dbname=x"}, {"type": "file", "path": str(root / "o")}])
+                 sinks=[{**nowhere, "breaker_failures": 0}, {"type": "file", "path": str(root / "o")},
+                        {**nowhere, "name": "given-up", "breaker_failures": 2, "breaker_open": "1h"}])
     with Running(file, log=root / "log2") as run:
         text = wait_for("the outbox to be full, what is final to be in the file",
-                        lambda: (t := said(file)) and "the outbox is full" in t and ", 3 records behind: held back" in t and t)
+                        lambda: (t := said(file)) and "the outbox is full" in t and ", 3 records behind: held back" in t
+                        and "left alone" in t and t)
         check("waiting for: sink postgres (retrying): the outbox is full: PostgreSQL: connection" in text, text)
         line = next(line for line in text.splitlines() if line.startswith("sink      postgres (postgres): "))
         check("retrying (attempt " in line and ", again in " in line and " records behind: PostgreSQL: connection" in line, line)
+        line = next(line for line in text.splitlines() if line.startswith("sink      given-up (postgres): "))
+        check(": left alone after 2 failures in a row (tried again in " in line and " records behind: PostgreSQL: connection" in line, line)
         check("sink      file (file): idle, height " in text and ", 3 records behind: held back until they are final" in text, text)
         equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
     text = said(file)

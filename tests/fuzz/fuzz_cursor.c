@@ -1,6 +1,7 @@
 /* libFuzzer: the file sink beside a cursor file of any content: it says where it is, inside the data file, or refuses
  * with a text; what was accepted is accepted again. The first byte, when odd: the rest is the text in front of the
- * check, which is put behind it, so that the fields are reached; else the file as it is. */
+ * check, which is put behind it, so that the fields are reached; else the file as it is. Each is read by the sink of a chain and by
+ * that of a stream with dead letters. */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* In memory where there is such a place: thousands of files a second. */
 static char folder[64];
-static char path[80], cursor_path[96];
+static char path[80], cursor_path[96], dead_path[96];
 
 static void folder_drop(void)
 {
     (void)unlink(path);
     (void)unlink(cursor_path);
+    (void)unlink(dead_path);
     (void)rmdir(folder);
 }
 
@@ -32,6 +34,7 @@ static void folder_make(void)
     CHECK(mkdtemp(folder) != NULL);
     (void)snprintf(path, sizeof path, "%s/changes.jsonl", folder);
     (void)snprintf(cursor_path, sizeof cursor_path, "%s.cursor", path);
+    (void)snprintf(dead_path, sizeof dead_path, "%s.dead", path);
     CHECK(atexit(folder_drop) == 0);
 }
 
@@ -58,6 +61,20 @@ static enum sorex_status cursor_ask(struct sink_cursor *out)
     return status;
 }
 
+/* The position of "-". */
+static enum sorex_status position_ask(struct position *out)
+{
+    struct file_settings settings = {.path = path, .append = true, .fsync = false, .dead_letters = dead_path};
+    struct sink_context context = {.name = "file", .pipeline = "p", .base_dir = folder, .stream = true};
+    struct sorex_error err = {0};
+    struct sink *sink = NULL;
+    CHECK(sink_file.open(&settings, &context, &sink, &err) == SOREX_OK);
+    enum sorex_status status = sink_file.position(sink, "-", NULL, out, &err);
+    CHECK(status == SOREX_OK || (err.status == status && err.text[0] != '\0'));
+    sink_file.close(sink);
+    return status;
+}
+
 static void content_set(const char *name, struct bytes content)
 {
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -78,6 +95,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     content_set(path, bytes_str(LINES));
     content_set(cursor_path, buf_view(&text));
     enum sorex_status status = cursor_ask(&cursor);
+    struct position position, once_more;
+    if (position_ask(&position) == SOREX_OK)
+        CHECK(position_ask(&once_more) == SOREX_OK && position_equal(&position, &once_more));
+    content_set(path, bytes_str(LINES));
+    content_set(cursor_path, buf_view(&text));
     if (status == SOREX_OK)
         CHECK(cursor_ask(&again) == SOREX_OK && memcmp(&cursor, &again, sizeof cursor) == 0);
     buf_deinit(&text);

@@ -533,7 +533,7 @@ static void the_server_is_restarted(void **state)
     (void)state;
     target_needed();
     struct sink *sink = first_batch();
-    postgres_server_kill(target.server);
+    postgres_server_stop(target.server);
     assert_int_equal(single_apply(sink, "p", 1, "b"), SOREX_AGAIN);
     struct position at;
     assert_int_equal(sink_postgres.position(sink, "p", NULL, &at, &sink_error), SOREX_AGAIN);
