@@ -48,7 +48,7 @@ struct event_source_context {
 };
 
 /* A kind of source. All calls from one thread, but for interrupt.
- * Outcome: SOREX_OK; SOREX_AGAIN: unreachable now, wait and ask again; SOREX_STOPPED: interrupted; SOREX_INVALID, SOREX_CORRUPT,
+ * Outcome: SOREX_OK; SOREX_AGAIN: unreachable now, wait and ask again; SOREX_STOPPED: interrupted; SOREX_INVALID, SOREX_LIMIT, SOREX_CORRUPT,
  * SOREX_MISMATCH, SOREX_GONE, SOREX_IO: stop, with a text that says what to do. */
 struct event_source_type {
     const char *name; /* "lines", "kafka" */

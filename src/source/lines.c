@@ -152,7 +152,7 @@ static enum sorex_status cut(struct lines *self, const struct event_limits *limi
             break;
         if (line.len > SOREX_CHANGE_BYTES_MAX)
             return sorex_error_set(err, SOREX_LIMIT, "%s: line %llu: longer than %zu bytes", input->name,
-                                   (unsigned long long)input->number + 1, SOREX_CHANGE_BYTES_MAX);
+                                   (unsigned long long)input->number + !input->inside, SOREX_CHANGE_BYTES_MAX);
         lines_input_take(input, step);
         if (!blank(line))
             TRY(record_add(self, line, err));

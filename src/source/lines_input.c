@@ -292,7 +292,11 @@ void lines_input_interrupt(struct lines_input *input)
 
 static enum sorex_status file_seek(struct lines_input *input, const struct position *position, struct sorex_error *err)
 {
+    uint8_t before = '\n';
     TRY(file_check(input, position->offset, &input->check, err));
+    if (position->offset > 0 && pread(input->fd, &before, 1, (off_t)position->offset - 1) < 0)
+        return sorex_error_set_errno(err, SOREX_IO, errno, "read %s", input->name);
+    input->inside = before != '\n';
     buf_reset(&input->buf);
     input->base = position->offset;
     input->at = input->whole = 0;
@@ -331,6 +335,7 @@ static enum sorex_status stream_seek(struct lines_input *input, const struct pos
     lines_check_start(&input->check, from);
     lines_check_update(&input->check,
                        bytes_of(input->buf.data + (from - input->base), (size_t)(position->offset - from)));
+    input->inside = input->at > 0 && input->buf.data[input->at - 1] != '\n';
     input->whole = input->at;
     whole_find(input, input->at);
     return SOREX_OK;

@@ -23,6 +23,7 @@ struct lines_input {
     uint64_t base;            /* offset of its first byte */
     size_t at, whole;         /* in buf */
     uint64_t number;          /* lines before `at` */
+    bool inside;              /* a line that is counted already: it had no end, and now it goes on */
     struct lines_check check; /* at `at` */
     uint64_t delivered;       /* offset; of a stream, what lies before it need not be kept */
     uint64_t limit;           /* offset at which a file that is followed counts as ended; UINT64_MAX: never */
@@ -48,7 +49,8 @@ static inline void lines_input_take(struct lines_input *input, size_t bytes)
     lines_check_update(&input->check, bytes_of(input->buf.data + input->at, bytes));
     input->at += bytes;
     input->whole = input->whole > input->at ? input->whole : input->at;
-    input->number++;
+    input->number += !input->inside;
+    input->inside = false;
 }
 /* Goes to a position. A stream is read up to there, which may wait.
  * Errors: SOREX_MISMATCH: it is not the file or stream of that position; SOREX_GONE: a stream was read further, and

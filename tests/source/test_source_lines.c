@@ -524,23 +524,6 @@ static void another_file_is_refused(void **state)
     shut(&opened);
 }
 
-/* A last line without an end was taken for whole; then it goes on. */
-static void the_last_line_grew(void **state)
-{
-    struct position position;
-    struct opened opened;
-    struct event_batch batch;
-    (void)state;
-    position_behind("one\ntwo", &position);
-    file_append("\nthree\n");
-    open_at(&opened, path, "false", &position);
-    poll_limits(&opened, &many, &batch);
-    assert_records(&batch, "4:three "); /* its end is a blank line: numbers are one too high from here */
-    shut(&opened);
-}
-
-/* ---- streams ---- */
-
 /* A pipe whose reading end is this process's standard input. */
 static int stdin_make(void)
 {
@@ -552,6 +535,36 @@ static int stdin_make(void)
 }
 
 static void fd_write(int fd, const char *text) { assert_int_equal(write(fd, text, strlen(text)), strlen(text)); }
+
+/* A last line without an end was taken for whole; then it got one, or went on. */
+static void the_last_line_grew(void **state)
+{
+    static const struct {
+        const char *more, *records;
+    } cases[] = {{"\nthree\n", "3:three "}, {"o\nthree\n", "2:o 3:three "}, {"\n\nthree\n", "4:three "}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct position position;
+        struct opened opened;
+        struct event_batch batch;
+        position_behind("one\ntw", &position);
+        file_append(cases[i].more);
+        open_at(&opened, path, "false", &position);
+        poll_limits(&opened, &many, &batch);
+        assert_records(&batch, cases[i].records);
+        shut(&opened);
+        int fd = stdin_make();
+        fd_write(fd, "one\ntw");
+        fd_write(fd, cases[i].more);
+        (void)close(fd);
+        open_at(&opened, "-", "false", &position);
+        poll_limits(&opened, &patient, &batch);
+        assert_records(&batch, cases[i].records);
+        shut(&opened);
+    }
+}
+
+/* ---- streams ---- */
 
 static void standard_input(void **state)
 {
