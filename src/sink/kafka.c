@@ -43,6 +43,12 @@ static const struct option kafka_options[] = {
      .offset = offsetof(struct kafka_settings, headers),
      .fallback = "true",
      .text = "height, hash, sequence and, of an inverse, undo as headers of each message"},
+    {.name = "tombstones",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct kafka_settings, tombstones),
+     .fallback = "false",
+     .text = "of a chain: behind each delete a message of its key without value, with which a compacted topic forgets "
+             "the row"},
     {.name = "compression",
      .type = OPTION_ENUM,
      .offset = offsetof(struct kafka_settings, compression),
@@ -194,6 +200,9 @@ static enum sorex_status target_init(struct kafka_target *target, const struct k
     target->key = (enum kafka_key)settings->key;
     target->identity_given = settings->transactional_id != NULL;
     target->headers = settings->headers;
+    target->tombstones = settings->tombstones && !context->stream; /* a stream has those of its source */
+    if (settings->tombstones && target->key == KAFKA_KEY_NONE)
+        return sorex_error_set(err, SOREX_INVALID, "tombstones: need a key, and key is none");
     target->create_topics = settings->create_topics;
     target->partitions = settings->partitions;
     target->replication = settings->replication;

@@ -14,6 +14,7 @@ struct kafka_settings {
     int key;         /* enum kafka_key */
     int compression; /* index in compression_words (kafka.c) */
     bool headers;
+    bool tombstones;
     bool create_topics;
     uint32_t partitions;
     uint32_t replication;

@@ -79,6 +79,10 @@ static enum sorex_status change_send(struct kafka_target *target, const struct s
         message.headers = headers->list;
         message.header_count = headers->count;
     }
+    TRY(kafka_producer_send(target->producer, &message, err));
+    if (!target->tombstones || item->change.operation != CHANGE_DELETE)
+        return SOREX_OK;
+    message.value = (struct bytes){0};
     return kafka_producer_send(target->producer, &message, err);
 }
 

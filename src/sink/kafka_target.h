@@ -26,7 +26,7 @@ struct kafka_target {
     size_t property_count;
     const char *compression;
     enum kafka_key key;
-    bool headers, create_topics;
+    bool headers, tombstones, create_topics;
     bool identity_given; /* transactional_id is the user's */
     bool grouped;        /* of a stream: positions are a consumer group's offsets, not progress */
     bool dead_ready;     /* dead_letters is known to exist */

@@ -249,6 +249,38 @@ static void without_key_and_headers(void **state)
     reader_free(&log);
 }
 
+/* What a compacted topic forgets by: behind deletes, and behind the inverses that are some. */
+static void tombstones_follow_deletes(void **state)
+{
+    (void)state;
+    struct outbox outbox;
+    outbox_open(&outbox);
+    outbox_single(&outbox, "create", "t", "a", NULL, "{\"n\":1}");
+    outbox_single(&outbox, "delete", "t", "a", "{\"n\":1}", NULL);
+    outbox_single(&outbox, "create", "t", "b", NULL, "{\"n\":1}");
+    outbox_undo(&outbox);
+    struct opened opened = opened_of("tombs", "topic: tombs\ntombstones: true\n");
+    struct sink_runner *runner = runner_start(opened.sink, &outbox, 0);
+    drain(runner);
+    sink_runner_stop(runner);
+    opened_close(&opened);
+    outbox_close(&outbox);
+    static const struct {
+        const char *key, *text; /* NULL: none */
+    } wanted[] = {{"a", "\"create\""}, {"a", "\"delete\""}, {"a", NULL}, {"b", "\"create\""}, {"b", "\"delete\""}, {"b", NULL}};
+    struct reader_log log;
+    reader_read(kafka_broker_address(broker), "tombs", &log);
+    assert_int_equal(log.count, sizeof wanted / sizeof *wanted);
+    for (size_t i = 0; i < log.count; i++) {
+        assert_string_equal(log.messages[i].key, wanted[i].key);
+        assert_int_equal(log.messages[i].value == NULL, wanted[i].text == NULL);
+        if (wanted[i].text != NULL)
+            assert_non_null(strstr(log.messages[i].value, wanted[i].text));
+    }
+    assert_string_equal(log.messages[4].headers, log.messages[5].headers);
+    reader_free(&log);
+}
+
 static void a_restart_goes_on_behind_what_was_committed(void **state)
 {
     (void)state;
@@ -563,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(changes_and_inverses_arrive_with_their_headers),
         cmocka_unit_test(without_key_and_headers),
+        cmocka_unit_test(tombstones_follow_deletes),
         cmocka_unit_test(a_restart_goes_on_behind_what_was_committed),
         cmocka_unit_test(a_second_process_stops_the_first),
         cmocka_unit_test(brokers_die_and_come_back),
