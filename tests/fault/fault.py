@@ -95,7 +95,10 @@ def on_stacks(pid):
     names = set()
     with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
         for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-            words = (task / "syscall").read_text().split()
+            try:
+                words = (task / "syscall").read_text().split()
+            except OSError:
+                continue  # it was just ending
             if words[0] == "running":
                 continue
             top, at = int(words[-2], 16), int(words[-1], 16)
