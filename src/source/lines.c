@@ -126,6 +126,8 @@ static enum sorex_status record_add(struct lines *self, struct bytes line, struc
 /* The next line, without its end. False: there is none. */
 static bool line_next(const struct lines_input *input, struct bytes *out_line, size_t *out_step)
 {
+    if (input->at == input->buf.len)
+        return false;
     const uint8_t *at = input->buf.data + input->at;
     if (input->whole > input->at) {
         const uint8_t *end = memchr(at, '\n', input->whole - input->at);

@@ -333,8 +333,9 @@ static enum sorex_status stream_seek(struct lines_input *input, const struct pos
     TRY(stream_reach(input, position->offset, err));
     input->at = (size_t)(position->offset - input->base);
     lines_check_start(&input->check, from);
-    lines_check_update(&input->check,
-                       bytes_of(input->buf.data + (from - input->base), (size_t)(position->offset - from)));
+    if (position->offset > from)
+        lines_check_update(&input->check,
+                           bytes_of(input->buf.data + (from - input->base), (size_t)(position->offset - from)));
     input->inside = input->at > 0 && input->buf.data[input->at - 1] != '\n';
     input->whole = input->at;
     whole_find(input, input->at);
