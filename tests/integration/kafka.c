@@ -100,6 +100,9 @@ static enum sorex_status properties_write(struct kafka_broker *broker, const cha
                        "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n"
                        "group.initial.rebalance.delay.ms=0\n"
                        "group.min.session.timeout.ms=1000\n"
+                       /* A broker that was killed is let in again when the one before is given up. */
+                       "broker.session.timeout.ms=3000\n"
+                       "broker.heartbeat.interval.ms=500\n"
                        "auto.create.topics.enable=false\n"
                        "controlled.shutdown.enable=false\n",
                        controller, port, controller, port, broker->directory);
