@@ -84,6 +84,56 @@ static void a_closed_pipe_is_an_error(void **state)
     assert_int_equal(fclose(unwritable), 0);
 }
 
+/* Puts a file in the place of a descriptor; returns what was there. */
+static int redirected(int fd, FILE *file)
+{
+    int before = dup(fd);
+    assert_true(before >= 0);
+    assert_true(dup2(fileno(file), fd) >= 0);
+    return before;
+}
+
+static void restored(int fd, int before, FILE *file, char *out, size_t size)
+{
+    assert_true(dup2(before, fd) >= 0);
+    assert_int_equal(close(before), 0);
+    rewind(file);
+    out[fread(out, 1, size - 1, file)] = '\0';
+    assert_int_equal(fclose(file), 0);
+}
+
+/* Texts of another envelope as they are, tombstones, and dead letters elsewhere; pretty changes nothing of it. */
+static void a_stream(void **state)
+{
+    (void)state;
+    struct sink_change changes[] = {{.change.raw = bytes_str("{\"op\":\n\"insert\"}")}, {.sequence = 2}};
+    struct sink_dead dead = {.partition = "-", .number = 3, .event = bytes_str("x"), .error = "no event"};
+    struct sink_position moved = {.partition = "-", .first = true, .to = {.offset = 9}};
+    struct sink_batch batch = {
+        .changes = changes, .count = 2, .positions = &moved, .position_count = 1, .dead = &dead, .dead_count = 1};
+    for (int pretty = CONSOLE_ON; pretty <= CONSOLE_OFF; pretty++) {
+        struct console_settings settings = {.pretty = pretty};
+        struct sink_context context = {.name = "console", .pipeline = "test", .base_dir = ".", .stream = true};
+        struct sink *sink;
+        char lines[256];
+        char letters[256];
+        assert_int_equal(sink_console.open(&settings, &context, &sink, &err), SOREX_OK);
+        FILE *out = tmpfile();
+        FILE *errors = tmpfile();
+        assert_true(out != NULL && errors != NULL);
+        assert_int_equal(fflush(NULL), 0);
+        int out_before = redirected(STDOUT_FILENO, out);
+        int errors_before = redirected(STDERR_FILENO, errors);
+        enum sorex_status status = sink_console.apply(sink, &batch, &err);
+        restored(STDOUT_FILENO, out_before, out, lines, sizeof lines);
+        restored(STDERR_FILENO, errors_before, errors, letters, sizeof letters);
+        sink_console.close(sink);
+        assert_int_equal(status, SOREX_OK);
+        assert_string_equal(lines, "{\"op\": \"insert\"}\nnull\n");
+        assert_string_equal(letters, "{\"partition\":\"-\",\"number\":3,\"error\":\"no event\",\"event\":\"x\"}\n");
+    }
+}
+
 static void every_type_is_found_and_complete(void **state)
 {
     (void)state;
@@ -93,10 +143,11 @@ static void every_type_is_found_and_complete(void **state)
         assert_ptr_equal(sink_type_find(type->name), type);
         assert_true(type->summary != NULL && type->options != NULL && type->open != NULL && type->close != NULL);
         assert_true(type->apply != NULL && (type->cursor != NULL) == type->holds_cursor);
+        assert_true((type->position != NULL) == type->holds_cursor);
         for (const struct option *option = type->options; option->name != NULL; option++)
             assert_non_null(option->text);
     }
-    assert_int_equal(count, 4);
+    assert_int_equal(count, 5);
     assert_null(sink_type_find("postgresql"));
 }
 
@@ -106,6 +157,7 @@ int main(void)
         cmocka_unit_test(json_lines),
         cmocka_unit_test(pretty_lines_cannot_steer_the_terminal),
         cmocka_unit_test(a_closed_pipe_is_an_error),
+        cmocka_unit_test(a_stream),
         cmocka_unit_test(every_type_is_found_and_complete),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
