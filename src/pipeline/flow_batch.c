@@ -304,6 +304,8 @@ enum sorex_status flow_batch_run(struct flow_batch *batch, const struct event_ba
 void flow_batch_place(struct flow_batch *batch, const struct event_batch *input, struct flow_place *places)
 {
     struct sink_position *positions = batch->positions;
+    if (batch->done == 0) /* there may be none, when memory was short */
+        return;
     for (size_t p = 0; p < input->partition_count; p++) {
         positions[p] = (struct sink_position){.first = places[p].first, .from = places[p].at};
         places[p].end = input->partitions[p].end;

@@ -18,6 +18,7 @@
 #include "base/codec.h"
 #include "base/file.h"
 #include "fault/alloc.h"
+#include "fault/life_stream.h"
 #include "integration/postgres.h"
 #include "json/json.h"
 #include "pipeline/replay.h"
@@ -392,6 +393,7 @@ const struct life lives[] = {
     {"postgres", server_prepare, server_live, 6},
     {"ask", stored_prepare, ask_live, 8},
     {"replay", stored_prepare, replay_live, 5},
+    {"stream", data_remove, stream_live, 20},
 };
 const size_t lives_count = sizeof lives / sizeof *lives;
 
@@ -431,6 +433,7 @@ static void files_write(void)
         "memory: kept}]\n",
         blocks, guests, guests);
     pipeline_write("kept", text, file);
+    stream_write(root);
 }
 
 /* The block at TIP + 1 of the example's file: magic, length, bytes, one after the other. */
