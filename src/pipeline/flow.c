@@ -93,13 +93,26 @@ static void sink_works(struct flow *flow)
 
 /* ---- positions ---- */
 
+/* For a sink that commits it; else NULL. */
+static void *group_of(const struct flow *flow)
+{
+    bool taken = flow->sink->type->takes_group && flow->source->type->group != NULL;
+    return taken ? flow->source->type->group(flow->source) : NULL;
+}
+
+/* Says what the target holds, where the sink does not say it itself. */
+static void delivered_tell(struct flow *flow, const char *partition, const struct position *to)
+{
+    if (flow->source->type->delivered != NULL && group_of(flow) == NULL)
+        flow->source->type->delivered(flow->source, partition, to);
+}
+
 /* Where the target, or our own file, says that a partition stands. SOREX_GONE: nowhere. */
 static enum sorex_status position_read(struct flow *flow, const char *partition, struct position *out, struct sorex_error *err)
 {
     const struct sink_type *type = flow->sink->type;
-    void *group = flow->source->type->group != NULL ? flow->source->type->group(flow->source) : NULL;
     if (type->position != NULL) {
-        enum sorex_status status = type->position(flow->sink, partition, group, out, err);
+        enum sorex_status status = type->position(flow->sink, partition, group_of(flow), out, err);
         flow->sink_trouble = status == SOREX_AGAIN;
         return status;
     }
@@ -148,7 +161,10 @@ static enum sorex_status place_one(struct flow *flow, const struct event_partiti
     out->first = status == SOREX_GONE;
     if (status != SOREX_OK && status != SOREX_GONE)
         return status;
-    return flow->source->type->seek(flow->source, partition->name, out->first ? NULL : &out->at, err);
+    TRY(flow->source->type->seek(flow->source, partition->name, out->first ? NULL : &out->at, err));
+    if (!out->first) /* whoever delivered that may have died before it said so */
+        delivered_tell(flow, partition->name, &out->at);
+    return SOREX_OK;
 }
 
 /* Tells the source where to go on in its partitions: all of them anew, or those that are not placed. Nothing is on its way. */
@@ -220,9 +236,8 @@ static enum sorex_status delivered(struct flow *flow, const struct flow_batch *d
     sink_works(flow);
     counts_add(flow, flow_batch_counts(done));
     report(flow, batch, flow_batch_counts(done));
-    if (batch->group == NULL && flow->source->type->delivered != NULL)
-        for (size_t i = 0; i < batch->position_count; i++)
-            flow->source->type->delivered(flow->source, batch->positions[i].partition, &batch->positions[i].to);
+    for (size_t i = 0; i < batch->position_count; i++)
+        delivered_tell(flow, batch->positions[i].partition, &batch->positions[i].to);
     return SOREX_OK;
 }
 
@@ -313,8 +328,7 @@ static enum sorex_status batch_make(struct flow *flow, const struct event_batch 
 {
     struct flow_batch *batch = flow->batches[flow->current];
     struct sorex_error halted = {0};
-    void *group = flow->source->type->group != NULL ? flow->source->type->group(flow->source) : NULL;
-    enum sorex_status made = flow_batch_run(batch, input, group, &halted);
+    enum sorex_status made = flow_batch_run(batch, input, group_of(flow), &halted);
     (void)pthread_mutex_lock(&flow->lock);
     flow_batch_place(batch, input, flow->places);
     (void)pthread_mutex_unlock(&flow->lock);

@@ -340,6 +340,7 @@ const struct sink_type sink_kafka = {
     .settings_size = sizeof(struct kafka_settings),
     .uses_keys = true,
     .holds_cursor = true,
+    .takes_group = true,
     .batch_changes_max = BATCH_CHANGES_MAX,
     .batch_bytes_max = BATCH_BYTES_MAX,
     .open = kafka_open,

@@ -59,7 +59,7 @@ struct sink_batch {
     size_t position_count;
     const struct sink_dead *dead;
     size_t dead_count;
-    void *group;                /* of the source (event_source_type.group), or NULL */
+    void *group;                /* of the source (event_source_type.group), for a sink that takes it; or NULL */
 };
 
 struct sink_context {
@@ -83,6 +83,7 @@ struct sink_type {
     bool reads_images;          /* looks into images: takes changes, no other envelope */
     bool uses_keys;             /* looks at change.table and change.key: of a stream they are made for it in any envelope */
     bool holds_cursor;          /* false: the store keeps it, delivery is at least once */
+    bool takes_group;           /* of a stream: its transactions commit the offsets of a source's group */
     uint32_t batch_changes_max; /* while it is far behind; 0: as the runner has it */
     uint64_t batch_bytes_max;   /* the same */
     enum sorex_status (*open)(const void *settings, const struct sink_context *context, struct sink **out,

@@ -308,7 +308,7 @@ static enum sorex_status sink_apply(struct sink *sink, const struct sink_batch *
     return status;
 }
 
-static const struct sink_type fake_sink = {.name = "fake", .summary = "of this test", .uses_keys = true, .open = sink_open,
+static const struct sink_type fake_sink = {.name = "fake", .summary = "of this test", .uses_keys = true, .takes_group = true, .open = sink_open,
                                            .close = sink_close, .apply = sink_apply, .position = sink_position_get};
 
 static enum sorex_status sink_open(const void *settings, const struct sink_context *context, struct sink **out,
