@@ -49,7 +49,8 @@ static bool settings_equal(const struct wasm_settings *a, const struct wasm_sett
 {
     return a->metered == b->metered && a->interruptible == b->interruptible &&
            a->memory_bytes_max == b->memory_bytes_max && a->stack_bytes_max == b->stack_bytes_max &&
-           a->resident_bytes == b->resident_bytes && a->sandboxes_max == b->sandboxes_max;
+           a->resident_bytes == b->resident_bytes && a->sandboxes_max == b->sandboxes_max &&
+           a->machine == b->machine;
 }
 
 static enum sorex_status settings_check(const struct wasm_settings *settings, struct sorex_error *err)
@@ -134,7 +135,10 @@ static enum sorex_status engine_make(const struct wasm_settings *settings, wasm_
     wasmtime_config_memory_may_move_set(config, false);
     wasmtime_config_memory_init_cow_set(config, true);
     features_set(config);
-    pool_set(config, settings);
+    if (settings->machine)
+        machine_engine_set(config);
+    else
+        pool_set(config, settings);
     *out = wasm_engine_new_with_config(config);
     if (*out == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "webassembly engine: cannot reserve %u slots of 4 GiB of addresses",
@@ -196,9 +200,9 @@ void engine_drop(struct wasm_engine *engine)
 enum sorex_status engine_describe(const struct wasm_engine *engine, struct buf *out, struct sorex_error *err)
 {
     /* The features are those of features_set: a change there needs a new number here. */
-    return buf_printf(out, err, "wasmtime %s target %s features 1 metered %d interruptible %d stack %llu\n",
+    return buf_printf(out, err, "wasmtime %s target %s features 1 metered %d interruptible %d stack %llu%s\n",
                       WASMTIME_VERSION, WASM_TARGET, engine->settings.metered, engine->settings.interruptible,
-                      (unsigned long long)engine->settings.stack_bytes_max);
+                      (unsigned long long)engine->settings.stack_bytes_max, engine->settings.machine ? " machine" : "");
 }
 
 const char *wasm_version(void) { return WASMTIME_VERSION; }

@@ -55,6 +55,11 @@ enum sorex_status engine_describe(const struct wasm_engine *engine, struct buf *
 bool cache_load(const char *dir, const struct wasm_engine *engine, struct bytes wasm, wasmtime_module_t **out);
 void cache_save(const char *dir, const struct wasm_engine *engine, struct bytes wasm, const wasmtime_module_t *module);
 
+/* -- machine.c */
+
+/* What an engine of machines has instead of a pool: memories that linear.h makes, exceptions. */
+void machine_engine_set(wasm_config_t *config);
+
 /* -- type.c */
 
 #define TYPE_VALUES_MAX 32
@@ -118,6 +123,11 @@ struct wasm_sandbox {
 wasm_trap_t *sandbox_import(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *values, size_t values_count);
 
 /* -- trap.c */
+
+/* "unreachable executed" */
+const char *trap_code_text(wasmtime_trap_code_t code);
+/* " in NAME" of the innermost function, or nothing when there is no wasm frame. */
+void trap_place_text(const wasm_trap_t *trap, const wasmtime_error_t *error, char *out, size_t cap);
 
 /* Turns how a call ended into end, status and text; takes trap and error (one of them is not NULL). */
 enum sorex_status trap_take(struct wasm_sandbox *sandbox, wasm_trap_t *trap, wasmtime_error_t *error,

@@ -7,7 +7,7 @@
 
 #define FUNC_NAME_MAX 256
 
-static const char *code_text(wasmtime_trap_code_t code)
+const char *trap_code_text(wasmtime_trap_code_t code)
 {
     switch (code) {
     case WASMTIME_TRAP_CODE_MEMORY_OUT_OF_BOUNDS:
@@ -33,8 +33,7 @@ static const char *code_text(wasmtime_trap_code_t code)
     }
 }
 
-/* " in NAME" of the innermost function, or nothing when there is no wasm frame. */
-static void place_text(const wasm_trap_t *trap, const wasmtime_error_t *error, char *out, size_t cap)
+void trap_place_text(const wasm_trap_t *trap, const wasmtime_error_t *error, char *out, size_t cap)
 {
     wasm_frame_vec_t frames;
     if (trap != NULL)
@@ -93,7 +92,7 @@ static enum sorex_status code_end(struct wasm_sandbox *sandbox, wasmtime_trap_co
         (void)sorex_error_set(err, SOREX_STOPPED, "interrupted%s", place);
         return end_set(sandbox, WASM_END_INTERRUPTED, false, SOREX_STOPPED);
     default:
-        (void)sorex_error_set(err, SOREX_GUEST, "trap: %s%s", code_text(code), place);
+        (void)sorex_error_set(err, SOREX_GUEST, "trap: %s%s", trap_code_text(code), place);
         return end_set(sandbox, WASM_END_TRAP, true, SOREX_GUEST);
     }
 }
@@ -131,7 +130,7 @@ enum sorex_status trap_take(struct wasm_sandbox *sandbox, wasm_trap_t *trap, was
                             struct sorex_error *err)
 {
     char place[FUNC_NAME_MAX + 8];
-    place_text(trap, error, place, sizeof place);
+    trap_place_text(trap, error, place, sizeof place);
     trace_log(sandbox, trap, error);
     enum sorex_status status;
     if (trap != NULL) {

@@ -28,6 +28,8 @@ struct wasm_settings {
                                 * speed, not results: 64 KiB is best for guests that touch a few pages, more for all
                                 * others. */
     uint32_t sandboxes_max;    /* alive at one time; 0 = 16 */
+    bool machine;              /* for machines (machine.h), not for sandboxes: memory on demand at addresses of our own
+                                * choice, exceptions; sandboxes_max and resident_bytes mean nothing */
 };
 
 /* -- values ------------------------------------------------------------------------------------------------------ */

@@ -20,7 +20,7 @@ ENGINE = {
     "json": "",
     "change": "",
     "guest": "",
-    "wasm": "cache watchdog",
+    "wasm": "cache fiber linear watchdog",
     "store": "lockfile",
     "pipeline": "api config_json pipeline progress pool query run section settings settings_table status stream",
 }
@@ -40,8 +40,8 @@ ALLOWED = [
      "memory; no address is compared, hashed or stored"),
     ("json/", "_Znwm* _Znam* _ZdlPv* _ZdaPv* _ZSt7nothrow", "memory for simdjson; no address is compared, hashed or stored"),
     # texts
-    ("base/bytes base/error wasm/inspect_space", "vsnprintf", "integers and strings: formats with floats or pointers are refused below"),
-    ("base/error change/ guest/ json/writer pipeline/filters pipeline/program pipeline/replay store/ wasm/rewrite wasm/trap", "snprintf",
+    ("base/bytes base/error wasm/inspect_space wasm/machine", "vsnprintf", "integers and strings: formats with floats or pointers are refused below"),
+    ("base/error change/ guest/ json/writer pipeline/filters pipeline/program pipeline/replay store/ wasm/board wasm/rewrite wasm/skeleton wasm/trap", "snprintf",
      "integers and strings: formats with floats or pointers are refused below"),
     ("base/error", "strerror_r", "text of a failed system call, in an error; no locale is ever set"),
     # the end of the process: what was not committed did not happen
@@ -49,7 +49,8 @@ ALLOWED = [
     ("base/", "__assert_fail", "a bug: the text, then the end"),
     ("store/db", "_exit", "a crash, made by a test at a chosen write"),
     # sorting: with keys that are distinct, so that an unstable sort has one result
-    ("store/group store/disk pipeline/memory_state", "qsort", "the keys of one hash table: no two are equal"),
+    ("store/group store/disk pipeline/memory_state wasm/machine_code", "qsort",
+     "the keys of one hash table, or the names of one module's exports: no two are equal"),
     # hashes
     ("base/sha256", "EVP_DigestFinal_ex EVP_DigestInit_ex EVP_DigestUpdate EVP_MD_CTX_free EVP_MD_CTX_new EVP_sha256 SHA256",
      "SHA-256, the same from every OpenSSL"),
@@ -68,7 +69,11 @@ ALLOWED = [
     ("guest/call wasm/sandbox", "watchdog_begin watchdog_end", "reports a guest that runs long, or ends the call: never another result"),
     ("guest/filter", "watchdog_begin watchdog_end", "the timeout of contract 3, whose output is in no commitment"),
     ("guest/filter_host", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy", "counters that threads share"),
-    ("wasm/program", "cache_load cache_save", "machine code by module, engine and settings, or it is made again"),
+    ("wasm/machine_code", "bsearch", "the names of one module's exports: no two are equal"),
+    ("wasm/machine", "fiber_* linear_*", "a stack; memory, whose content is that of its images, however the system keeps it"),
+    ("wasm/machine", "__tls_get_addr", "which memory a module gets that this thread makes"),
+    ("wasm/machine_library", "linear_memory", "memory, whose content is that of its images, however the system keeps it"),
+    ("wasm/machine_code wasm/program", "cache_load cache_save", "machine code by module, engine and settings, or it is made again"),
     ("store/ wasm/engine", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy",
      "readers on other threads; there is one writer, and it goes by heights"),
     ("store/flush store/outbox store/store", "pthread_cond_init pthread_cond_destroy pthread_cond_wait pthread_cond_broadcast "

@@ -1,0 +1,527 @@
+/* The reservation: a guard, the memory up to its maximum, a guard. What is beyond the size is inaccessible.
+ *
+ * A base is a memory file (memfd) with holes where pages are zero. Mapped MAP_PRIVATE, a page of it is the file's until
+ * it is written and private from then on. So "private" is "written since the base was mapped", which PAGEMAP_SCAN
+ * (Linux 6.7) lists in time that depends on the pages that are there; older kernels say it page by page in
+ * /proc/self/pagemap (present or swapped out, and bit 61, "file or shared", clear). */
+#include "wasm/linear.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/codec.h"
+
+#define GUARD_BYTES ((size_t)32 << 20)
+/* Written pages above which the next image gets a base of its own: a fork copies at most this many (2 MiB). */
+#define DELTA_PAGES_MAX 512u
+/* Private pages beyond those of the image at which mapping the base anew is cheaper than copying back. */
+#define REMAP_PAGES_MIN 4096u
+
+struct base {
+    atomic_uint refs;
+    int fd;
+    size_t size;
+};
+
+struct linear_image {
+    atomic_uint refs;
+    struct base *base;
+    size_t size;
+    uint32_t pages_count;
+    uint32_t *pages; /* ascending: those that differ from the base */
+    uint8_t *content;
+};
+
+struct linear {
+    uint8_t *map;
+    size_t map_bytes;
+    uint8_t *data;
+    size_t size, size_max;
+    struct base *base; /* NULL: the memory is anonymous */
+    int pagemap;       /* /proc/self/pagemap, opened when it is first read; -1 */
+};
+
+/* -- private pages */
+
+struct run {
+    uint32_t first, count;
+};
+
+struct runs {
+    struct run *items;
+    size_t count, cap;
+    size_t pages;
+};
+
+static bool runs_add(struct runs *runs, uint32_t first, uint32_t count)
+{
+    runs->pages += count;
+    if (runs->count > 0) {
+        struct run *last = &runs->items[runs->count - 1];
+        if (last->first + last->count == first) {
+            last->count += count;
+            return true;
+        }
+    }
+    if (runs->count == runs->cap) {
+        size_t cap = runs->cap == 0 ? 64 : runs->cap * 2;
+        struct run *items = realloc(runs->items, cap * sizeof *items);
+        if (items == NULL)
+            return false;
+        runs->items = items;
+        runs->cap = cap;
+    }
+    runs->items[runs->count++] = (struct run){first, count};
+    return true;
+}
+
+/* As linux/fs.h has them since 6.7. */
+struct scan_region {
+    uint64_t start, end, categories;
+};
+struct scan_arg {
+    uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+    uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN_IOCTL _IOWR('f', 16, struct scan_arg)
+#define SCAN_FILE ((uint64_t)1 << 2)
+#define SCAN_PRESENT ((uint64_t)1 << 3)
+#define SCAN_SWAPPED ((uint64_t)1 << 4)
+#define SCAN_REGIONS 256
+
+static atomic_bool scan_plain;
+
+void linear_scan_plain(bool plain) { atomic_store(&scan_plain, plain); }
+
+/* False with errno; ENOTTY and EINVAL: the kernel has no such call. */
+static bool scan_kernel(const struct linear *linear, struct runs *out)
+{
+    struct scan_region regions[SCAN_REGIONS];
+    uint64_t at = (uint64_t)(uintptr_t)linear->data, end = at + linear->size, data = at;
+    while (at < end) {
+        struct scan_arg arg = {.size = sizeof arg,
+                               .start = at,
+                               .end = end,
+                               .vec = (uint64_t)(uintptr_t)regions,
+                               .vec_len = SCAN_REGIONS,
+                               .category_inverted = SCAN_FILE,
+                               .category_mask = SCAN_FILE,
+                               .category_anyof_mask = SCAN_PRESENT | SCAN_SWAPPED,
+                               .return_mask = SCAN_PRESENT};
+        int found = ioctl(linear->pagemap, SCAN_IOCTL, &arg);
+        if (found < 0)
+            return false;
+        for (int i = 0; i < found; i++)
+            if (!runs_add(out, (uint32_t)((regions[i].start - data) / LINEAR_PAGE_BYTES),
+                          (uint32_t)((regions[i].end - regions[i].start) / LINEAR_PAGE_BYTES))) {
+                errno = ENOMEM;
+                return false;
+            }
+        at = arg.walk_end;
+    }
+    return true;
+}
+
+static bool scan_pagemap(const struct linear *linear, struct runs *out)
+{
+    enum { ENTRIES = 1024 };
+    uint8_t entries[8 * ENTRIES];
+    size_t pages = linear->size / LINEAR_PAGE_BYTES;
+    off_t origin = (off_t)((uintptr_t)linear->data / LINEAR_PAGE_BYTES * 8);
+    for (size_t page = 0; page < pages;) {
+        size_t want = pages - page < ENTRIES ? pages - page : ENTRIES;
+        ssize_t got = pread(linear->pagemap, entries, 8 * want, origin + (off_t)(8 * page));
+        if (got <= 0 || got % 8 != 0) {
+            errno = got < 0 ? errno : EIO;
+            return false;
+        }
+        for (size_t i = 0; i < (size_t)got / 8; i++, page++) {
+            uint64_t entry = u64le_get(entries + 8 * i);
+            bool there = (entry >> 63 & 1) != 0 || (entry >> 62 & 1) != 0;
+            if (there && (entry >> 61 & 1) == 0 && !runs_add(out, (uint32_t)page, 1)) {
+                errno = ENOMEM;
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static enum sorex_status private_pages(struct linear *linear, struct runs *out, struct sorex_error *err)
+{
+    *out = (struct runs){0};
+    if (linear->pagemap < 0 && (linear->pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) < 0)
+        return sorex_error_set_errno(err, SOREX_IO, errno, "/proc/self/pagemap");
+    bool plain = atomic_load_explicit(&scan_plain, memory_order_relaxed);
+    bool ok = !plain && scan_kernel(linear, out);
+    if (!ok && (plain || errno == ENOTTY || errno == EINVAL)) {
+        out->count = out->pages = 0;
+        ok = scan_pagemap(linear, out);
+    }
+    if (ok)
+        return SOREX_OK;
+    int code = errno;
+    free(out->items);
+    return sorex_error_set_errno(err, code == ENOMEM ? SOREX_NOMEM : SOREX_IO, code,
+                                 "memory: which pages were written");
+}
+
+/* -- bases */
+
+static enum sorex_status base_make(size_t size, struct base **out, struct sorex_error *err)
+{
+    struct base *base = calloc(1, sizeof *base);
+    if (base == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "memory base: out of memory");
+    base->fd = memfd_create("sorex-base", MFD_CLOEXEC);
+    if (base->fd < 0 || ftruncate(base->fd, (off_t)size) != 0) {
+        int code = errno;
+        if (base->fd >= 0)
+            (void)close(base->fd);
+        free(base);
+        return sorex_error_set_errno(err, SOREX_NOMEM, code, "memory base");
+    }
+    base->size = size;
+    atomic_init(&base->refs, 1);
+    *out = base;
+    return SOREX_OK;
+}
+
+static struct base *base_keep(struct base *base)
+{
+    atomic_fetch_add_explicit(&base->refs, 1, memory_order_relaxed);
+    return base;
+}
+
+static void base_drop(struct base *base)
+{
+    if (base == NULL || atomic_fetch_sub_explicit(&base->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    (void)close(base->fd);
+    free(base);
+}
+
+static bool page_is_zero(const uint8_t *page)
+{
+    return page[0] == 0 && memcmp(page, page + 1, LINEAR_PAGE_BYTES - 1) == 0;
+}
+
+static enum sorex_status base_write(const struct base *base, size_t offset, const uint8_t *content, size_t len,
+                                    struct sorex_error *err)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pwrite(base->fd, content + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno != EINTR)
+            return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory base");
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return SOREX_OK;
+}
+
+/* What lies beyond the base is zero. */
+static enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len,
+                                   struct sorex_error *err)
+{
+    size_t inside = offset >= base->size ? 0 : base->size - offset < len ? base->size - offset : len;
+    memset(out + inside, 0, len - inside);
+    for (size_t done = 0; done < inside;) {
+        ssize_t n = pread(base->fd, out + done, inside - done, (off_t)(offset + done));
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return sorex_error_set_errno(err, SOREX_IO, n == 0 ? EIO : errno, "memory base");
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return SOREX_OK;
+}
+
+/* Writes the pages of a run as they are in the memory, leaving out those that are zero. */
+static enum sorex_status base_write_run(const struct base *base, const struct linear *linear, size_t first,
+                                        size_t count, struct sorex_error *err)
+{
+    size_t at = first;
+    while (at < first + count) {
+        while (at < first + count && page_is_zero(linear->data + at * LINEAR_PAGE_BYTES))
+            at++;
+        size_t end = at;
+        while (end < first + count && !page_is_zero(linear->data + end * LINEAR_PAGE_BYTES))
+            end++;
+        TRY(base_write(base, at * LINEAR_PAGE_BYTES, linear->data + at * LINEAR_PAGE_BYTES,
+                       (end - at) * LINEAR_PAGE_BYTES, err));
+        at = end;
+    }
+    return SOREX_OK;
+}
+
+/* The next range of the base that may hold bytes other than zero; false at the end. Offsets in bytes, whole pages. */
+static bool base_range(const struct base *base, size_t from, size_t *out_start, size_t *out_end)
+{
+    if (from >= base->size)
+        return false;
+    off_t start = lseek(base->fd, (off_t)from, SEEK_DATA);
+    if (start < 0)
+        return false;
+    off_t end = lseek(base->fd, start, SEEK_HOLE);
+    *out_start = (size_t)start / LINEAR_PAGE_BYTES * LINEAR_PAGE_BYTES;
+    *out_end = end < 0 ? base->size : (size_t)end;
+    return true;
+}
+
+/* Maps it over the memory: what was there is gone, what is beyond the base is zero. */
+static enum sorex_status base_map(struct linear *linear, struct base *base, struct sorex_error *err)
+{
+    void *at =
+        mmap(linear->data, base->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, base->fd, 0);
+    if (at == MAP_FAILED)
+        return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory: map the base");
+    if (linear->size > base->size && mmap(linear->data + base->size, linear->size - base->size, PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory");
+    if (linear->base != base) {
+        base_drop(linear->base);
+        linear->base = base_keep(base);
+    }
+    return SOREX_OK;
+}
+
+/* -- memories */
+
+enum sorex_status linear_open(size_t size, size_t size_max, struct linear **out, struct sorex_error *err)
+{
+    CHECK(size <= size_max && size_max <= LINEAR_RESERVED_BYTES);
+    struct linear *linear = calloc(1, sizeof *linear);
+    if (linear == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "memory: out of memory");
+    linear->pagemap = -1;
+    linear->map_bytes = GUARD_BYTES + LINEAR_RESERVED_BYTES + GUARD_BYTES;
+    linear->map = mmap(NULL, linear->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    linear->size_max = size_max;
+    enum sorex_status status = SOREX_OK;
+    if (linear->map == MAP_FAILED)
+        status = sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory: reserve");
+    if (status == SOREX_OK) {
+        linear->data = linear->map + GUARD_BYTES;
+        status = linear_grow(linear, size, err);
+    }
+    if (status != SOREX_OK) {
+        linear_close(linear);
+        return status;
+    }
+    *out = linear;
+    return SOREX_OK;
+}
+
+void linear_close(struct linear *linear)
+{
+    if (linear == NULL)
+        return;
+    if (linear->map != MAP_FAILED)
+        (void)munmap(linear->map, linear->map_bytes);
+    if (linear->pagemap >= 0)
+        (void)close(linear->pagemap);
+    base_drop(linear->base);
+    free(linear);
+}
+
+struct wasm_memory linear_memory(const struct linear *linear)
+{
+    return (struct wasm_memory){linear->data, linear->size};
+}
+
+size_t linear_size_max(const struct linear *linear) { return linear->size_max; }
+
+enum sorex_status linear_grow(struct linear *linear, size_t size, struct sorex_error *err)
+{
+    if (size > linear->size_max)
+        return sorex_error_set(err, SOREX_LIMIT, "memory: %zu bytes, the limit is %zu", size, linear->size_max);
+    if (size <= linear->size)
+        return SOREX_OK;
+    if (mprotect(linear->data + linear->size, size - linear->size, PROT_READ | PROT_WRITE) != 0)
+        return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory: grow");
+    linear->size = size;
+    return SOREX_OK;
+}
+
+/* -- images */
+
+static struct linear_image *image_make(struct base *base, size_t size, size_t pages)
+{
+    struct linear_image *image = calloc(1, sizeof *image);
+    if (image == NULL)
+        return NULL;
+    image->pages = malloc((pages + 1) * sizeof *image->pages);
+    image->content = malloc(pages * LINEAR_PAGE_BYTES + 1);
+    if (image->pages == NULL || image->content == NULL) {
+        free(image->pages);
+        free(image->content);
+        free(image);
+        return NULL;
+    }
+    atomic_init(&image->refs, 1);
+    image->base = base_keep(base);
+    image->size = size;
+    return image;
+}
+
+void linear_image_keep(struct linear_image *image) { atomic_fetch_add_explicit(&image->refs, 1, memory_order_relaxed); }
+
+void linear_image_drop(struct linear_image *image)
+{
+    if (image == NULL || atomic_fetch_sub_explicit(&image->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    base_drop(image->base);
+    free(image->pages);
+    free(image->content);
+    free(image);
+}
+
+size_t linear_image_size(const struct linear_image *image) { return image->size; }
+
+size_t linear_image_pages(const struct linear_image *image) { return image->pages_count; }
+
+/* The content becomes a base, and the memory goes on on top of it. */
+static enum sorex_status rebase(struct linear *linear, const struct runs *runs, struct sorex_error *err)
+{
+    struct base *base = NULL;
+    TRY(base_make(linear->size, &base, err));
+    enum sorex_status status = SOREX_OK;
+    size_t start, end = 0;
+    while (status == SOREX_OK && linear->base != NULL && base_range(linear->base, end, &start, &end))
+        status = base_write_run(base, linear, start / LINEAR_PAGE_BYTES, (end - start) / LINEAR_PAGE_BYTES, err);
+    for (size_t i = 0; i < runs->count && status == SOREX_OK; i++)
+        status = base_write_run(base, linear, runs->items[i].first, runs->items[i].count, err);
+    if (status == SOREX_OK)
+        status = base_map(linear, base, err);
+    base_drop(base);
+    return status;
+}
+
+enum sorex_status linear_save(struct linear *linear, struct linear_image **out, struct sorex_error *err)
+{
+    struct runs runs;
+    TRY(private_pages(linear, &runs, err));
+    enum sorex_status status = SOREX_OK;
+    if (linear->base == NULL || runs.pages > DELTA_PAGES_MAX) {
+        status = rebase(linear, &runs, err);
+        runs.count = runs.pages = 0;
+    }
+    struct linear_image *image = status == SOREX_OK ? image_make(linear->base, linear->size, runs.pages) : NULL;
+    if (status == SOREX_OK && image == NULL)
+        status = sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
+    for (size_t i = 0; i < runs.count && status == SOREX_OK; i++) {
+        const struct run *run = &runs.items[i];
+        memcpy(image->content + image->pages_count * LINEAR_PAGE_BYTES, linear->data + run->first * LINEAR_PAGE_BYTES,
+               run->count * LINEAR_PAGE_BYTES);
+        for (uint32_t k = 0; k < run->count; k++)
+            image->pages[image->pages_count++] = run->first + k;
+    }
+    free(runs.items);
+    if (status == SOREX_OK)
+        *out = image;
+    return status;
+}
+
+static const uint8_t *image_page(const struct linear_image *image, uint32_t index)
+{
+    return image->content + (size_t)index * LINEAR_PAGE_BYTES;
+}
+
+/* Copies back the pages of one private run; *at walks along the image's pages. */
+static enum sorex_status run_restore(struct linear *linear, const struct linear_image *image, const struct run *run,
+                                     uint32_t *at, struct sorex_error *err)
+{
+    uint32_t page = run->first, end = run->first + run->count;
+    for (; *at < image->pages_count && image->pages[*at] < page; ++*at)
+        memcpy(linear->data + image->pages[*at] * LINEAR_PAGE_BYTES, image_page(image, *at), LINEAR_PAGE_BYTES);
+    while (page < end) {
+        uint32_t next = *at < image->pages_count && image->pages[*at] < end ? image->pages[*at] : end;
+        if (next > page)
+            TRY(base_read(image->base, page * LINEAR_PAGE_BYTES, linear->data + page * LINEAR_PAGE_BYTES,
+                          (next - page) * LINEAR_PAGE_BYTES, err));
+        page = next;
+        if (page < end) {
+            memcpy(linear->data + page * LINEAR_PAGE_BYTES, image_page(image, *at), LINEAR_PAGE_BYTES);
+            ++*at;
+            page++;
+        }
+    }
+    return SOREX_OK;
+}
+
+enum sorex_status linear_restore(struct linear *linear, const struct linear_image *image, struct sorex_error *err)
+{
+    if (linear->size > image->size)
+        return sorex_error_set(err, SOREX_MISMATCH, "memory: it has %zu bytes, the image %zu", linear->size,
+                               image->size);
+    TRY(linear_grow(linear, image->size, err));
+    struct runs runs = {0};
+    if (linear->base == image->base)
+        TRY(private_pages(linear, &runs, err));
+    enum sorex_status status = SOREX_OK;
+    if (linear->base != image->base || runs.pages > image->pages_count + REMAP_PAGES_MIN) {
+        status = base_map(linear, image->base, err);
+        runs.count = 0;
+    }
+    uint32_t at = 0;
+    for (size_t i = 0; i < runs.count && status == SOREX_OK; i++)
+        status = run_restore(linear, image, &runs.items[i], &at, err);
+    for (; at < image->pages_count && status == SOREX_OK; at++)
+        memcpy(linear->data + image->pages[at] * LINEAR_PAGE_BYTES, image_page(image, at), LINEAR_PAGE_BYTES);
+    free(runs.items);
+    return status;
+}
+
+/* -- visiting and making */
+
+/* Pages of the image itself that lie in front of `page`. */
+static enum sorex_status delta_visit(const struct linear_image *image, uint32_t *at, uint32_t page, linear_page_fn *fn,
+                                     void *user_data, struct sorex_error *err)
+{
+    for (; *at < image->pages_count && image->pages[*at] < page; ++*at)
+        if (!page_is_zero(image_page(image, *at)))
+            TRY(fn(user_data, image->pages[*at], image_page(image, *at), err));
+    return SOREX_OK;
+}
+
+static enum sorex_status base_page_visit(const struct linear_image *image, uint32_t *at, uint32_t page,
+                                         linear_page_fn *fn, void *user_data, struct sorex_error *err)
+{
+    uint8_t content[LINEAR_PAGE_BYTES];
+    TRY(delta_visit(image, at, page, fn, user_data, err));
+    if (*at < image->pages_count && image->pages[*at] == page)
+        return SOREX_OK; /* the image has another content for it */
+    TRY(base_read(image->base, page * LINEAR_PAGE_BYTES, content, LINEAR_PAGE_BYTES, err));
+    return page_is_zero(content) ? SOREX_OK : fn(user_data, page, content, err);
+}
+
+enum sorex_status linear_image_visit(const struct linear_image *image, linear_page_fn *fn, void *user_data,
+                                     struct sorex_error *err)
+{
+    uint32_t at = 0;
+    size_t start, end = 0;
+    while (base_range(image->base, end, &start, &end))
+        for (size_t offset = start; offset < end; offset += LINEAR_PAGE_BYTES)
+            TRY(base_page_visit(image, &at, (uint32_t)(offset / LINEAR_PAGE_BYTES), fn, user_data, err));
+    return delta_visit(image, &at, UINT32_MAX, fn, user_data, err);
+}
+
+enum sorex_status linear_image_make(size_t size, struct linear_image **out, struct sorex_error *err)
+{
+    struct base *base = NULL;
+    TRY(base_make(size, &base, err));
+    *out = image_make(base, size, 0);
+    base_drop(base);
+    return *out != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
+}
+
+enum sorex_status linear_image_put(struct linear_image *image, uint32_t page, const uint8_t content[LINEAR_PAGE_BYTES],
+                                   struct sorex_error *err)
+{
+    if (page >= image->size / LINEAR_PAGE_BYTES)
+        return sorex_error_set(err, SOREX_INVALID, "memory image: page %u is outside of it", (unsigned)page);
+    return base_write(image->base, page * LINEAR_PAGE_BYTES, content, LINEAR_PAGE_BYTES, err);
+}
