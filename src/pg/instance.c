@@ -1,0 +1,407 @@
+#include "pg/instance.h"
+
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "pg/guest.h"
+#include "pg/library.h"
+#include "pg/syscall.h"
+
+#define EXIT_ALIVE 99    /* how PGlite's main ends: everything is set up, come back with messages */
+#define EXIT_LONGJMP 100 /* an error jumped to the outermost handler */
+
+struct instance {
+    struct postgres *postgres;
+    struct machine *machine;
+    struct tree tree;
+    struct process process;
+    struct process_state state;
+    struct instance_options options;
+    struct bytes in; /* what the backend has not read yet */
+    struct buf *out;
+    bool broken;
+};
+
+static const char *const environment[] = {"USER=postgres",
+                                          "LOGNAME=postgres",
+                                          "PATH=/",
+                                          "PWD=/",
+                                          "HOME=/home/postgres",
+                                          "LANG=en_US.UTF-8",
+                                          "_=/pglite/bin/postgres",
+                                          "PGDATA=/pglite/data",
+                                          "PGUSER=postgres",
+                                          "PGDATABASE=postgres",
+                                          "LC_COLLATE=en_US.UTF-8",
+                                          "LC_CTYPE=en_US.UTF-8",
+                                          "TZ=UTC",
+                                          "PGTZ=UTC",
+                                          "PGCLIENTENCODING=UTF8",
+                                          "ICU_DATA=/pglite/icu",
+                                          NULL};
+
+/* No background processes and no parallel ones: there are none. -F: files are memory. The depth is what the machine's
+ * stack holds many times over, so that PostgreSQL's own check comes first. */
+static const char *const arguments[] = {"/pglite/bin/postgres",
+                                        "--single",
+                                        "-F",
+                                        "-O",
+                                        "-j",
+                                        "-c",
+                                        "search_path=public",
+                                        "-c",
+                                        "exit_on_error=false",
+                                        "-c",
+                                        "log_checkpoints=false",
+                                        "-c",
+                                        "max_worker_processes=0",
+                                        "-c",
+                                        "max_parallel_workers=0",
+                                        "-c",
+                                        "max_parallel_workers_per_gather=0",
+                                        "-c",
+                                        "io_method=sync",
+                                        "-c",
+                                        "max_parallel_maintenance_workers=0",
+                                        "-c",
+                                        "shared_buffers=8MB",
+                                        "-c",
+                                        "max_stack_depth=500kB",
+                                        "-D",
+                                        "/pglite/data",
+                                        "postgres"};
+
+/* -- what the backend calls */
+
+static enum machine_next on_system(void *user_data, struct machine *machine, union wasm_value *values)
+{
+    (void)user_data;
+    (void)machine;
+    values[0].i32 = 1 << 8; /* no command ever succeeds */
+    return MACHINE_GO;
+}
+
+/* The one command that is run outside of initdb lists the locales: the answer is a file. */
+static enum machine_next on_popen(void *user_data, struct machine *machine, union wasm_value *values)
+{
+    (void)user_data;
+    struct sorex_error err = {0};
+    const char *command = syscall_text(machine, values[0].u32);
+    uint32_t file = 0;
+    if (command != NULL && strncmp(command, "locale -a", 9) == 0 &&
+        guest_fopen(machine, "/pglite/locale-a", "r", &file, &err) != SOREX_OK)
+        return machine_fail_with(machine, &err);
+    values[0].u32 = file;
+    return MACHINE_GO;
+}
+
+static enum machine_next on_pclose(void *user_data, struct machine *machine, union wasm_value *values)
+{
+    (void)user_data;
+    struct sorex_error err = {0};
+    if (guest_call(machine, GUEST_FCLOSE, values[0].u32, 0, NULL, &err) != SOREX_OK)
+        return machine_fail_with(machine, &err);
+    values[0].u32 = 0;
+    return MACHINE_GO;
+}
+
+static struct instance *instance_of(void *user_data) { return ((struct process *)user_data)->owner; }
+
+/* read(pointer, room): what there is, up to room bytes. */
+static enum machine_next on_read(void *user_data, struct machine *machine, union wasm_value *values)
+{
+    struct instance *instance = instance_of(user_data);
+    size_t len = values[1].u32 < instance->in.len ? values[1].u32 : instance->in.len;
+    uint8_t *to = syscall_range(machine, values[0].u32, len);
+    if (to == NULL)
+        return machine_fail(machine, SOREX_GUEST, "a pointer is outside of its memory");
+    if (len > 0)
+        memcpy(to, instance->in.data, len);
+    instance->in = bytes_of(instance->in.data + len, instance->in.len - len);
+    values[0].u32 = (uint32_t)len;
+    return MACHINE_GO;
+}
+
+static enum machine_next on_write(void *user_data, struct machine *machine, union wasm_value *values)
+{
+    struct instance *instance = instance_of(user_data);
+    struct sorex_error err = {0};
+    uint32_t len = values[1].u32;
+    const uint8_t *from = syscall_range(machine, values[0].u32, len);
+    if (from == NULL)
+        return machine_fail(machine, SOREX_GUEST, "a pointer is outside of its memory");
+    if (instance->out != NULL && buf_append(instance->out, bytes_of(from, len), &err) != SOREX_OK)
+        return machine_fail_with(machine, &err);
+    values[0].u32 = len;
+    return MACHINE_GO;
+}
+
+static const struct machine_import command_callbacks[3] = {{"host", "system", "(i32) -> i32", on_system},
+                                                           {"host", "popen", "(i32, i32) -> i32", on_popen},
+                                                           {"host", "pclose", "(i32) -> i32", on_pclose}};
+static const struct machine_import stream_callbacks[2] = {{"host", "read", "(i32, i32) -> i32", on_read},
+                                                          {"host", "write", "(i32, i32) -> i32", on_write}};
+
+const struct machine_import *instance_callback(size_t index)
+{
+    return index < 3 ? &command_callbacks[index] : index < 5 ? &stream_callbacks[index - 3] : NULL;
+}
+
+/* -- making */
+
+static enum sorex_status machine_new(struct instance *instance, struct sorex_error *err)
+{
+    struct machine_options options = {.memory_bytes_max = instance->options.memory_bytes_max,
+                                      .user_data = &instance->process};
+    return machine_open(postgres_code(instance->postgres), &options, &instance->machine, err);
+}
+
+static enum sorex_status instance_make(struct postgres *postgres, const struct instance_options *options,
+                                       struct instance **out, struct sorex_error *err)
+{
+    struct instance *instance = calloc(1, sizeof *instance);
+    if (instance == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "instance: out of memory");
+    instance->postgres = postgres;
+    instance->options = *options;
+    instance->broken = true;
+    instance->process = (struct process){.tree = &instance->tree,
+                                         .environment = environment,
+                                         .host = &library_host,
+                                         .state = &instance->state,
+                                         .owner = instance,
+                                         .postgres = postgres};
+    enum sorex_status status = machine_new(instance, err);
+    if (status != SOREX_OK) {
+        free(instance);
+        return status;
+    }
+    *out = instance;
+    return SOREX_OK;
+}
+
+struct start {
+    struct instance *instance;
+    struct bytes wasm;
+    enum sorex_status status;
+    struct sorex_error *err;
+};
+
+static enum sorex_status machine_begin(struct instance *instance, struct sorex_error *err)
+{
+    uint32_t slots[2];
+    struct machine *machine = instance->machine;
+    TRY(guest_call(machine, GUEST_CTORS, 0, 0, NULL, err));
+    TRY(guest_commands_set(machine, command_callbacks, err));
+    for (size_t i = 0; i < 2; i++)
+        TRY(machine_callback_add(machine, &stream_callbacks[i], &slots[i], err));
+    return guest_call(machine, GUEST_SET_STREAMS, slots[0], slots[1], NULL, err);
+}
+
+static enum sorex_status backend_start(struct instance *instance, struct sorex_error *err)
+{
+    int32_t code;
+    struct machine *machine = instance->machine;
+    TRY(machine_begin(instance, err));
+    TRY(guest_call(machine, GUEST_SET_ACTIVE, 1, 0, NULL, err));
+    TRY(guest_main(&instance->process, machine, arguments, sizeof arguments / sizeof *arguments, &code, err));
+    if (code != EXIT_ALIVE)
+        return sorex_error_set(err, SOREX_GUEST, "postgres did not come up: exit code %d", (int)code);
+    return guest_call(machine, GUEST_START, 0, 0, NULL, err);
+}
+
+static void start_run(void *user_data)
+{
+    struct start *start = user_data;
+    start->status = machine_start(start->instance->machine, start->wasm, start->err);
+    if (start->status == SOREX_OK)
+        start->status = backend_start(start->instance, start->err);
+}
+
+enum sorex_status instance_start(struct postgres *postgres, struct bytes wasm, struct tree *tree,
+                                 const struct instance_options *options, struct instance **out, struct sorex_error *err)
+{
+    struct instance *instance = NULL;
+    enum sorex_status status = instance_make(postgres, options, &instance, err);
+    if (status != SOREX_OK) {
+        tree_deinit(tree);
+        return status;
+    }
+    instance->tree = *tree;
+    *tree = (struct tree){0};
+    status = process_begin(&instance->process, options->time_us, options->seed, err);
+    struct start start = {.instance = instance, .wasm = wasm, .err = err};
+    if (status == SOREX_OK) {
+        machine_enter(instance->machine, start_run, &start);
+        status = start.status;
+    }
+    if (status != SOREX_OK) {
+        instance_close(instance);
+        return status;
+    }
+    instance->broken = false;
+    *out = instance;
+    return SOREX_OK;
+}
+
+void instance_close(struct instance *instance)
+{
+    if (instance == NULL)
+        return;
+    machine_close(instance->machine);
+    tree_deinit(&instance->tree);
+    free(instance);
+}
+
+struct process *instance_process(struct instance *instance) { return &instance->process; }
+
+struct postgres *instance_postgres(const struct instance *instance) { return instance->postgres; }
+
+/* -- exchanges */
+
+/* One turn of the main loop. An error of SQL jumps out of it, to a handler that goes on in a function of its own. */
+static enum sorex_status turn(struct instance *instance, struct sorex_error *err)
+{
+    struct machine *machine = instance->machine;
+    union wasm_value none = {0};
+    uint32_t stack;
+    bool exited;
+    TRY(guest_call(machine, GUEST_STACK_GET, 0, 0, &stack, err));
+    TRY(machine_call(machine, GUEST_LOOP, &none, &exited, err));
+    if (!exited)
+        return SOREX_OK;
+    if (instance->process.exit_code != EXIT_LONGJMP)
+        return sorex_error_set(err, SOREX_GUEST, "the backend ended with exit code %d",
+                               (int)instance->process.exit_code);
+    TRY(guest_call(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err));
+    return guest_call(machine, GUEST_LONGJMP, 0, 0, NULL, err);
+}
+
+static enum sorex_status turns(struct instance *instance, struct sorex_error *err)
+{
+    struct machine *machine = instance->machine;
+    for (;;) {
+        uint32_t remaining = 0;
+        if (instance->in.len == 0)
+            TRY(guest_call(machine, GUEST_REMAINING, 0, 0, &remaining, err));
+        if (instance->in.len == 0 && remaining == 0)
+            break;
+        TRY(turn(instance, err));
+    }
+    TRY(guest_call(machine, GUEST_READY, 0, 0, NULL, err));
+    return guest_call(machine, GUEST_FLUSH, 0, 0, NULL, err);
+}
+
+static void exchange_run(void *user_data)
+{
+    struct start *start = user_data;
+    start->status = turns(start->instance, start->err);
+}
+
+enum sorex_status instance_exchange(struct instance *instance, struct bytes in, struct buf *out,
+                                    struct sorex_error *err)
+{
+    if (instance->broken)
+        return sorex_error_set(err, SOREX_INVALID, "the instance is broken: restore it");
+    struct start start = {.instance = instance, .err = err};
+    instance->in = in;
+    instance->out = out;
+    machine_enter(instance->machine, exchange_run, &start);
+    instance->in = bytes_of(NULL, 0);
+    instance->out = NULL;
+    instance->broken = start.status != SOREX_OK;
+    return start.status;
+}
+
+bool instance_broken(const struct instance *instance) { return instance->broken; }
+
+static void shut_run(void *user_data)
+{
+    struct start *start = user_data;
+    struct machine *machine = start->instance->machine;
+    union wasm_value none = {0};
+    bool exited;
+    start->status = guest_call(machine, GUEST_SET_ACTIVE, 0, 0, NULL, start->err);
+    if (start->status == SOREX_OK)
+        start->status = machine_call(machine, GUEST_ATEXIT, &none, &exited, start->err);
+}
+
+enum sorex_status instance_shut(struct instance *instance, struct sorex_error *err)
+{
+    struct start start = {.instance = instance, .err = err};
+    machine_enter(instance->machine, shut_run, &start);
+    instance->broken = true;
+    return start.status;
+}
+
+/* -- snapshots */
+
+enum sorex_status instance_save(struct instance *instance, struct snapshot **out, struct sorex_error *err)
+{
+    if (instance->broken)
+        return sorex_error_set(err, SOREX_INVALID, "the instance is broken: there is nothing to save");
+    struct snapshot *snapshot = calloc(1, sizeof *snapshot);
+    if (snapshot == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "snapshot: out of memory");
+    enum sorex_status status = machine_save(instance->machine, &snapshot->machine, err);
+    if (status != SOREX_OK) {
+        free(snapshot);
+        return status;
+    }
+    atomic_init(&snapshot->refs, 1);
+    snapshot->postgres = instance->postgres;
+    tree_copy(&snapshot->tree, &instance->tree);
+    snapshot->state = instance->state;
+    *out = snapshot;
+    return SOREX_OK;
+}
+
+static enum sorex_status machine_replace(struct instance *instance, const struct snapshot *snapshot,
+                                         struct sorex_error *err)
+{
+    machine_close(instance->machine);
+    instance->machine = NULL;
+    TRY(machine_new(instance, err));
+    return machine_restore(instance->machine, &snapshot->machine, err);
+}
+
+enum sorex_status instance_restore(struct instance *instance, const struct snapshot *snapshot, struct sorex_error *err)
+{
+    struct sorex_error why = {0};
+    instance->broken = true;
+    enum sorex_status status =
+        instance->machine == NULL ? SOREX_MISMATCH : machine_restore(instance->machine, &snapshot->machine, &why);
+    if (status == SOREX_MISMATCH)
+        status = machine_replace(instance, snapshot, &why);
+    if (status != SOREX_OK)
+        return sorex_error_set(err, status, "%s", why.text);
+    tree_deinit(&instance->tree);
+    tree_copy(&instance->tree, &snapshot->tree);
+    instance->state = snapshot->state;
+    instance->broken = false;
+    return SOREX_OK;
+}
+
+enum sorex_status instance_fork(const struct snapshot *snapshot, struct instance **out, struct sorex_error *err)
+{
+    struct instance *instance = NULL;
+    TRY(instance_make(snapshot->postgres, &(struct instance_options){0}, &instance, err));
+    enum sorex_status status = instance_restore(instance, snapshot, err);
+    if (status != SOREX_OK) {
+        instance_close(instance);
+        return status;
+    }
+    *out = instance;
+    return SOREX_OK;
+}
+
+void snapshot_keep(struct snapshot *snapshot) { atomic_fetch_add_explicit(&snapshot->refs, 1, memory_order_relaxed); }
+
+void snapshot_drop(struct snapshot *snapshot)
+{
+    if (snapshot == NULL || atomic_fetch_sub_explicit(&snapshot->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    machine_image_deinit(&snapshot->machine);
+    tree_deinit(&snapshot->tree);
+    free(snapshot);
+}
