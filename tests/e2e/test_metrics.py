@@ -149,6 +149,26 @@ def test_stream(root, _):
         equal(run.kill(signal.SIGTERM), 0, "exit code")
 
 
+def test_trouble(root, _):
+    """A sink that cannot be reached: its state, its breaker, when it is tried again; of a stream and of a chain."""
+    down = {"type": "postgres", "name": "pg", "url": f"host=127.0.0.1 port={free_port()} dbname=x", "breaker_failures": 2,
+            "breaker_open": "1h"}
+    (root / "in.jsonl").write_text(line(1))
+    files = (stream(root, name="s", metrics="0", filters=[], source={"type": "lines", "path": "in.jsonl", "follow": True}, sink=down),
+             pipeline_file(root / "c.json", name="c", data="data-c", metrics="0", indexer=UTXO, transforms=[BALANCES],
+                           source={"type": "blockfiles", "path": str(BLOCKS)}, sinks=[down, {"type": "file", "path": "c.jsonl"}]))
+    for file in files:
+        with Running(file, log=root / "log") as run:
+            wait_for("an open breaker", lambda: value(scrape(run), "sorex_sink_breaker_state", sink="pg", state="open"))
+            samples = scrape(run)
+            equal(value(samples, "sorex_sink_state", sink="pg", state="retrying"), 1, "state of the sink")
+            check(1700 < value(samples, "sorex_sink_retry_in_seconds", sink="pg") <= 3600, "when it is tried again")
+            check(value(samples, "sorex_sink_attempts", sink="pg") >= 2, "attempts")
+            equal(value(samples, "sorex_sink_changes_total", sink="pg"), 0, "changes")
+            equal(run.kill(signal.SIGTERM), 0, "exit code")
+        (root / "log").unlink()
+
+
 def test_until_the_end(root, _):
     """Asked by several at once while it begins, works and ends: every answer that is whole is right, and the run does not care."""
     count = 60000
@@ -205,4 +225,4 @@ def test_addresses(root, _):
 
 
 if __name__ == "__main__":
-    main(test_documented, test_chain, test_stream, test_until_the_end, test_addresses)
+    main(test_documented, test_chain, test_stream, test_trouble, test_until_the_end, test_addresses)
