@@ -8,6 +8,7 @@
 #include "cli/verbs.h"
 #include "pipeline/filters.h"
 #include "pipeline/program.h"
+#include "serve/metrics.h"
 
 /* One line for each thing that was looked at, or with --json one object a line. */
 static enum sorex_status say(bool json, const char *state, const char *what, const char *name, struct bytes detail,
@@ -144,6 +145,11 @@ static enum sorex_status sink_check(struct findings *findings, const struct pipe
     return found(findings, status, "sink", sink_settings->name, bytes_str(detail), err);
 }
 
+static enum sorex_status metrics_check(struct findings *findings, const char *address, struct sorex_error *err)
+{
+    return found(findings, metrics_address_check(address, err), "metrics", address, bytes_str("an address; not listened at yet"), err);
+}
+
 static enum sorex_status check(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,
                                struct sorex_error *err)
 {
@@ -162,6 +168,8 @@ static enum sorex_status check(const struct arguments *arguments, const struct p
         TRY(source_check(&findings, settings, err));
     for (size_t i = 0; i < settings->sink_count; i++)
         TRY(sink_check(&findings, settings, &settings->sinks[i], err));
+    if (settings->top.metrics != NULL)
+        TRY(metrics_check(&findings, settings->top.metrics, err));
     *err = findings.first;
     return findings.first.status;
 }

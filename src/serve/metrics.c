@@ -144,6 +144,13 @@ static enum sorex_status address_split(const char *address, char host[HOST_SIZE]
     return SOREX_OK;
 }
 
+enum sorex_status metrics_address_check(const char *address, struct sorex_error *err)
+{
+    char host[HOST_SIZE];
+    const char *port;
+    return address_split(address, host, &port, err);
+}
+
 static enum sorex_status socket_listen(const char *address, const struct addrinfo *at, int *out,
                                        struct sorex_error *err)
 {

@@ -17,6 +17,8 @@ typedef enum sorex_status metrics_status_fn(void *user_data, struct buf *out, st
  * SOREX_IO: it is taken; SOREX_NOMEM. */
 enum sorex_status metrics_start(const char *address, metrics_status_fn *status, void *user_data, struct metrics **out,
                                 struct sorex_error *err);
+/* Whether there can be such an address; nothing is looked up. Errors: SOREX_INVALID. */
+enum sorex_status metrics_address_check(const char *address, struct sorex_error *err);
 /* The port that it listens on. */
 uint16_t metrics_port(const struct metrics *metrics);
 /* Ends what is being answered. NULL is fine. */

@@ -221,6 +221,8 @@ def test_addresses(root, _):
         check(err.returncode != 0 and f"metrics: listen at {address}: Address already in use" in err.stderr, err.stderr)
     err = sorex("run", stream(root, metrics="localhost"), code=2).stderr
     check("is not HOST:PORT" in err, err)
+    check("fail  metrics localhost: " in sorex("check", stream(root, metrics="localhost"), code=2).stdout, "check of a wrong one")
+    check("ok    metrics 127.0.0.1:9100: " in sorex("check", stream(root, metrics="127.0.0.1:9100")).stdout, "check of a right one")
     sorex("run", stream(root))  # nobody listens who was not asked to
 
 
