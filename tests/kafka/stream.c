@@ -154,14 +154,20 @@ void stream_configure(struct stream_world *world, size_t i, const char *name, co
     MUST(file_replace(process->file, bytes_str(text), &err));
 }
 
-void stream_start(struct stream_world *world, size_t i)
+static void run(struct stream_world *world, size_t i, bool to_tip)
 {
     struct stream_process *process = &world->processes[i];
-    char run[] = "run";
-    char *arguments[] = {world->program, run, process->file, NULL};
+    char verb[] = "run";
+    char until[] = "--until";
+    char tip[] = "tip";
+    char *arguments[] = {world->program, verb, process->file, to_tip ? until : NULL, tip, NULL};
     assert_int_equal(process->pid, 0);
     MUST(process_start(arguments, process->log, &process->pid, &err));
 }
+
+void stream_start(struct stream_world *world, size_t i) { run(world, i, false); }
+
+void stream_run_to_tip(struct stream_world *world, size_t i) { run(world, i, true); }
 
 void stream_kill(struct stream_world *world, size_t i) { process_end(&world->processes[i].pid, SIGKILL, 10000); }
 

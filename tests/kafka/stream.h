@@ -49,6 +49,8 @@ void stream_configure(struct stream_world *world, size_t i, const char *name, co
                       const char *more);
 /* `sorex run FILE`. */
 void stream_start(struct stream_world *world, size_t i);
+/* `sorex run FILE --until tip`. */
+void stream_run_to_tip(struct stream_world *world, size_t i);
 void stream_kill(struct stream_world *world, size_t i);
 /* SIGTERM, and its end is waited for. */
 void stream_stop(struct stream_world *world, size_t i);

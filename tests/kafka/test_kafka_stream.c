@@ -265,6 +265,58 @@ static void a_second_process_with_the_same_identity_stops_the_first(void **state
     stream_check(&world, "same-out", (size_t)feeding.next);
 }
 
+static void a_second_process_with_the_same_instance_stops_the_first(void **state)
+{
+    (void)state;
+    topic_make("twins", 6);
+    topic_make("twins-out", 3);
+    for (size_t i = 0; i < 2; i++)
+        configure(i, "twins", ",\"instance\":\"twin\"", "", "");
+    stream_start(&world, 0);
+    stream_write(&world, "twins", 0, 100);
+    stream_wait_count(&world, "twins-out", 100);
+    stream_start(&world, 1);
+    assert_int_not_equal(stream_wait_end(&world, 0), 0);
+    stream_write(&world, "twins", 100, 200);
+    stream_wait_count(&world, "twins-out", 200);
+    stream_stop(&world, 1);
+    stream_check(&world, "twins-out", 200);
+}
+
+static void an_event_that_the_topic_does_not_take_is_named(void **state)
+{
+    (void)state;
+    topic_make("large", 1);
+    reader_topic_make(kafka_broker_address(world.broker), "large-out", 3,
+                      (const char *const[]){"max.message.bytes=2000", NULL});
+    char event[STREAM_EVENT_SIZE];
+    char text[4 * STREAM_EVENT_SIZE + 4096];
+    char filler[4001];
+    memset(filler, 'x', sizeof filler - 1);
+    filler[sizeof filler - 1] = '\0';
+    stream_event(7, event);
+    char *name = strstr(event, "n7");
+    assert_true(snprintf(text, sizeof text, "%.*s%s%s", (int)(name - event), event, filler, name) < (int)sizeof text);
+    stream_write_text(&world, "large", "k7", text);
+    configure(0, "large", "", "", "");
+    stream_start(&world, 0);
+    assert_int_not_equal(stream_wait_end(&world, 0), 0);
+    assert_true(stream_logged(&world, 0, "record 0, table \"things\""));
+    assert_true(stream_logged(&world, 0, "large-out"));
+}
+
+static void until_tip_ends_at_what_is_there(void **state)
+{
+    (void)state;
+    topic_make("tip", 6);
+    topic_make("tip-out", 3);
+    stream_write(&world, "tip", 0, 1000);
+    configure(0, "tip", "", "", "");
+    stream_run_to_tip(&world, 0);
+    assert_int_equal(stream_wait_end(&world, 0), 0);
+    stream_check(&world, "tip-out", 1000);
+}
+
 static void what_is_no_event_becomes_a_dead_letter(void **state)
 {
     (void)state;
@@ -343,6 +395,9 @@ int main(void)
         cmocka_unit_test_teardown(a_pause_longer_than_the_transaction_is_recovered_from, processes_stop),
         cmocka_unit_test_teardown(a_broker_that_dies_in_mid_transaction_loses_and_doubles_nothing, processes_stop),
         cmocka_unit_test_teardown(a_second_process_with_the_same_identity_stops_the_first, processes_stop),
+        cmocka_unit_test_teardown(a_second_process_with_the_same_instance_stops_the_first, processes_stop),
+        cmocka_unit_test_teardown(an_event_that_the_topic_does_not_take_is_named, processes_stop),
+        cmocka_unit_test_teardown(until_tip_ends_at_what_is_there, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_becomes_a_dead_letter, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_halts_in_front_of_it, processes_stop),
         cmocka_unit_test_teardown(another_cluster_is_refused, processes_stop),
