@@ -279,6 +279,38 @@ static void a_log_of_a_stream(void **state)
     sink_postgres.close(sink);
 }
 
+/* A group of one process has all of a topic's partitions in one transaction. */
+static void a_thousand_partitions(void **state)
+{
+    (void)state;
+    target_needed();
+    enum { COUNT = 1000 };
+    static char names[COUNT][16];
+    static struct sink_position positions[COUNT];
+    struct sink *sink = stream_sink();
+    for (size_t i = 0; i < COUNT; i++) {
+        (void)snprintf(names[i], sizeof names[i], "topic/%zu", i);
+        assert_int_equal(place(sink, names[i]), 0);
+        positions[i] = (struct sink_position){.partition = names[i], .first = true, .to = position_of(i + 1)};
+    }
+    struct sink_batch batch = {.positions = positions, .position_count = COUNT};
+    MUST(sink_postgres.apply(sink, &batch, &sink_error));
+    target_expect("SELECT count(*), min(number), max(number), sum(\"offset\") FROM sorex_position",
+                  "1000|1|1000|50050000");
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(place(sink, names[i]), i + 1);
+        positions[i] =
+            (struct sink_position){.partition = names[i], .from = position_of(i + 1), .to = position_of(i + 2)};
+    }
+    positions[COUNT / 2].from.check++; /* one that is wrong, and nothing moves */
+    assert_int_equal(sink_postgres.apply(sink, &batch, &sink_error), SOREX_AGAIN);
+    target_expect("SELECT max(number) FROM sorex_position", "1000");
+    positions[COUNT / 2].from.check--;
+    MUST(sink_postgres.apply(sink, &batch, &sink_error));
+    target_expect("SELECT min(number), max(number) FROM sorex_position", "2|1001");
+    sink_postgres.close(sink);
+}
+
 /* ---- two writers ---- */
 
 static void a_moved_position_is_not_moved_again(void **state)
@@ -599,6 +631,7 @@ int main(void)
         TARGETED(keys_in_images_need_before),
         TARGETED(a_row_that_is_not_whole_is_refused),
         TARGETED(a_log_of_a_stream),
+        TARGETED(a_thousand_partitions),
         TARGETED(a_moved_position_is_not_moved_again),
         TARGETED(two_writers_race),
         TARGETED(two_partitions_alter_the_same_table),
