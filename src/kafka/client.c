@@ -7,8 +7,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* A broker that restarts can end a handshake halfway; one that refuses does so every time. */
-#define REFUSALS_MAX 4
+/* A broker that restarts can end a handshake halfway; one that refuses does so again and again. */
+#define REFUSED_MS 3000
 #define CONTEXT_SIZE 256
 
 /* ---- log ---- */
@@ -45,25 +45,34 @@ static void log_take(const rd_kafka_t *rk, int syslog, const char *facility, con
         trouble_set(client, text);
         level = LOG_DEBUG;
     }
-    if (client->quiet && level > LOG_DEBUG)
-        level = LOG_DEBUG;
+    /* A coordinator that is still loading: librdkafka asks again by itself. */
+    if (client->quiet || strcmp(facility, "GETPID") == 0)
+        level = level > LOG_DEBUG ? LOG_DEBUG : level;
     if (log_enabled(level))
         log_line(level, client->component, "%s", text);
 }
 
-/* From whatever serves the handle's queue. */
+/* "All brokers are down" behind a refusal says that nobody else lets us in either. */
+void kafka_client_error(struct kafka_client *client, rd_kafka_resp_err_t code, const char *reason)
+{
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        atomic_store(&client->down, true);
+        if (client->refusal && client->refused_ms == 0)
+            client->refused_ms = clock_ms();
+        return;
+    }
+    client->refusal = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL;
+    if (!client->refusal)
+        client->refused_ms = 0;
+    trouble_set(client, reason);
+}
+
+void kafka_client_answered(struct kafka_client *client) { client->refused_ms = 0; }
+
 static void error_take(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     (void)rk;
-    struct kafka_client *client = opaque;
-    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL)
-        (void)atomic_fetch_add(&client->refusals, 1);
-    else if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        atomic_store(&client->refusals, 0);
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        atomic_store(&client->down, true);
-    else
-        trouble_set(client, reason);
+    kafka_client_error(opaque, (rd_kafka_resp_err_t)code, reason);
 }
 
 /* ---- life ---- */
@@ -150,7 +159,7 @@ static void trouble_get(struct kafka_client *client, char out[KAFKA_TROUBLE_SIZE
 enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadline_ms, struct sorex_error *err,
                                     const char *format, ...)
 {
-    bool refused = atomic_load(&client->refusals) >= REFUSALS_MAX;
+    bool refused = client->refused_ms != 0 && clock_ms() - client->refused_ms >= REFUSED_MS;
     bool late = clock_ms() >= deadline_ms;
     if (!refused && !late && !kafka_client_interrupted(client))
         return SOREX_OK;

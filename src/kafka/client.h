@@ -23,9 +23,10 @@ struct kafka_client {
     char brokers[KAFKA_BROKERS_SIZE];
     bool quiet; /* no log lines of its own: a client beside another one of the same configuration */
     atomic_bool interrupted;
-    atomic_bool down;       /* every connection broke, and nobody found one that works since */
-    atomic_uint refusals;             /* authentication or TLS failed so often, with nothing else between */
-    char *cluster; /* the cluster's id; NULL: not asked yet */
+    atomic_bool down;    /* every connection broke, and nobody found one that works since */
+    bool refusal;        /* the last error was one: credentials or certificates; of the thread that serves the handle */
+    uint64_t refused_ms; /* since when all brokers refuse us; 0: they do not. The same thread */
+    char *cluster;       /* the cluster's id; NULL: not asked yet */
     pthread_mutex_t lock;             /* the one below */
     char trouble[KAFKA_TROUBLE_SIZE]; /* what librdkafka complained of last; "" = nothing */
 };
@@ -55,6 +56,13 @@ enum sorex_status kafka_client_wait(struct kafka_client *client, uint64_t deadli
 /* The cluster's id, borrowed. Waits for an answer, up to deadline_ms; serves the handle's queue. */
 enum sorex_status kafka_client_cluster(struct kafka_client *client, uint64_t deadline_ms, const char **out,
                                        struct sorex_error *err);
+
+/* Takes note of an error that is no answer to a call: for handles that are served by events. Others have a callback for
+ * it. */
+void kafka_client_error(struct kafka_client *client, rd_kafka_resp_err_t code, const char *reason);
+
+/* A broker has answered: none of it is true any more that they refuse us. */
+void kafka_client_answered(struct kafka_client *client);
 
 /* What a code asks of the caller:
  * SOREX_AGAIN    passes: the network, an election, a coordinator, a transaction that was aborted

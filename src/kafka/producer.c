@@ -101,6 +101,8 @@ static void serve(struct kafka_producer *producer, int timeout_ms)
         if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
             while ((message = rd_kafka_event_message_next(event)) != NULL)
                 failure_take(producer, message);
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_ERROR)
+            kafka_client_error(&producer->client, rd_kafka_event_error(event), rd_kafka_event_error_string(event));
         rd_kafka_event_destroy(event);
         timeout_ms = 0;
     }
@@ -228,8 +230,10 @@ static enum sorex_status step_repeat(struct kafka_producer *producer, step_fn *s
 {
     for (;;) {
         rd_kafka_error_t *error = step(producer, argument);
-        if (error == NULL)
+        if (error == NULL) {
+            kafka_client_answered(&producer->client);
             return SOREX_OK;
+        }
         if (rd_kafka_error_is_retriable(error) == 0 || rd_kafka_error_txn_requires_abort(error) != 0)
             return error_take(producer, error, what, err);
         rd_kafka_resp_err_t code = rd_kafka_error_code(error);

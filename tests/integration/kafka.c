@@ -3,10 +3,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "integration/process.h"
 
@@ -21,8 +23,9 @@ struct kafka_broker {
     char properties[PATH_MAX];
     char log_option[PATH_MAX];
     char log[PATH_MAX];
-    char address[32];
-    long log_from; /* where the log of this start begins */
+    char address[32], sasl_address[32], tls_address[32];
+    char certificate[PATH_MAX]; /* "": there is none */
+    long log_from;              /* where the log of this start begins */
     pid_t pid;
 };
 
@@ -73,24 +76,85 @@ static enum sorex_status text_write(const char *path, const char *text, const ch
     return SOREX_OK;
 }
 
+enum { CLIENTS, CONTROLLER, SASL, TLS, LISTENERS };
+
+/* Ports that are free now and differ. */
+static void ports_find(int ports[LISTENERS])
+{
+    for (int i = 0; i < LISTENERS; i++)
+        for (bool taken = true; taken;) {
+            ports[i] = port_free();
+            taken = false;
+            for (int before = 0; before < i; before++)
+                taken = taken || ports[before] == ports[i];
+        }
+}
+
+/* A key and a certificate in one file, which is also what clients trust. */
+static void certificate_make(struct kafka_broker *broker)
+{
+    char openssl[PATH_MAX];
+    char file[PATH_MAX];
+    pid_t pid = 0;
+    if (!process_find("openssl", "SOREX_OPENSSL", openssl) || !path_set(file, broker->directory, "certificate.pem"))
+        return;
+    const char *argv[] = {openssl,    "req",
+                          "-x509",    "-newkey",
+                          "rsa:2048", "-nodes",
+                          "-days",    "2",
+                          "-subj",    "/CN=localhost",
+                          "-addext",  "subjectAltName=IP:127.0.0.1",
+                          "-keyout",  file,
+                          "-out",     file,
+                          NULL};
+    if (process_start((char *const *)(void *)argv, broker->log, &pid, NULL) != SOREX_OK)
+        return;
+    while (process_alive(&pid))
+        (void)poll(NULL, 0, 5);
+    if (access(file, R_OK) == 0)
+        (void)memcpy(broker->certificate, file, sizeof file);
+}
+
+static enum sorex_status tls_append(const struct kafka_broker *broker, int port, char *text, size_t size)
+{
+    size_t len = strlen(text);
+    if (broker->certificate[0] == '\0')
+        return SOREX_OK;
+    int more = snprintf(text + len, size - len,
+                        "listeners=PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d,SASL://%s,TLS://%s\n"
+                        "advertised.listeners=PLAINTEXT://%s,SASL://%s,TLS://%s\n"
+                        "listener.name.tls.ssl.keystore.type=PEM\n"
+                        "listener.name.tls.ssl.keystore.location=%s\n",
+                        broker->address, port, broker->sasl_address, broker->tls_address, broker->address,
+                        broker->sasl_address, broker->tls_address, broker->certificate);
+    return more >= 0 && (size_t)more < size - len ? SOREX_OK : SOREX_LIMIT;
+}
+
 static enum sorex_status properties_write(struct kafka_broker *broker, const char *const *settings,
                                           struct sorex_error *err)
 {
-    char text[8192];
-    int port = port_free();
-    int controller = port_free();
-    for (int i = 0; controller == port && i < 100; i++)
-        controller = port_free();
-    (void)snprintf(broker->address, sizeof broker->address, "127.0.0.1:%d", port);
+    char text[4 * PATH_MAX];
+    int ports[LISTENERS];
+    ports_find(ports);
+    (void)snprintf(broker->address, sizeof broker->address, "127.0.0.1:%d", ports[CLIENTS]);
+    (void)snprintf(broker->sasl_address, sizeof broker->sasl_address, "127.0.0.1:%d", ports[SASL]);
+    (void)snprintf(broker->tls_address, sizeof broker->tls_address, "127.0.0.1:%d", ports[TLS]);
     int len = snprintf(text, sizeof text,
                        "process.roles=broker,controller\n"
                        "node.id=1\n"
                        "controller.quorum.voters=1@127.0.0.1:%d\n"
-                       "listeners=PLAINTEXT://127.0.0.1:%d,CONTROLLER://127.0.0.1:%d\n"
-                       "advertised.listeners=PLAINTEXT://127.0.0.1:%d\n"
+                       "listeners=PLAINTEXT://%s,CONTROLLER://127.0.0.1:%d,SASL://%s\n"
+                       "advertised.listeners=PLAINTEXT://%s,SASL://%s\n"
                        "inter.broker.listener.name=PLAINTEXT\n"
                        "controller.listener.names=CONTROLLER\n"
-                       "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n"
+                       "listener.security.protocol.map="
+                       "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL\n"
+                       "sasl.enabled.mechanisms=PLAIN\n"
+                       "listener.name.sasl.plain.sasl.jaas.config="
+                       "org.apache.kafka.common.security.plain.PlainLoginModule required user_sorex=\"sesame\";\n"
+                       "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
+                       "allow.everyone.if.no.acl.found=true\n"
+                       "super.users=User:ANONYMOUS\n"
                        "log.dirs=%s/data\n"
                        "offsets.topic.num.partitions=1\n"
                        "offsets.topic.replication.factor=1\n"
@@ -105,8 +169,9 @@ static enum sorex_status properties_write(struct kafka_broker *broker, const cha
                        "broker.heartbeat.interval.ms=500\n"
                        "auto.create.topics.enable=false\n"
                        "controlled.shutdown.enable=false\n",
-                       controller, port, controller, port, broker->directory);
-    if (len < 0 || (size_t)len >= sizeof text)
+                       ports[CONTROLLER], broker->address, ports[CONTROLLER], broker->sasl_address, broker->address,
+                       broker->sasl_address, broker->directory);
+    if (len < 0 || (size_t)len >= sizeof text || tls_append(broker, ports[CONTROLLER], text, sizeof text) != SOREX_OK)
         return sorex_error_set(err, SOREX_LIMIT, "the path %s is too long", broker->directory);
     return text_write(broker->properties, text, settings, err);
 }
@@ -124,6 +189,7 @@ static enum sorex_status files_write(struct kafka_broker *broker, const char *co
         !path_set(broker->log, broker->directory, "log") || !path_set(path, broker->directory, "log4j.properties") ||
         snprintf(broker->log_option, PATH_MAX, "-Dlog4j.configuration=file:%s", path) >= PATH_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "the path %s is too long", broker->directory);
+    certificate_make(broker);
     enum sorex_status status = text_write(path, log4j, NULL, err);
     return status == SOREX_OK ? properties_write(broker, settings, err) : status;
 }
@@ -260,6 +326,18 @@ void kafka_broker_free(struct kafka_broker *broker)
 }
 
 const char *kafka_broker_address(const struct kafka_broker *broker) { return broker->address; }
+
+const char *kafka_broker_sasl_address(const struct kafka_broker *broker) { return broker->sasl_address; }
+
+const char *kafka_broker_tls_address(const struct kafka_broker *broker)
+{
+    return broker->certificate[0] == '\0' ? NULL : broker->tls_address;
+}
+
+const char *kafka_broker_certificate(const struct kafka_broker *broker)
+{
+    return broker->certificate[0] == '\0' ? NULL : broker->certificate;
+}
 
 const char *kafka_broker_directory(const struct kafka_broker *broker) { return broker->directory; }
 

@@ -29,6 +29,12 @@ void kafka_broker_free(struct kafka_broker *broker);
 
 /* For bootstrap.servers; the same after every restart. Borrowed. */
 const char *kafka_broker_address(const struct kafka_broker *broker);
+/* The same broker over SASL PLAIN without TLS, for the user "sorex" with the password "sesame", who is no
+ * administrator: access control lists hold for him, and where there is none he may do anything. Borrowed. */
+const char *kafka_broker_sasl_address(const struct kafka_broker *broker);
+/* The same over TLS, and the file with the certificate to trust. NULL: there is no openssl(1) to make one. Borrowed. */
+const char *kafka_broker_tls_address(const struct kafka_broker *broker);
+const char *kafka_broker_certificate(const struct kafka_broker *broker);
 /* Its own directory, for files that go with it. Borrowed. */
 const char *kafka_broker_directory(const struct kafka_broker *broker);
 /* 0 while it is stopped. */

@@ -219,3 +219,28 @@ void reader_topic_make(const char *brokers, const char *topic, int partitions, c
     (void)partitions_of(rk, topic);
     rd_kafka_destroy(rk);
 }
+
+void reader_deny(const char *brokers, const char *user, const char *topic)
+{
+    char text[256];
+    rd_kafka_t *rk = client_new(brokers, "read_committed");
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_AclBinding_t *wanted =
+        rd_kafka_AclBinding_new(RD_KAFKA_RESOURCE_TOPIC, topic, RD_KAFKA_RESOURCE_PATTERN_LITERAL, user, "*",
+                                RD_KAFKA_ACL_OPERATION_ALL, RD_KAFKA_ACL_PERMISSION_TYPE_DENY, text, sizeof text);
+    if (wanted == NULL)
+        die(topic, text);
+    rd_kafka_CreateAcls(rk, &wanted, 1, NULL, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
+    if (event == NULL || rd_kafka_event_error(event) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        die(topic, event == NULL ? "no answer" : rd_kafka_event_error_string(event));
+    size_t count;
+    const rd_kafka_acl_result_t **results =
+        rd_kafka_CreateAcls_result_acls(rd_kafka_event_CreateAcls_result(event), &count);
+    if (count != 1 || rd_kafka_acl_result_error(results[0]) != NULL)
+        die(topic, "the access control list was not made");
+    rd_kafka_event_destroy(event);
+    rd_kafka_AclBinding_destroy(wanted);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_destroy(rk);
+}

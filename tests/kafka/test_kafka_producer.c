@@ -284,6 +284,96 @@ static void a_commit_that_gets_no_answer_can_be_interrupted(void **state)
     kafka_broker_resume(broker);
 }
 
+/* One producer's try to begin, with properties of its own. */
+static enum sorex_status try_init(const char *address, const struct kafka_property *properties, size_t count,
+                                  const char *topic)
+{
+    struct kafka_producer_options options = {
+        .client = {.name = "try", .brokers = address, .properties = properties, .property_count = count},
+        .transactional_id = "try",
+        .transaction_timeout_ms = 10000,
+        .compression = "none"};
+    struct kafka_producer *producer;
+    MUST(kafka_producer_new(&options, &producer, &err));
+    enum sorex_status status = kafka_producer_init(producer, &err);
+    if (status == SOREX_OK && topic != NULL) {
+        struct kafka_message message = message_of(topic, "a", "x", 0);
+        MUST(kafka_producer_begin(producer, &err));
+        status = kafka_producer_send(producer, &message, &err);
+        if (status == SOREX_OK)
+            status = kafka_producer_commit(producer, &err);
+    }
+    kafka_producer_free(producer);
+    return status;
+}
+
+static void expect_text(const char *part)
+{
+    if (strstr(err.text, part) == NULL)
+        fail_msg("\"%s\" does not say \"%s\"", err.text, part);
+}
+
+static void credentials_are_passed_on_and_checked(void **state)
+{
+    (void)state;
+    const char *address = kafka_broker_sasl_address(broker);
+    struct kafka_property properties[] = {{"security.protocol", "sasl_plaintext"},
+                                          {"sasl.mechanisms", "PLAIN"},
+                                          {"sasl.username", "sorex"},
+                                          {"sasl.password", "sesame"}};
+    MUST(try_init(address, properties, 4, NULL));
+    properties[3].value = "open sesame";
+    assert_string_equal(sorex_status_name(try_init(address, properties, 4, NULL)), "invalid");
+    expect_text(address);
+    expect_text("uthentication");
+    assert_null(strstr(err.text, "open sesame"));
+}
+
+static void rights_that_are_missing_are_named(void **state)
+{
+    (void)state;
+    static const struct kafka_property properties[] = {{"security.protocol", "sasl_plaintext"},
+                                                       {"sasl.mechanisms", "PLAIN"},
+                                                       {"sasl.username", "sorex"},
+                                                       {"sasl.password", "sesame"}};
+    const char *address = kafka_broker_address(broker);
+    reader_topic_make(address, "allowed", 1, NULL);
+    reader_topic_make(address, "denied", 1, NULL);
+    MUST(try_init(kafka_broker_sasl_address(broker), properties, 4, "allowed"));
+    reader_deny(address, "User:sorex", "denied");
+    assert_string_equal(sorex_status_name(try_init(kafka_broker_sasl_address(broker), properties, 4, "denied")),
+                        "invalid");
+    expect_text("denied");
+    expect_text("TOPIC_AUTHORIZATION_FAILED");
+}
+
+static void certificates_are_checked(void **state)
+{
+    (void)state;
+    const char *address = kafka_broker_tls_address(broker);
+    if (address == NULL) {
+        (void)printf("skipped: no openssl to make a certificate\n");
+        skip();
+    }
+    struct kafka_property properties[] = {{"security.protocol", "ssl"},
+                                          {"ssl.ca.location", kafka_broker_certificate(broker)}};
+    MUST(try_init(address, properties, 2, NULL));
+    assert_string_equal(sorex_status_name(try_init(address, properties, 1, NULL)),
+                        "invalid"); /* the system's authorities */
+    expect_text(address);
+    expect_text("certificate");
+}
+
+static void brokers_that_are_not_there_are_named(void **state)
+{
+    (void)state;
+    char address[32];
+    (void)snprintf(address, sizeof address, "127.0.0.1:%d", port_free());
+    assert_string_equal(sorex_status_name(try_init(address, NULL, 0, NULL)), "again");
+    expect_text(address);
+    expect_text("Connection refused");
+}
+
 static int broker_start(void **state)
 {
     (void)state;
@@ -312,6 +402,10 @@ int main(void)
         cmocka_unit_test(a_transaction_that_took_too_long_may_be_tried_again),
         cmocka_unit_test(a_message_that_is_too_large_is_named),
         cmocka_unit_test(a_topic_that_is_not_there_is_named),
+        cmocka_unit_test(credentials_are_passed_on_and_checked),
+        cmocka_unit_test(rights_that_are_missing_are_named),
+        cmocka_unit_test(certificates_are_checked),
+        cmocka_unit_test(brokers_that_are_not_there_are_named),
         cmocka_unit_test(a_broker_killed_in_mid_transaction_comes_back),
         cmocka_unit_test(a_commit_that_gets_no_answer_can_be_interrupted),
     };
