@@ -138,17 +138,26 @@ static enum sorex_status begin(struct file *file, bool known, struct sorex_error
     return sidecar_write(sidecar, err);
 }
 
-static bool dead_known(const struct file *file)
+/* Whether the sidecar speaks of the file of dead letters that there is, or there is none. One that was emptied or moved
+ * away, by whoever sent the letters again, begins anew. */
+static enum sorex_status dead_known(const struct file *file, bool *out, struct sorex_error *err)
 {
-    const char *known = file->sidecar.dead_file;
-    return known == NULL || file->dead.path == NULL ? known == NULL && file->dead.path == NULL
-                                                    : strcmp(known, file->dead_name) == 0;
+    const struct sidecar *sidecar = &file->sidecar;
+    uint64_t size;
+    *out = sidecar->dead_file == NULL;
+    if (file->dead.path == NULL)
+        return SOREX_OK;
+    TRY(tail_size(&file->dead, &size, err));
+    *out = sidecar->dead_file != NULL && strcmp(sidecar->dead_file, file->dead_name) == 0 &&
+           (size > 0 || sidecar->dead_offset == 0);
+    return SOREX_OK;
 }
 
 /* Makes the files what the sidecar says. */
 static enum sorex_status place(struct file *file, struct sorex_error *err)
 {
     bool found;
+    bool known;
     file->placed = false;
     TRY(tail_open(&file->lines, err));
     if (file->dead.path != NULL)
@@ -156,9 +165,10 @@ static enum sorex_status place(struct file *file, struct sorex_error *err)
     TRY(sidecar_read(&file->sidecar, file->parser, &found, err));
     if (found)
         TRY(tail_restore(&file->lines, file->sidecar.offset, err));
-    if (found && dead_known(file) && file->dead.path != NULL)
+    TRY(dead_known(file, &known, err));
+    if (found && known && file->dead.path != NULL)
         TRY(tail_restore(&file->dead, file->sidecar.dead_offset, err));
-    if (!found || !dead_known(file))
+    if (!found || !known)
         TRY(begin(file, found, err));
     file->placed = true;
     return SOREX_OK;

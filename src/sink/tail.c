@@ -67,7 +67,7 @@ enum sorex_status tail_open(struct tail *tail, struct sorex_error *err)
     return SOREX_OK;
 }
 
-static enum sorex_status size_get(struct tail *tail, uint64_t *out, struct sorex_error *err)
+enum sorex_status tail_size(const struct tail *tail, uint64_t *out, struct sorex_error *err)
 {
     struct stat info;
     if (fstat(tail->fd, &info) != 0)
@@ -87,7 +87,7 @@ enum sorex_status tail_begin(struct tail *tail, bool append, struct sorex_error 
 {
     uint64_t size;
     char last = '\n';
-    TRY(size_get(tail, &size, err));
+    TRY(tail_size(tail, &size, err));
     if (!append && size > 0) {
         TRY(cut(tail, 0, err));
         size = 0;
@@ -107,7 +107,7 @@ enum sorex_status tail_begin(struct tail *tail, bool append, struct sorex_error 
 enum sorex_status tail_restore(struct tail *tail, uint64_t length, struct sorex_error *err)
 {
     uint64_t size;
-    TRY(size_get(tail, &size, err));
+    TRY(tail_size(tail, &size, err));
     if (size < length)
         return sorex_error_set(
             err, SOREX_CORRUPT,

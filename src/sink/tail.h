@@ -22,6 +22,7 @@ void tail_deinit(struct tail *tail);
 /* Opens the file, makes it and its folder when they are not there, and locks it; nothing when it is open.
  * Errors: SOREX_AGAIN: another process has it, or no room; SOREX_INVALID: no regular file; SOREX_IO. */
 enum sorex_status tail_open(struct tail *tail, struct sorex_error *err);
+enum sorex_status tail_size(const struct tail *tail, uint64_t *out, struct sorex_error *err);
 /* When nobody knows a length: all of the file counts, or none of it (append false: it is emptied).
  * Errors: SOREX_INVALID: the last line does not end; SOREX_IO. */
 enum sorex_status tail_begin(struct tail *tail, bool append, struct sorex_error *err);

@@ -241,6 +241,29 @@ static void dead_letters_go_elsewhere(void **state)
     assert_int_equal(sink_try(true, cursor_path, &sink), SOREX_INVALID);
 }
 
+/* Whoever looked after the letters moves the file away: no reason to stop. */
+static void dead_letters_are_taken_away(void **state)
+{
+    (void)state;
+    struct position at;
+    struct sink *sink = sink_make(dead_path);
+    assert_int_equal(position(sink, "a", &at), SOREX_GONE);
+    assert_int_equal(batch_apply(sink, "a", 1), SOREX_OK);
+    assert_int_equal(batch_apply(sink, "a", 2), SOREX_OK);
+    sink_file.close(sink);
+    assert_int_equal(unlink(dead_path), 0);
+    for (uint64_t n = 3; n <= 6; n++) {
+        sink = sink_make(dead_path);
+        assert_int_equal(position(sink, "a", &at), SOREX_OK);
+        assert_int_equal(at.number, n - 1);
+        assert_int_equal(batch_apply(sink, "a", n), SOREX_OK);
+        sink_file.close(sink);
+    }
+    expect_content(dead_path,
+                   "{\"partition\":\"a\",\"number\":4,\"error\":\"no event\",\"event\":\"bad \\\"4\\\"\"}\n"
+                   "{\"partition\":\"a\",\"number\":6,\"error\":\"no event\",\"event\":\"bad \\\"6\\\"\"}\n");
+}
+
 static void chains_and_streams_refuse_each_other(void **state)
 {
     (void)state;
@@ -361,10 +384,15 @@ int main(void)
 {
 #define FILED(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        FILED(lines_dead_letters_and_positions), FILED(bytes_and_tombstones),
-        FILED(torn_tails_are_cut_off_both),      FILED(positions_are_compared),
-        FILED(dead_letters_go_elsewhere),        FILED(chains_and_streams_refuse_each_other),
-        FILED(damaged_cursors_are_refused),      FILED(names_must_be_text),
+        FILED(lines_dead_letters_and_positions),
+        FILED(bytes_and_tombstones),
+        FILED(torn_tails_are_cut_off_both),
+        FILED(positions_are_compared),
+        FILED(dead_letters_go_elsewhere),
+        FILED(dead_letters_are_taken_away),
+        FILED(chains_and_streams_refuse_each_other),
+        FILED(damaged_cursors_are_refused),
+        FILED(names_must_be_text),
         FILED(killed_at_every_system_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
