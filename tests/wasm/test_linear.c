@@ -1,0 +1,139 @@
+/* Memories that are saved, restored and forked, against plain copies. */
+#include "wasm/module.h"
+
+#include <stdlib.h>
+
+#include "wasm/linear.h"
+
+#define PAGE LINEAR_PAGE_BYTES
+#define MIB ((size_t)1 << 20)
+
+static struct linear *memory_of(size_t size)
+{
+    struct sorex_error err = {0};
+    struct linear *linear = NULL;
+    assert_ok(linear_open(size, 64 * MIB, &linear, &err));
+    return linear;
+}
+
+/* Random writes, few or many, images taken and restored in any order, into any of several memories. */
+static void model_run(bool plain)
+{
+    enum { MEMORIES = 3, IMAGES = 6, STEPS = 600 };
+    const size_t size = 16 * MIB;
+    struct sorex_error err = {0};
+    struct linear *memories[MEMORIES];
+    struct linear_image *images[IMAGES] = {NULL};
+    uint8_t *models[MEMORIES], *kept[IMAGES];
+    uint64_t seed = plain ? 3 : 4;
+    linear_scan_plain(plain);
+    for (int i = 0; i < MEMORIES; i++) {
+        memories[i] = memory_of(size);
+        models[i] = calloc(1, size);
+        assert_non_null(models[i]);
+    }
+    for (int i = 0; i < IMAGES; i++)
+        assert_non_null(kept[i] = malloc(size));
+    for (int step = 0; step < STEPS; step++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        size_t m = (seed >> 20) % MEMORIES, k = (seed >> 24) % IMAGES;
+        uint32_t what = (uint32_t)(seed >> 57);
+        if (what < 90) {
+            uint32_t pages = what < 80 ? 5 : 700; /* beyond what an image holds besides its base */
+            for (uint32_t i = 0; i < pages; i++) {
+                size_t at = ((seed >> 30) + i * 37 % 4096 * PAGE + i) % size;
+                linear_memory(memories[m]).data[at] = models[m][at] = (uint8_t)(what == 7 ? 0 : step + 1);
+            }
+        } else if (what < 105) {
+            linear_image_drop(images[k]);
+            assert_ok(linear_save(memories[m], &images[k], &err));
+            memcpy(kept[k], models[m], size);
+        } else if (images[k] != NULL) {
+            assert_ok(linear_restore(memories[m], images[k], &err));
+            memcpy(models[m], kept[k], size);
+        }
+        if (step % 50 == 49)
+            for (int i = 0; i < MEMORIES; i++)
+                assert_memory_equal(linear_memory(memories[i]).data, models[i], size);
+    }
+    for (int i = 0; i < MEMORIES; i++) {
+        assert_memory_equal(linear_memory(memories[i]).data, models[i], size);
+        linear_close(memories[i]);
+        free(models[i]);
+    }
+    for (int i = 0; i < IMAGES; i++) {
+        linear_image_drop(images[i]);
+        free(kept[i]);
+    }
+    linear_scan_plain(false);
+}
+
+static void test_model(void **state)
+{
+    (void)state;
+    model_run(false);
+}
+
+static void test_model_older_kernels(void **state)
+{
+    (void)state;
+    model_run(true);
+}
+
+static enum sorex_status page_note(void *user_data, uint32_t page, const uint8_t *content, struct sorex_error *err)
+{
+    uint32_t *sum = user_data;
+    (void)err;
+    *sum = *sum * 31 + page * 7 + content[0];
+    return SOREX_OK;
+}
+
+static void test_growth_and_visit(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct linear *linear = memory_of(MIB), *other = memory_of(MIB);
+    struct linear_image *small = NULL, *large = NULL, *made = NULL;
+    uint8_t *data = linear_memory(linear).data, page[PAGE] = {9};
+    data[5 * PAGE] = 5;
+    assert_ok(linear_save(linear, &small, &err));
+    assert_ok(linear_grow(linear, 2 * MIB, &err));
+    assert_ptr_equal(linear_memory(linear).data, data);
+    assert_int_equal(data[2 * MIB - 1], 0);
+    data[5 * PAGE] = 0; /* becomes zero: not visited */
+    data[7 * PAGE] = 7;
+    data[2 * MIB - PAGE] = 8;
+    assert_ok(linear_save(linear, &large, &err));
+    assert_int_equal(linear_image_pages(large), 3);
+    uint32_t sum = 0, wanted = 0;
+    assert_ok(linear_image_visit(large, page_note, &sum, &err));
+    assert_ok(page_note(&wanted, 7, (const uint8_t[]){7}, &err));
+    assert_ok(page_note(&wanted, (uint32_t)(2 * MIB / PAGE - 1), (const uint8_t[]){8}, &err));
+    assert_int_equal(sum, wanted);
+    assert_int_equal(linear_restore(linear, small, &err), SOREX_MISMATCH); /* it cannot shrink */
+    assert_ok(linear_restore(other, small, &err));
+    assert_int_equal(linear_memory(other).data[5 * PAGE], 5);
+    assert_ok(linear_restore(other, large, &err));
+    assert_int_equal(linear_memory(other).len, 2 * MIB);
+    assert_memory_equal(linear_memory(other).data, data, 2 * MIB);
+    assert_int_equal(linear_grow(linear, 65 * MIB, &err), SOREX_LIMIT);
+    assert_ok(linear_image_make(MIB, &made, &err));
+    assert_ok(linear_image_put(made, 3, page, &err));
+    assert_int_equal(linear_image_put(made, 256, page, &err), SOREX_INVALID);
+    struct linear *fresh = memory_of(MIB);
+    assert_ok(linear_restore(fresh, made, &err));
+    assert_int_equal(linear_memory(fresh).data[3 * PAGE], 9);
+    linear_close(linear);
+    linear_close(other);
+    linear_close(fresh);
+    linear_image_drop(small);
+    linear_image_drop(large);
+    linear_image_drop(made);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_model_older_kernels),
+                                       cmocka_unit_test(test_growth_and_visit)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
