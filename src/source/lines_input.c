@@ -12,10 +12,12 @@
 #include "base/limits.h"
 
 #define READ_BYTES ((size_t)256 << 10)
-#define FILL_BYTES_MAX ((size_t)64 << 20) /* read ahead, whatever is asked for */
-#define KEPT_BYTES_MAX \
-    ((size_t)128 << 20) /* of a stream, that was given out and is not delivered: more than ever is under way */
-#define LOOK_MS 200     /* where the kernel does not tell (network file systems), and for renamed files */
+#define FILL_BYTES_MAX \
+    ((size_t)32 << 20) /* read ahead, whatever is asked for; so a batch has no more, but for a line */
+/* Of a stream, that was given out and is not delivered: more than the two batches that can be under way. The buffer
+ * takes up to twice as much. */
+#define KEPT_BYTES_MAX ((size_t)128 << 20)
+#define LOOK_MS 200 /* where the kernel does not tell (network file systems), and for renamed files */
 
 #define CHOICES                                                                                                        \
     "; put back what was there; or, to read this from its beginning, give it or the pipeline another name, which has " \
@@ -164,12 +166,13 @@ static size_t droppable(const struct lines_input *input)
     return input->at - drop > KEPT_BYTES_MAX ? input->at - KEPT_BYTES_MAX : drop;
 }
 
-/* Moves what is needed to the front when that is at most as much as what goes, so that each byte moves about once. */
+/* Moves what is needed to the front when that is at most twice as much as what goes, so that a byte moves twice at
+ * most. */
 static enum sorex_status room_make(struct lines_input *input, struct sorex_error *err)
 {
     struct buf *buf = &input->buf;
     size_t drop = droppable(input);
-    if (buf->cap - buf->len < READ_BYTES && drop > 0 && drop >= buf->len - drop) {
+    if (buf->cap - buf->len < READ_BYTES && drop > 0 && drop >= (buf->len - drop) / 2) {
         memmove(buf->data, buf->data + drop, buf->len - drop);
         buf->len -= drop;
         input->base += drop;

@@ -38,7 +38,7 @@ enum sorex_status lines_input_open(struct lines_input *input, const char *path, 
                                    struct sorex_error *err);
 void lines_input_close(struct lines_input *input);
 
-/* Reads what is there now, until `want` bytes (64 MiB at most) and a whole line lie behind `at`, or more than a line
+/* Reads what is there now, until `want` bytes (32 MiB at most) and a whole line lie behind `at`, or more than a line
  * may have. Does not wait. Errors: SOREX_MISMATCH: the file was cut or replaced; SOREX_IO, SOREX_NOMEM. */
 enum sorex_status lines_input_fill(struct lines_input *input, size_t want, struct sorex_error *err);
 /* Waits until there may be more, or ms passed. Errors: SOREX_STOPPED: interrupted, now or earlier; SOREX_IO. */

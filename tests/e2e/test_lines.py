@@ -124,5 +124,34 @@ def test_stopped_while_it_waits(root, _):
             run.stdin.close()
 
 
+def test_target_restarts(root, _):
+    """PostgreSQL goes away and comes back while standard input is read: what was on its way is read again from memory."""
+    count = 20000
+    pg = Postgres(root)
+    with contextlib.closing(pg):
+        file = stream(root, batch_events=100, source={"type": "lines", "path": "-"}, sink={"type": "postgres", "url": pg.url()})
+        with open(root / "log", "wb") as log:
+            run = subprocess.Popen([SOREX, "run", file], stdin=subprocess.PIPE, stdout=log, stderr=log, env=ENVIRONMENT)
+
+        def feed():
+            with run.stdin:
+                run.stdin.write("".join(map(line, range(count))).encode())
+
+        def rows():
+            answer = pg.sql("select count(*) from users", check_it=False)
+            return int(answer[0][0]) if answer else 0
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        for goal in (1000, 5000, 9000):
+            wait_for(f"{goal} rows", lambda: rows() > goal)
+            pg.stop(signal.SIGQUIT)
+            pg.start()
+        equal(run.wait(timeout=DEADLINE * 2), 0, (root / "log").read_text()[-1000:])
+        feeder.join()
+        check("trying again" in (root / "log").read_text(), "it was never away")
+        equal(pg.sql("select count(*), count(distinct id), min(email), max(email) from users"), [[str(count), str(count), "***", "***"]], "rows")
+
+
 if __name__ == "__main__":
-    main(test_stdin_again, test_another_stdin, test_rotated, test_cut, test_named_pipe, test_stopped_while_it_waits)
+    main(test_stdin_again, test_another_stdin, test_rotated, test_cut, test_named_pipe, test_stopped_while_it_waits, test_target_restarts)

@@ -723,6 +723,55 @@ static void a_stream_cannot_go_back_before_what_was_delivered(void **state)
     buf_deinit(&content);
 }
 
+struct flood {
+    size_t bytes;
+    int fd;
+};
+
+static void *flood_thread(void *user_data)
+{
+    struct flood *flood = user_data;
+    char lines[65536];
+    memset(lines, 'x', sizeof lines);
+    for (size_t at = 1023; at < sizeof lines; at += 1024)
+        lines[at] = '\n';
+    for (size_t done = 0; done < flood->bytes; done += sizeof lines)
+        if (write(flood->fd, lines, sizeof lines) != (ssize_t)sizeof lines)
+            return NULL;
+    (void)close(flood->fd);
+    return NULL;
+}
+
+/* Somebody who delivers nothing has it in memory up to a bound, and is told when he wants what is gone. */
+static void a_stream_is_not_kept_without_end(void **state)
+{
+    struct flood flood = {.bytes = (size_t)320 << 20, .fd = stdin_make()};
+    struct opened opened;
+    struct event_batch batch = {0};
+    struct position early = {0}, late = {0};
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, flood_thread, &flood), 0);
+    open_at(&opened, "-", "false", NULL);
+    for (uint64_t bytes = 0; !batch.ended;) {
+        struct event_limits limits = {.records = 1000000, .bytes = (size_t)4 << 20, .wait_ms = PATIENCE_MS};
+        poll_limits(&opened, &limits, &batch);
+        if (batch.count == 0)
+            continue;
+        bytes = batch.records[batch.count - 1].next.offset;
+        if (bytes < (64 << 20))
+            early = batch.records[0].next;
+        if (bytes < (200 << 20))
+            late = batch.records[0].next;
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    seek(&opened, &late);
+    poll_limits(&opened, &many, &batch);
+    assert_int_equal(batch.records[0].number, late.number + 1);
+    seek_refused(&opened, &early, SOREX_GONE, "cannot be read again from byte");
+    shut(&opened);
+}
+
 static void a_named_pipe(void **state)
 {
     char fifo[PATH_MAX + 32];
@@ -825,6 +874,7 @@ int main(void)
         cmocka_unit_test(a_stream_is_read_again_from_what_was_delivered),
         cmocka_unit_test(another_stream_is_refused),
         cmocka_unit_test(a_stream_cannot_go_back_before_what_was_delivered),
+        cmocka_unit_test(a_stream_is_not_kept_without_end),
         cmocka_unit_test(a_named_pipe),
         cmocka_unit_test(an_interrupted_wait_ends),
     };
