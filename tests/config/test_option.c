@@ -222,6 +222,7 @@ static void flags_replace_what_is_there(void **state)
     } paths[] = {
         {"/base", "a/b", "/base/a/b"}, {"/base/", "a", "/base/a"}, {".", "a", "a"},  {"", "a", "a"}, {NULL, "a", "a"},
         {"/base", "/a", "/a"},         {"rel", "a", "rel/a"},      {"/", "a", "/a"},
+        {"/base", "-", "-"},           {"/base", "./-", "/base/./-"},
     };
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
         assert_int_equal(option_set(path, bytes_str(paths[i].text), "--path", paths[i].base, &settings, &err),

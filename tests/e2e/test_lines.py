@@ -44,8 +44,8 @@ def test_stdin_again(root, _):
 def test_another_stdin(root, _):
     """Standard input that is not the same: nothing of it is taken."""
     def given(text):
-        return subprocess.run([SOREX, "run", file], input=text, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
-    file = stream(root, source={"type": "lines", "path": "-"})
+        return subprocess.run([SOREX, "run", file, "--set", "source.path=-"], input=text, capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
+    file = stream(root, source={"type": "lines", "path": "in.jsonl"})
     equal(given("".join(map(line, range(100)))).returncode, 0, "the first time")
     for other, said in (("".join(map(line, range(1, 200))), "stands something else than what was read there"),
                         (line(0), f"but was read up to byte {sum(len(line(n)) for n in range(100))}")):
