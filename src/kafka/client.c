@@ -136,7 +136,7 @@ void kafka_client_close(struct kafka_client *client)
     if (client->cluster != NULL)
         rd_kafka_mem_free(client->rk, client->cluster);
     if (client->rk != NULL)
-        rd_kafka_destroy(client->rk);
+        rd_kafka_destroy_flags(client->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE); /* a consumer has seen to that */
     (void)pthread_mutex_destroy(&client->lock);
     client->rk = NULL;
     client->cluster = NULL;

@@ -8,10 +8,14 @@
 #include "base/log.h"
 #include "kafka/consumer_private.h"
 
+#define LEAVE_MS 1000
+#define LEAVE_SLICE_MS 10
+
 /* ---- life ---- */
 
-/* Corrupt batches are found by their checksum: TCP's alone is weak. */
-static const struct kafka_property defaults[] = {{"check.crcs", "true"}, {NULL, NULL}};
+/* Corrupt batches are found by their checksum: TCP's alone is weak. Who ends waits for a broker that hangs no longer
+ * than that. */
+static const struct kafka_property defaults[] = {{"check.crcs", "true"}, {"socket.timeout.ms", "10000"}, {NULL, NULL}};
 
 static enum sorex_status topics_subscribe(struct kafka_consumer *consumer, const struct kafka_consumer_options *options,
                                           struct sorex_error *err)
@@ -93,13 +97,31 @@ enum sorex_status kafka_consumer_new(const struct kafka_consumer_options *option
     return SOREX_OK;
 }
 
+/* librdkafka's own close waits for brokers that do not answer, for as long as they do not. */
+static void group_leave(struct kafka_consumer *consumer)
+{
+    rd_kafka_t *rk = consumer->client.rk;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(rk, queue);
+    uint64_t deadline_ms = clock_ms() + LEAVE_MS;
+    while (error == NULL && rd_kafka_consumer_closed(rk) == 0 && clock_ms() < deadline_ms) {
+        rd_kafka_event_t *event = rd_kafka_queue_poll(queue, LEAVE_SLICE_MS);
+        if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE) /* the last one, which commits */
+            consumer_rebalance(rk, rd_kafka_event_error(event), rd_kafka_event_topic_partition_list(event), consumer);
+        rd_kafka_event_destroy(event);
+    }
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+    rd_kafka_queue_destroy(queue);
+}
+
 void kafka_consumer_free(struct kafka_consumer *consumer)
 {
     if (consumer == NULL)
         return;
     consumer_messages_drop(consumer);
     if (consumer->queue != NULL) {
-        (void)rd_kafka_consumer_close(consumer->client.rk); /* calls consumer_rebalance, which commits */
+        group_leave(consumer);
         rd_kafka_queue_destroy(consumer->queue);
     }
     consumer_partitions_drop(consumer);

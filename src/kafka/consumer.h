@@ -68,7 +68,8 @@ struct kafka_poll_limits {
 /* options: borrowed for the call. Subscribes; does not wait for brokers. */
 enum sorex_status kafka_consumer_new(const struct kafka_consumer_options *options, struct kafka_consumer **out,
                                      struct sorex_error *err);
-/* Commits what is delivered and leaves the group. Takes NULL. */
+/* Commits what is delivered and leaves the group, if brokers answer within a second. librdkafka waits for answers that
+ * are due even so, for as long as socket.timeout.ms says. Takes NULL. */
 void kafka_consumer_free(struct kafka_consumer *consumer);
 /* Ends a call that waits, and every later one, soon; poll then gives nothing, the others SOREX_AGAIN. */
 void kafka_consumer_interrupt(struct kafka_consumer *consumer);

@@ -505,6 +505,21 @@ static void a_broker_that_dies_is_reported_and_comes_back(void **state)
     kafka_consumer_free(failure.member.consumer);
 }
 
+/* With something left to commit that nobody takes. */
+static void a_consumer_leaves_although_no_broker_answers(void **state)
+{
+    (void)state;
+    topic_make("leaves", 1);
+    fill("leaves", 0, 0, 5);
+    struct member member = {.consumer = consumer_make("leaves", "leaves")};
+    take(&member, 5);
+    kafka_broker_pause(broker);
+    kafka_consumer_delivered(member.consumer, 0, 3);
+    kafka_consumer_delivered(member.consumer, 0, 5);
+    kafka_consumer_free(member.consumer); /* or the test's time is over */
+    kafka_broker_resume(broker);
+}
+
 static void an_interrupted_consumer_gives_nothing_soon(void **state)
 {
     (void)state;
@@ -582,6 +597,7 @@ int main(void)
         cmocka_unit_test(until_end_gives_what_is_there_and_no_more),
         cmocka_unit_test(messages_that_retention_took_are_not_skipped),
         cmocka_unit_test(a_topic_that_is_missing_is_waited_for),
+        cmocka_unit_test(a_consumer_leaves_although_no_broker_answers),
         cmocka_unit_test(an_interrupted_consumer_gives_nothing_soon),
         cmocka_unit_test(a_broker_that_dies_is_reported_and_comes_back),
     };
