@@ -315,6 +315,12 @@ enum sorex_status instance_exchange(struct instance *instance, struct bytes in, 
 
 bool instance_broken(const struct instance *instance) { return instance->broken; }
 
+void instance_fuel_set(struct instance *instance, uint64_t fuel)
+{
+    if (instance->machine != NULL)
+        machine_fuel_set(instance->machine, fuel);
+}
+
 static void shut_run(void *user_data)
 {
     struct start *start = user_data;
@@ -382,10 +388,12 @@ enum sorex_status instance_restore(struct instance *instance, const struct snaps
     return SOREX_OK;
 }
 
-enum sorex_status instance_fork(const struct snapshot *snapshot, struct instance **out, struct sorex_error *err)
+enum sorex_status instance_fork(const struct snapshot *snapshot, uint64_t memory_bytes_max, struct instance **out,
+                                struct sorex_error *err)
 {
     struct instance *instance = NULL;
-    TRY(instance_make(snapshot->postgres, &(struct instance_options){0}, &instance, err));
+    struct instance_options options = {.memory_bytes_max = memory_bytes_max};
+    TRY(instance_make(snapshot->postgres, &options, &instance, err));
     enum sorex_status status = instance_restore(instance, snapshot, err);
     if (status != SOREX_OK) {
         instance_close(instance);

@@ -34,8 +34,10 @@ struct instance_options {
 enum sorex_status instance_start(struct postgres *postgres, struct bytes wasm, struct tree *tree,
                                  const struct instance_options *options, struct instance **out,
                                  struct sorex_error *err);
-/* A new instance that is as the snapshot says. Errors: as instance_restore. */
-enum sorex_status instance_fork(const struct snapshot *snapshot, struct instance **out, struct sorex_error *err);
+/* A new instance that is as the snapshot says. memory_bytes_max: as in struct instance_options; SOREX_LIMIT when the
+ * snapshot has more. Errors: as instance_restore. */
+enum sorex_status instance_fork(const struct snapshot *snapshot, uint64_t memory_bytes_max, struct instance **out,
+                                struct sorex_error *err);
 void instance_close(struct instance *instance); /* NULL is fine */
 
 /* Gives the backend these messages and appends what it answers to out. A COPY from the client must have its data and
@@ -44,6 +46,8 @@ void instance_close(struct instance *instance); /* NULL is fine */
 enum sorex_status instance_exchange(struct instance *instance, struct bytes in, struct buf *out,
                                     struct sorex_error *err);
 bool instance_broken(const struct instance *instance);
+/* Metered programs: what the next exchange may use. */
+void instance_fuel_set(struct instance *instance, uint64_t fuel);
 
 /* The callbacks that every instance adds to its table, by their number; NULL behind the last. For images. */
 const struct machine_import *instance_callback(size_t index);

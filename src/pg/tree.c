@@ -108,12 +108,16 @@ static enum wasi_errno reap(struct tree *tree, uint32_t number)
     return W_OK;
 }
 
+void tree_limit_set(struct tree *tree, uint64_t bytes_max)
+{
+    tree->extents_max = (bytes_max == 0 ? BYTES_MAX_DEFAULT : bytes_max) / TREE_EXTENT_BYTES;
+}
+
 enum sorex_status tree_init(struct tree *tree, uint64_t bytes_max, struct sorex_error *err)
 {
     uint32_t root;
-    *tree = (struct tree){.inodes.type = &inode_type,
-                          .free_from = TREE_ROOT,
-                          .extents_max = (bytes_max == 0 ? BYTES_MAX_DEFAULT : bytes_max) / TREE_EXTENT_BYTES};
+    *tree = (struct tree){.inodes.type = &inode_type, .free_from = TREE_ROOT};
+    tree_limit_set(tree, bytes_max);
     if (tree_make(tree, 0, NULL, TREE_DIRECTORY, 0777, 0, &root) != W_OK)
         return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
     struct inode *inode = own(tree, root);

@@ -54,6 +54,9 @@ void tree_deinit(struct tree *tree);
 /* Shares everything. out is overwritten. */
 void tree_copy(struct tree *out, const struct tree *tree);
 
+/* bytes_max as in tree_init; what is there stays. */
+void tree_limit_set(struct tree *tree, uint64_t bytes_max);
+
 /* Borrowed until the tree changes; NULL: no such inode. */
 const struct inode *tree_inode(const struct tree *tree, uint32_t inode);
 

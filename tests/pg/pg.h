@@ -53,7 +53,7 @@ static inline struct instance *pg_fork(const struct snapshot *snapshot)
 {
     struct sorex_error err = {0};
     struct instance *instance = NULL;
-    assert_ok(instance_fork(snapshot, &instance, &err));
+    assert_ok(instance_fork(snapshot, 0, &instance, &err));
     return instance;
 }
 
