@@ -370,7 +370,10 @@ static void ends_look(struct kafka_consumer *consumer)
         struct kafka_partition *at = &consumer->partitions[i];
         int64_t low;
         int64_t high;
-        if (rd_kafka_get_watermark_offsets(consumer->client.rk, at->topic, at->number, &low, &high) == 0 && high > 0)
+        if (consumer->places[i].at_end && consumer->places[i].next >= 0)
+            at->end = consumer->places[i].next; /* what lies between are the ends of transactions */
+        else if (rd_kafka_get_watermark_offsets(consumer->client.rk, at->topic, at->number, &low, &high) == 0 &&
+                 high > 0)
             at->end = high;
     }
 }

@@ -328,6 +328,11 @@ static enum sorex_status kafka_apply(struct sink *sink, const struct sink_batch 
         if (status != SOREX_OK)
             status = blame(target, batch, status, err);
     }
+    if (status == SOREX_BUSY && target->identity_own) { /* nobody took over: a coordinator gave it up */
+        status = SOREX_AGAIN;
+        if (err != NULL)
+            err->status = status;
+    }
     if (status != SOREX_OK)
         producer_replace(target, NULL);
     return status;

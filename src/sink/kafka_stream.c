@@ -56,6 +56,7 @@ enum sorex_status kafka_stream_identify(struct kafka_target *target, void *group
     TRY(identity_make(target, group, &identity, err));
     free(target->transactional_id);
     target->transactional_id = identity;
+    target->identity_own = kafka_consumer_instance(group) == NULL;
     return SOREX_OK;
 }
 

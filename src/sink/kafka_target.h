@@ -28,6 +28,7 @@ struct kafka_target {
     enum kafka_key key;
     bool headers, tombstones, create_topics;
     bool identity_given; /* transactional_id is the user's */
+    bool identity_own;   /* nobody else can have it: made up for this process */
     bool grouped;        /* of a stream: positions are a consumer group's offsets, not progress */
     bool dead_ready;     /* dead_letters is known to exist */
     uint32_t partitions, replication, transaction_timeout_ms;

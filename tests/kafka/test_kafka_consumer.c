@@ -179,6 +179,13 @@ static void share(struct member *member, struct member *other, size_t partitions
         fail_msg("%zu partitions instead of %zu", member->poll.partition_count, partitions);
 }
 
+static bool catches_up(void *user_data)
+{
+    struct member *member = user_data;
+    MUST(step(member));
+    return member->poll.caught_up;
+}
+
 /* ---- cases ---- */
 
 static void reads_from_where_it_is_placed(void **state)
@@ -192,6 +199,8 @@ static void reads_from_where_it_is_placed(void **state)
     take(&member, 10);
     for (int i = 0; i < 10; i++)
         assert_int_equal(member.taken[i], i);
+    assert_true(wait_for(catches_up, &member, DEADLINE_MS));
+    assert_int_equal(member.poll.partitions[0].end, 10); /* nothing is behind: the transaction's end is no message */
     kafka_consumer_place(member.consumer, 0, 4);
     take(&member, 16);
     for (int i = 10; i < 16; i++)
