@@ -18,6 +18,8 @@
 #define QUEUE_KBYTES "262144"
 /* Only while a transaction is being filled: its commit sends what is there at once. */
 #define LINGER_MS "5"
+/* Few enough to be sent in a moment, more than there are at the tip. */
+#define QUEUE_FLUSHED 5000
 #define ROUTED ((uint64_t)1 << 63)
 #define REASON_SIZE 512
 
@@ -279,8 +281,21 @@ static rd_kafka_error_t *step_commit(struct kafka_producer *producer, const void
     return rd_kafka_commit_transaction(producer->client.rk, KAFKA_SLICE_MS);
 }
 
+/* While a flush is under way librdkafka's thread does not sleep, not even when it may send nothing before an answer
+ * comes. So most of what is queued is waited for outside of it. */
+static enum sorex_status queue_wait(struct kafka_producer *producer, struct sorex_error *err)
+{
+    while (rd_kafka_outq_len(producer->client.rk) > QUEUE_FLUSHED &&
+           producer->failure.code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        serve(producer, 1);
+        TRY(kafka_client_wait(&producer->client, deadline_of(producer), err, "commit a transaction"));
+    }
+    return SOREX_OK;
+}
+
 enum sorex_status kafka_producer_commit(struct kafka_producer *producer, struct sorex_error *err)
 {
+    TRY(queue_wait(producer, err));
     TRY(step_repeat(producer, step_commit, NULL, "commit a transaction", deadline_of(producer), err));
     producer->open = false;
     return SOREX_OK;

@@ -3,9 +3,10 @@
  *
  *     new -> init -> { begin -> send ... -> [offsets] -> commit } ... -> free
  *
- * After a failure of begin, send, offsets or commit the transaction is lost or, after commit, its outcome unknown. Then
- * either abort and begin again, or, what always works: free the producer, make and init a new one with the same id, and
- * read from the cluster what had been committed.
+ * After a failure of begin, send, offsets or commit the transaction is lost or, after commit, its outcome unknown. Free
+ * the producer then, make and init a new one with the same id, and read from the cluster what had been committed: an
+ * abort would leave librdkafka 2.0 with a gap in its sequence numbers, which fails the next transaction. Abort is for
+ * what went well so far.
  *
  * Statuses: SOREX_AGAIN  passes (kafka/client.h); also when a transaction took longer than its timeout
  *           SOREX_BUSY   fenced: another producer with the same transactional id has taken over
@@ -72,7 +73,7 @@ enum sorex_status kafka_producer_offsets(struct kafka_producer *producer, const 
 /* Waits until everything is stored and the transaction is committed. An error before that: not committed. SOREX_AGAIN:
  * unknown. */
 enum sorex_status kafka_producer_commit(struct kafka_producer *producer, struct sorex_error *err);
-/* SOREX_OK: the next transaction may begin; else free the producer. */
+/* Gives up what was sent. SOREX_OK: the next transaction may begin; else free the producer. */
 enum sorex_status kafka_producer_abort(struct kafka_producer *producer, struct sorex_error *err);
 
 /* The tag of the message that made send or commit fail, or KAFKA_TAG_NONE. */
