@@ -92,6 +92,7 @@ enum sorex_status kafka_changes_send(struct kafka_target *target, const struct s
     struct record_headers headers = {0};
     CHECK(batch->count < KAFKA_TAG_NONE);
     for (size_t i = 0; i < batch->count; i++)
-        TRY(change_send(target, &batch->changes[i], (uint32_t)i, &headers, err));
+        if (kafka_change_has_topic(target, &batch->changes[i]))
+            TRY(change_send(target, &batch->changes[i], (uint32_t)i, &headers, err));
     return SOREX_OK;
 }

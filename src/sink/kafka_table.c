@@ -154,10 +154,17 @@ enum sorex_status kafka_topic_prepare(struct kafka_target *target, const char *t
     return SOREX_OK;
 }
 
+bool kafka_change_has_topic(const struct kafka_target *target, const struct sink_change *item)
+{
+    return item->change.raw.len > 0 || item->change.table.len > 0 || strstr(target->topic, table_mark) == NULL;
+}
+
 enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct sink_batch *batch,
                                        struct sorex_error *err)
 {
     for (size_t i = 0; i < batch->count; i++) {
+        if (!kafka_change_has_topic(target, &batch->changes[i]))
+            continue;
         struct kafka_table *table = kafka_table_find(target, batch->changes[i].change.table);
         enum sorex_status status = SOREX_OK;
         if (table == NULL)

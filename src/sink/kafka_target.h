@@ -48,6 +48,8 @@ struct kafka_target {
 
 /* Makes a topic of that name unless it is there. */
 enum sorex_status kafka_topic_prepare(struct kafka_target *target, const char *topic, struct sorex_error *err);
+/* False: a stream's tombstone, which names no table, where the topic is made of it. It is left out. */
+bool kafka_change_has_topic(const struct kafka_target *target, const struct sink_change *item);
 /* Makes ready the topics of all tables in the batch, one by one, outside of the transaction. */
 enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct sink_batch *batch,
                                        struct sorex_error *err);

@@ -86,7 +86,7 @@ static void write_one(struct kafka_producer *producer, const char *topic, const 
     struct kafka_message message = {.topic = topic,
                                     .partition = KAFKA_PARTITION_ANY,
                                     .key = key == NULL ? bytes_of(NULL, 0) : bytes_str(key),
-                                    .value = bytes_str(text),
+                                    .value = text == NULL ? bytes_of(NULL, 0) : bytes_str(text),
                                     .tag = KAFKA_TAG_NONE};
     MUST(kafka_producer_send(producer, &message, &err));
 }

@@ -37,7 +37,7 @@ void stream_world_end(struct stream_world *world);
 
 /* Writes events [from, to) to a topic in one transaction. partitions are decided by the key. */
 void stream_write(const struct stream_world *world, const char *topic, int from, int to);
-/* Writes one message as it is. */
+/* Writes one message as it is. text NULL: a tombstone. */
 void stream_write_text(const struct stream_world *world, const char *topic, const char *key, const char *text);
 /* The text of an event. */
 #define STREAM_EVENT_SIZE 320

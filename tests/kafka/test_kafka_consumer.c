@@ -493,6 +493,21 @@ static void a_topic_that_is_missing_is_waited_for(void **state)
     kafka_consumer_free(failure.member.consumer);
 }
 
+static void topics_of_an_expression_are_found_when_they_come(void **state)
+{
+    (void)state;
+    struct member member = {.consumer = consumer_make("^found[0-9]$", "found")};
+    topic_make("found1", 1);
+    topic_make("found", 1); /* none of them */
+    share(&member, NULL, 1);
+    topic_make("found2", 2);
+    share(&member, NULL, 3);
+    assert_string_equal(member.poll.partitions[0].topic, "found1");
+    assert_string_equal(member.poll.partitions[2].topic, "found2");
+    assert_int_equal(member.poll.partitions[2].number, 1);
+    kafka_consumer_free(member.consumer);
+}
+
 static void a_broker_that_dies_is_reported_and_comes_back(void **state)
 {
     (void)state;
@@ -608,6 +623,7 @@ int main(void)
         cmocka_unit_test(a_topic_that_is_missing_is_waited_for),
         cmocka_unit_test(a_consumer_leaves_although_no_broker_answers),
         cmocka_unit_test(an_interrupted_consumer_gives_nothing_soon),
+        cmocka_unit_test(topics_of_an_expression_are_found_when_they_come),
         cmocka_unit_test(a_broker_that_dies_is_reported_and_comes_back),
     };
     return cmocka_run_group_tests(tests, broker_start, broker_stop);

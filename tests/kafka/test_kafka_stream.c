@@ -340,6 +340,37 @@ static void what_is_no_event_becomes_a_dead_letter(void **state)
     reader_free(&log);
 }
 
+/* Debezium writes one behind each delete. */
+static void a_tombstone_goes_where_there_is_a_topic_for_it(void **state)
+{
+    (void)state;
+    static const char deleted[] =
+        "{\"before\":{\"id\":5},\"after\":null,\"source\":{\"name\":\"test\",\"ts_ms\":1700000000000,"
+        "\"table\":\"things\"},\"op\":\"d\",\"ts_ms\":1700000000001}";
+    struct reader_log log;
+    topic_make("tomb", 1);
+    topic_make("tomb-out", 1);
+    topic_make("tomb-things", 1);
+    stream_write_text(&world, "tomb", "k5", deleted);
+    stream_write_text(&world, "tomb", "k5", NULL);
+    stream_write_text(&world, "tomb", "k5", deleted);
+    configure(0, "tomb", ",\"envelope\":\"debezium\"", "", "");
+    stream_run_to_tip(&world, 0);
+    assert_int_equal(stream_wait_end(&world, 0), 0);
+    reader_read(kafka_broker_address(world.broker), "tomb-out", &log);
+    assert_int_equal(log.count, 3);
+    assert_null(log.messages[1].value);
+    assert_string_equal(log.messages[1].key, "k5");
+    reader_free(&log);
+    stream_configure(&world, 0, "tomb2", stream_source(&world, "tomb", ",\"envelope\":\"debezium\""),
+                     stream_sink(&world, "tomb-{table}", ""), "");
+    stream_run_to_tip(&world, 0);
+    assert_int_equal(stream_wait_end(&world, 0), 0);
+    reader_read(kafka_broker_address(world.broker), "tomb-things", &log);
+    assert_int_equal(log.count, 2);
+    reader_free(&log);
+}
+
 static void what_is_no_event_halts_in_front_of_it(void **state)
 {
     (void)state;
@@ -399,6 +430,7 @@ int main(void)
         cmocka_unit_test_teardown(an_event_that_the_topic_does_not_take_is_named, processes_stop),
         cmocka_unit_test_teardown(until_tip_ends_at_what_is_there, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_becomes_a_dead_letter, processes_stop),
+        cmocka_unit_test_teardown(a_tombstone_goes_where_there_is_a_topic_for_it, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_halts_in_front_of_it, processes_stop),
         cmocka_unit_test_teardown(another_cluster_is_refused, processes_stop),
     };
