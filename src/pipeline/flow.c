@@ -155,8 +155,9 @@ static enum sorex_status place_one(struct flow *flow, const struct event_partiti
         return SOREX_OK;
     }
     *out = (struct flow_place){.end = partition->end};
-    CHECK(strlen(partition->name) < sizeof out->name);
-    (void)strcpy(out->name, partition->name);
+    size_t len = strlen(partition->name);
+    CHECK(len < sizeof out->name);
+    (void)memcpy(out->name, partition->name, len + 1);
     enum sorex_status status = position_read(flow, partition->name, &out->at, err);
     out->first = status == SOREX_GONE;
     if (status != SOREX_OK && status != SOREX_GONE)

@@ -221,8 +221,9 @@ static enum sorex_status names_copy(struct flow_batch *batch, const struct event
             return no_memory(err);
     }
     for (size_t i = 0; i < input->partition_count; i++) {
-        CHECK(strlen(input->partitions[i].name) < EVENT_PARTITION_SIZE);
-        (void)strcpy(batch->names[i], input->partitions[i].name);
+        size_t len = strlen(input->partitions[i].name);
+        CHECK(len < EVENT_PARTITION_SIZE);
+        (void)memcpy(batch->names[i], input->partitions[i].name, len + 1);
     }
     return SOREX_OK;
 }

@@ -22,7 +22,7 @@ ENGINE = {
     "guest": "",
     "wasm": "cache fiber linear watchdog",
     "store": "lockfile",
-    "pipeline": "api config_json pipeline progress pool query run section settings settings_table status stream",
+    "pipeline": "api config_json flow flow_batch flow_open flow_status outlet pipeline progress pool query run section settings settings_table status stream",
 }
 # Rooms that are adapters, but for these.
 ENGINE_TOO = {"source": "block", "sink": "feed"}
@@ -68,7 +68,7 @@ ALLOWED = [
     ("guest/ pipeline/filters pipeline/replay pipeline/step store/store wasm/trap", "log_line log_enabled", "says what happened"),
     ("guest/call wasm/sandbox", "watchdog_begin watchdog_end", "reports a guest that runs long, or ends the call: never another result"),
     ("guest/filter", "watchdog_begin watchdog_end", "the timeout of contract 3, whose output is in no commitment"),
-    ("guest/filter_host", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy", "counters that threads share"),
+    ("guest/filter_host pipeline/stages", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy", "counters that threads share"),
     ("wasm/machine_code", "bsearch", "the names of one module's exports: no two are equal"),
     ("wasm/machine", "fiber_* linear_*", "a stack; memory, whose content is that of its images, however the system keeps it"),
     ("wasm/machine", "__tls_get_addr", "which memory a module gets that this thread makes"),
