@@ -4,7 +4,7 @@ import json, re, threading, urllib.error, urllib.request
 from harness import *
 from test_stream import MASK, line, stream
 
-COUNT = {"name": "count", "wasm": str(GUESTS / "filter_count.wasm")}
+COUNT = {"name": "count", "wasm": str(GUESTS / "filter_count.wasm"), "timeout": "10s"}
 
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 LABEL = r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\["\\n])*"'

@@ -20,7 +20,7 @@ def masked(n):
     return json.dumps(e, separators=(",", ":")) + "\n"
 
 
-MASK = {"name": "mask", "wasm": str(GUESTS / "filter_mask.wasm")}
+MASK = {"name": "mask", "wasm": str(GUESTS / "filter_mask.wasm"), "timeout": "10s"}  # of a busy machine
 
 
 def stream(root, name="p", **sections):

@@ -39,7 +39,7 @@ void stream_write(const char *root)
     (void)fprintf(
         out,
         "data: %s/stream\ninstances: 1\nbatch_events: 3\nsource: {type: lines, path: %s, on_error: skip}\n"
-        "filters: [{name: mask, wasm: %s/filter_mask.wasm}]\nsink: {type: file, path: %s, dead_letters: %s}\n",
+        "filters: [{name: mask, wasm: %s/filter_mask.wasm, timeout: 10s}]\nsink: {type: file, path: %s, dead_letters: %s}\n",
         root, given, guests, out_path, dead_path);
     assert_int_equal(fclose(out), 0);
 }
