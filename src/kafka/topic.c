@@ -1,5 +1,6 @@
 #include "kafka/topic.h"
 
+#include <poll.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -7,6 +8,8 @@
 #include "kafka/client.h"
 
 #define WAIT_MS 15000
+/* Between two looks at a topic that is being made. */
+#define LOOK_MS 10
 #define READ_MS 30000
 /* How far before the end the last message of a key is looked for first; then so many times further. */
 #define WINDOW 256
@@ -53,7 +56,8 @@ static enum sorex_status find(struct kafka_client *client, const char *name, boo
         status = metadata_look(client, topic, out_partitions, err);
         if (status != SOREX_AGAIN && (status != SOREX_OK || *out_partitions > 0 || !wanted))
             break;
-        (void)rd_kafka_poll(client->rk, status == SOREX_OK ? KAFKA_SLICE_MS : 0);
+        if (status == SOREX_OK)
+            (void)poll(NULL, 0, LOOK_MS);
         status = kafka_client_wait(client, deadline, err, "look at topic %s", name);
         if (status != SOREX_OK)
             break;
@@ -70,8 +74,13 @@ enum sorex_status kafka_topic_find(struct kafka_producer *producer, const char *
 
 /* ---- making ---- */
 
-static enum sorex_status made(rd_kafka_event_t *event, const char *name, struct sorex_error *err)
+/* What an answer of the admin interface says. */
+typedef enum sorex_status answer_fn(rd_kafka_event_t *event, const char *name, void *user_data,
+                                    struct sorex_error *err);
+
+static enum sorex_status made(rd_kafka_event_t *event, const char *name, void *user_data, struct sorex_error *err)
 {
+    (void)user_data;
     rd_kafka_resp_err_t code = rd_kafka_event_error(event);
     const char *text = rd_kafka_event_error_string(event);
     const rd_kafka_CreateTopics_result_t *result = rd_kafka_event_CreateTopics_result(event);
@@ -87,15 +96,13 @@ static enum sorex_status made(rd_kafka_event_t *event, const char *name, struct 
 }
 
 static enum sorex_status answer_wait(struct kafka_client *client, rd_kafka_queue_t *queue, const char *name,
-                                     struct sorex_error *err)
+                                     answer_fn *take, void *user_data, struct sorex_error *err)
 {
     uint64_t deadline = clock_ms() + WAIT_MS;
     rd_kafka_event_t *event;
-    while ((event = rd_kafka_queue_poll(queue, KAFKA_SLICE_MS)) == NULL) {
-        (void)rd_kafka_poll(client->rk, 0);
-        TRY(kafka_client_wait(client, deadline, err, "make topic %s", name));
-    }
-    enum sorex_status status = made(event, name, err);
+    while ((event = rd_kafka_queue_poll(queue, KAFKA_SLICE_MS)) == NULL)
+        TRY(kafka_client_wait(client, deadline, err, "ask about topic %s", name));
+    enum sorex_status status = take(event, name, user_data, err);
     rd_kafka_event_destroy(event);
     return status;
 }
@@ -127,11 +134,57 @@ enum sorex_status kafka_topic_make(struct kafka_producer *producer, const struct
     enum sorex_status status = request_fill(topic, options, err);
     if (status == SOREX_OK) {
         rd_kafka_CreateTopics(client->rk, &topic, 1, NULL, queue);
-        status = answer_wait(client, queue, options->name, err);
+        status = answer_wait(client, queue, options->name, made, NULL, err);
     }
     rd_kafka_queue_destroy(queue);
     rd_kafka_NewTopic_destroy(topic);
     return status == SOREX_OK ? find(client, options->name, true, &partitions, err) : status;
+}
+
+/* ---- settings ---- */
+
+struct asked {
+    const char *setting;
+    struct buf *out;
+};
+
+static enum sorex_status described(rd_kafka_event_t *event, const char *name, void *user_data, struct sorex_error *err)
+{
+    const struct asked *asked = user_data;
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    const char *text = rd_kafka_event_error_string(event);
+    const rd_kafka_DescribeConfigs_result_t *result = rd_kafka_event_DescribeConfigs_result(event);
+    const rd_kafka_ConfigEntry_t **entries = NULL;
+    size_t count = 0;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && result != NULL) {
+        const rd_kafka_ConfigResource_t **resources = rd_kafka_DescribeConfigs_result_resources(result, &count);
+        code = rd_kafka_ConfigResource_error(resources[0]);
+        text = rd_kafka_ConfigResource_error_string(resources[0]);
+        entries = rd_kafka_ConfigResource_configs(resources[0], &count);
+    }
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return kafka_error_set(err, code, text, "look at the settings of topic %s", name);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(rd_kafka_ConfigEntry_name(entries[i]), asked->setting) == 0 &&
+            rd_kafka_ConfigEntry_value(entries[i]) != NULL)
+            return buf_append_str(asked->out, rd_kafka_ConfigEntry_value(entries[i]), err);
+    return sorex_error_set(err, SOREX_INVALID, "the brokers do not tell %s of topic %s", asked->setting, name);
+}
+
+enum sorex_status kafka_topic_setting(struct kafka_producer *producer, const char *name, const char *setting,
+                                      struct buf *out, struct sorex_error *err)
+{
+    struct kafka_client *client = client_of(producer);
+    struct asked asked = {setting, out};
+    rd_kafka_ConfigResource_t *resource = rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, name);
+    if (resource == NULL)
+        return sorex_error_set(err, SOREX_INVALID, "\"%s\" is no name of a topic", name);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client->rk);
+    rd_kafka_DescribeConfigs(client->rk, &resource, 1, NULL, queue);
+    enum sorex_status status = answer_wait(client, queue, name, described, &asked, err);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_ConfigResource_destroy(resource);
+    return status;
 }
 
 /* ---- reading ---- */

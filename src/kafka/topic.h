@@ -21,6 +21,11 @@ enum sorex_status kafka_topic_find(struct kafka_producer *producer, const char *
 enum sorex_status kafka_topic_make(struct kafka_producer *producer, const struct kafka_topic_options *options,
                                    struct sorex_error *err);
 
+/* What a topic's setting is ("cleanup.policy"), appended to out. Errors: SOREX_INVALID: also when the brokers do not
+ * tell us. */
+enum sorex_status kafka_topic_setting(struct kafka_producer *producer, const char *name, const char *setting,
+                                      struct buf *out, struct sorex_error *err);
+
 /* Reads what read_committed readers see last under a key in a topic of one partition, up to what read_uncommitted
  * readers see now: a transaction of somebody else that is open is waited for.
  *

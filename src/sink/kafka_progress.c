@@ -10,6 +10,29 @@
 
 #define FORMAT 1
 
+/* A topic that forgets by age would forget the cursor of a sink that has nothing to do, and all would be delivered
+ * again. Who may not look at settings is believed. */
+static enum sorex_status policy_check(struct kafka_target *target, struct sorex_error *err)
+{
+    struct sorex_error reason;
+    buf_reset(&target->value);
+    enum sorex_status status =
+        kafka_topic_setting(target->producer, target->progress_topic, "cleanup.policy", &target->value, &reason);
+    if (status == SOREX_INVALID) {
+        log_line(LOG_DEBUG, target->client_name, "%s", reason.text);
+        return SOREX_OK;
+    }
+    if (status != SOREX_OK)
+        return sorex_error_set(err, status, "%s", reason.text);
+    if (bytes_is(buf_view(&target->value), "compact"))
+        return SOREX_OK;
+    return sorex_error_set(
+        err, SOREX_INVALID,
+        "the progress topic %s has cleanup.policy=%.*s, which forgets how far the sink is. Choices: set it to "
+        "compact; or give the sink another progress_topic",
+        target->progress_topic, BYTES_FMT(buf_view(&target->value)));
+}
+
 enum sorex_status kafka_progress_prepare(struct kafka_target *target, struct sorex_error *err)
 {
     /* Small segments: what is compacted are closed ones. */
@@ -17,7 +40,7 @@ enum sorex_status kafka_progress_prepare(struct kafka_target *target, struct sor
     uint32_t partitions;
     TRY(kafka_topic_find(target->producer, target->progress_topic, &partitions, err));
     if (partitions > 0)
-        return SOREX_OK;
+        return policy_check(target, err);
     if (!target->create_topics)
         return sorex_error_set(
             err, SOREX_GONE,

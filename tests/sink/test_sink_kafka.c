@@ -267,7 +267,8 @@ static void tombstones_follow_deletes(void **state)
     outbox_close(&outbox);
     static const struct {
         const char *key, *text; /* NULL: none */
-    } wanted[] = {{"a", "\"create\""}, {"a", "\"delete\""}, {"a", NULL}, {"b", "\"create\""}, {"b", "\"delete\""}, {"b", NULL}};
+    } wanted[] = {{"a", "\"create\""}, {"a", "\"delete\""}, {"a", NULL},
+                  {"b", "\"create\""}, {"b", "\"delete\""}, {"b", NULL}};
     struct reader_log log;
     reader_read(kafka_broker_address(broker), "tombs", &log);
     assert_int_equal(log.count, sizeof wanted / sizeof *wanted);
@@ -417,6 +418,8 @@ static void missing_topics_are_named(void **state)
                    "there is no progress topic nowhere");
     expect_failure("missing", "topic: missing\nprogress_topic: p\ncreate_topics: true\nreplication: 3\n", &outbox,
                    "make topic p: ");
+    reader_topic_make(kafka_broker_address(broker), "forgetful", 1, NULL);
+    expect_failure("missing", "topic: missing\nprogress_topic: forgetful\n", &outbox, "has cleanup.policy=delete");
     expect_failure("missing", "", &outbox, "topic \"{table}\" with table \"not a topic\" is no name of a topic");
     expect_failure("missing", "topic: missing\ncreate_topics: false\n", &outbox, "there is no topic missing");
     outbox_close(&outbox);
@@ -507,7 +510,7 @@ static void a_cursor_that_is_none_stops_the_sink(void **state)
     struct outbox outbox;
     outbox_open(&outbox);
     entries(&outbox, 2);
-    reader_topic_make(kafka_broker_address(broker), "spoilt", 1, NULL);
+    reader_topic_make(kafka_broker_address(broker), "spoilt", 1, (const char *const[]){"cleanup.policy=compact", NULL});
     struct kafka_producer_options options = {.client = {.name = "spoil", .brokers = kafka_broker_address(broker)},
                                              .transactional_id = "spoil",
                                              .transaction_timeout_ms = 10000,
