@@ -190,12 +190,12 @@ enum machine_next sys_mktime(void *user_data, struct machine *machine, union was
 enum machine_next sys_tzset(void *user_data, struct machine *machine, union wasm_value *values)
 {
     (void)user_data;
-    uint8_t *standard = syscall_range(machine, values[2].u32, 4), *daylight = syscall_range(machine, values[3].u32, 4);
+    uint8_t *winter = syscall_range(machine, values[2].u32, 4), *summer = syscall_range(machine, values[3].u32, 4);
     bool ok = syscall_put_u32(machine, values[0].u32, 0) && syscall_put_u32(machine, values[1].u32, 0) &&
-              standard != NULL && daylight != NULL;
+              winter != NULL && summer != NULL;
     if (ok) {
-        memcpy(standard, "UTC", 4);
-        memcpy(daylight, "UTC", 4);
+        memcpy(winter, "UTC", 4);
+        memcpy(summer, "UTC", 4);
     }
     return void_or_fault(machine, ok);
 }

@@ -114,7 +114,8 @@ static void test_trie_against_arrays(void **state)
         tries[i] = (struct trie){.type = &number_type};
     for (int step = 1; step <= STEPS; step++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        uint32_t at = (uint32_t)(seed >> 33) % SIZE, t = (uint32_t)(seed >> 20) % TRIES, what = (uint32_t)(seed >> 50) % 100;
+        uint32_t at = (uint32_t)(seed >> 33) % SIZE, t = (uint32_t)(seed >> 20) % TRIES,
+                 what = (uint32_t)(seed >> 50) % 100;
         if (what < 50) {
             number_put(&tries[t], at, (uint32_t)step);
             model[t][at] = (uint32_t)step;
@@ -164,8 +165,8 @@ static void test_paths(void **state)
     assert_int_equal(tree_write(&tree, up, 0, bytes_str("../b/./file"), 0), W_OK);
     uint32_t file = find(&tree, "/a/b/file");
     assert_int_not_equal(file, 0);
-    static const char *const same[] = {"a/b/file", "/a//b/../b/./file", "/a/link/file", "/a/b/up", "/a/link/up",
-                                       "/../../a/b/file"};
+    static const char *const same[] = {"a/b/file", "/a//b/../b/./file", "/a/link/file",
+                                       "/a/b/up",  "/a/link/up",        "/../../a/b/file"};
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         assert_int_equal(find(&tree, same[i]), file);
     assert_int_equal(find(&tree, "/a/b/"), find(&tree, "/a/link"));
@@ -408,10 +409,14 @@ static void test_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_trie_against_arrays), cmocka_unit_test(test_paths),
-        cmocka_unit_test(test_rename_and_unlink),   cmocka_unit_test(test_directory_while_it_changes),
-        cmocka_unit_test(test_contents_against_memory), cmocka_unit_test(test_zeros_and_limit),
-        cmocka_unit_test(test_pipe),                cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_trie_against_arrays),
+        cmocka_unit_test(test_paths),
+        cmocka_unit_test(test_rename_and_unlink),
+        cmocka_unit_test(test_directory_while_it_changes),
+        cmocka_unit_test(test_contents_against_memory),
+        cmocka_unit_test(test_zeros_and_limit),
+        cmocka_unit_test(test_pipe),
+        cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
