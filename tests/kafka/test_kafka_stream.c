@@ -234,19 +234,24 @@ static void a_pause_longer_than_the_transaction_is_recovered_from(void **state)
 }
 
 struct feeding {
-    int next; /* id */
+    int next;     /* id */
+    size_t ended; /* the process that did */
 };
 
-/* Ten more events; whether the first process ended of them. */
-static bool first_ended(void *user_data)
+/* Ten more events; whether one of the two ended of them. */
+static bool one_ended(void *user_data)
 {
     struct feeding *feeding = user_data;
     stream_write(&world, "same", feeding->next, feeding->next + 10);
     feeding->next += 10;
-    return stream_logged(&world, 0, "another producer with the same transactional id has taken over");
+    for (feeding->ended = 0; feeding->ended < 2; feeding->ended++)
+        if (stream_logged(&world, feeding->ended, "another producer with the same transactional id has taken over"))
+            return true;
+    return false;
 }
 
-static void a_second_process_with_the_same_identity_stops_the_first(void **state)
+/* The first one mostly; when it has to begin a transaction anew just then it takes over itself. */
+static void of_two_processes_with_one_identity_one_ends(void **state)
 {
     (void)state;
     topic_make("same", 6);
@@ -258,8 +263,8 @@ static void a_second_process_with_the_same_identity_stops_the_first(void **state
     stream_wait_count(&world, "same-out", 100);
     stream_start(&world, 1);
     struct feeding feeding = {.next = 100};
-    assert_true(wait_for(first_ended, &feeding, STREAM_DEADLINE_MS));
-    assert_int_not_equal(stream_wait_end(&world, 0), 0);
+    assert_true(wait_for(one_ended, &feeding, STREAM_DEADLINE_MS));
+    assert_int_not_equal(stream_wait_end(&world, feeding.ended), 0);
     stream_wait_count(&world, "same-out", (size_t)feeding.next);
     stream_stop_all(&world);
     stream_check(&world, "same-out", (size_t)feeding.next);
@@ -425,7 +430,7 @@ int main(void)
         cmocka_unit_test_teardown(killed_at_random_each_event_comes_out_once, processes_stop),
         cmocka_unit_test_teardown(a_pause_longer_than_the_transaction_is_recovered_from, processes_stop),
         cmocka_unit_test_teardown(a_broker_that_dies_in_mid_transaction_loses_and_doubles_nothing, processes_stop),
-        cmocka_unit_test_teardown(a_second_process_with_the_same_identity_stops_the_first, processes_stop),
+        cmocka_unit_test_teardown(of_two_processes_with_one_identity_one_ends, processes_stop),
         cmocka_unit_test_teardown(a_second_process_with_the_same_instance_stops_the_first, processes_stop),
         cmocka_unit_test_teardown(an_event_that_the_topic_does_not_take_is_named, processes_stop),
         cmocka_unit_test_teardown(until_tip_ends_at_what_is_there, processes_stop),
