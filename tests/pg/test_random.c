@@ -1,0 +1,219 @@
+/* Random statements in random transactions, rewound at random points: what follows a rewind is what followed before,
+ * and the end is that of a run that was never interrupted. One seed a round; SOREX_PG_ROUNDS more of them. */
+#include "pg/pg.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define STATEMENTS 60
+#define SNAPSHOTS 4
+
+static struct postgres *postgres;
+static struct snapshot *base;
+
+static int setup(void **state)
+{
+    (void)state;
+    postgres = pg_open();
+    base = pg_base(postgres);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    snapshot_drop(base);
+    postgres_close(postgres);
+    return 0;
+}
+
+static uint64_t dice(uint64_t *seed)
+{
+    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
+    return *seed >> 33;
+}
+
+static void statement_make(uint64_t *seed, char *out, size_t cap)
+{
+    static const char *const forms[] = {
+        "begin",
+        "commit",
+        "rollback",
+        "savepoint s",
+        "rollback to s",
+        "insert into t values (%u, 'v%u', random()) on conflict (id) do update set v = excluded.v || t.v",
+        "insert into t select g, md5(g::text), random() from generate_series(%u, %u + 50) g on conflict do nothing",
+        "insert into t values (%u, 'v%u', 0)",
+        "update t set v = v || 'x', r = r + %u where id %% 7 = %u %% 7",
+        "delete from t where id %% 13 = %u %% 13",
+        "select count(*), sum(id), sum(r), min(v), %u from t",
+        "select * from t where id > %u order by id limit 3",
+        "select 1 / (%u %% 3)",
+        "prepare p%u as select count(*) from t where id < $1",
+        "execute p%u(%u)",
+        "declare c%u cursor for select id from t order by id",
+        "fetch 3 from c%u",
+        "do $$ begin for i in 1..%u %% 20 loop begin insert into t values (i, 'do', "
+        "clock_timestamp()::text::timestamptz - now() > "
+        "interval '0'); exception when others then null; end; end loop; end $$",
+        "create table n%u as select * from t limit %u",
+        "drop table if exists n%u",
+        "create index on t(v, id) where id > %u",
+        "select gen_random_uuid(), now(), %u",
+        "vacuum t",
+        "checkpoint",
+    };
+    size_t form = dice(seed) % (sizeof forms / sizeof *forms);
+    unsigned a = (unsigned)(dice(seed) % (form >= 13 && form <= 19 ? 4 : 300)), b = (unsigned)(dice(seed) % 300);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-security"
+    (void)snprintf(out, cap, forms[form], a, form == 6 ? a : b);
+#pragma GCC diagnostic pop
+}
+
+struct history {
+    char statements[STATEMENTS][512];
+    struct buf replies[STATEMENTS];
+};
+
+static struct instance *instance_begin(void)
+{
+    struct instance *instance = pg_fork(base);
+    (void)pg_run(instance, "create table t(id int primary key, v text, r float8)");
+    return instance;
+}
+
+/* Runs one statement; the reply must be what it was when it ran first. */
+static void step(struct instance *instance, struct history *history, int at, uint64_t seed)
+{
+    struct sorex_error err = {0};
+    struct buf reply = {0};
+    if (pg_try(instance, history->statements[at], &reply, &err) != SOREX_OK)
+        fail_msg("seed %llu: %s: %s", (unsigned long long)seed, history->statements[at], err.text);
+    if (history->replies[at].len == 0) {
+        history->replies[at] = reply;
+        return;
+    }
+    if (!bytes_equal(buf_view(&reply), buf_view(&history->replies[at])))
+        fail_msg("seed %llu, statement %d: %s\n%.*s\nfirst it was\n%.*s", (unsigned long long)seed, at,
+                 history->statements[at], BYTES_FMT(buf_view(&reply)), BYTES_FMT(buf_view(&history->replies[at])));
+    buf_deinit(&reply);
+}
+
+static void round_run(uint64_t seed)
+{
+    struct sorex_error err = {0};
+    static struct history history;
+    uint64_t state = seed;
+    char straight[HASH_HEX_SIZE], rewound[HASH_HEX_SIZE];
+    struct snapshot *snapshots[SNAPSHOTS] = {NULL};
+    int places[SNAPSHOTS] = {0}, rewinds = 0;
+    memset(&history, 0, sizeof history);
+    struct instance *instance = instance_begin();
+    for (int i = 0; i < STATEMENTS; i++) {
+        statement_make(&state, history.statements[i], sizeof history.statements[i]);
+        step(instance, &history, i, seed);
+    }
+    pg_hash(instance, straight);
+    instance_close(instance);
+    instance = instance_begin();
+    for (int i = 0; i < STATEMENTS; i++) {
+        size_t k = dice(&state) % SNAPSHOTS, what = dice(&state) % 6;
+        if (what == 0) {
+            snapshot_drop(snapshots[k]);
+            snapshots[k] = pg_save(instance);
+            places[k] = i;
+        } else if (what <= 2 && snapshots[k] != NULL && rewinds++ < 20) {
+            if (what == 1) {
+                assert_ok(instance_restore(instance, snapshots[k], &err));
+            } else {
+                instance_close(instance);
+                instance = pg_fork(snapshots[k]);
+            }
+            i = places[k];
+        }
+        step(instance, &history, i, seed);
+    }
+    pg_hash(instance, rewound);
+    if (strcmp(straight, rewound) != 0)
+        fail_msg("seed %llu: the end is another one", (unsigned long long)seed);
+    instance_close(instance);
+    for (int i = 0; i < SNAPSHOTS; i++)
+        snapshot_drop(snapshots[i]);
+    for (int i = 0; i < STATEMENTS; i++)
+        buf_deinit(&history.replies[i]);
+}
+
+static void test_rewinds(void **state)
+{
+    (void)state;
+    const char *more = getenv("SOREX_PG_ROUNDS");
+    uint64_t rounds = 20 + (more == NULL ? 0 : strtoull(more, NULL, 10));
+    for (uint64_t seed = 1; seed <= rounds; seed++)
+        round_run(seed);
+}
+
+/* -- forks of one snapshot on threads of their own: they share pages, extents and inodes */
+
+struct worker {
+    pthread_t thread;
+    enum sorex_status status;
+    uint8_t hash[SHA256_BYTES];
+};
+
+static enum sorex_status work(struct worker *worker, struct instance *instance)
+{
+    struct sorex_error err;
+    struct snapshot *snapshot = NULL;
+    TRY(pg_try(instance, "insert into t select g, 'thread', 0 from generate_series(1, 3000) g", NULL, &err));
+    for (int i = 0; i < 10; i++) {
+        TRY(instance_save(instance, &snapshot, &err));
+        enum sorex_status status =
+            pg_try(instance, "update t set v = v || 'x' where id % 5 = 0; delete from t where id % 7 = 0", NULL, &err);
+        if (status == SOREX_OK && i % 2 == 0)
+            status = instance_restore(instance, snapshot, &err);
+        snapshot_drop(snapshot);
+        TRY(status);
+    }
+    TRY(instance_save(instance, &snapshot, &err));
+    enum sorex_status status = image_hash(snapshot, worker->hash, &err);
+    snapshot_drop(snapshot);
+    return status;
+}
+
+static void *worker_main(void *user_data)
+{
+    struct worker *worker = user_data;
+    struct sorex_error err;
+    struct instance *instance = NULL;
+    worker->status = instance_fork(base, 0, &instance, &err);
+    if (worker->status == SOREX_OK)
+        worker->status = pg_try(instance, "create table t(id int primary key, v text, r float8)", NULL, &err);
+    if (worker->status == SOREX_OK)
+        worker->status = work(worker, instance);
+    instance_close(instance);
+    return NULL;
+}
+
+static void test_threads(void **state)
+{
+    (void)state;
+    enum { THREADS = 4 };
+    struct worker workers[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(workers[i].status, SOREX_OK);
+        assert_memory_equal(workers[i].hash, workers[0].hash, SHA256_BYTES);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewinds), cmocka_unit_test(test_threads)};
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
