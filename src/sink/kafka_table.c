@@ -81,7 +81,7 @@ static size_t table_place(const struct kafka_target *target, struct bytes table,
     *out_found = false;
     while (low < high && !*out_found) {
         size_t middle = low + (high - low) / 2;
-        int order = bytes_compare(bytes_str(target->tables[middle]->table), table);
+        int order = bytes_compare(target->tables[middle]->table, table);
         *out_found = order == 0;
         if (order == 0)
             low = middle;
@@ -95,7 +95,7 @@ static size_t table_place(const struct kafka_target *target, struct bytes table,
 
 struct kafka_table *kafka_table_find(struct kafka_target *target, struct bytes table)
 {
-    if (target->last_table != NULL && bytes_is(table, target->last_table->table))
+    if (target->last_table != NULL && bytes_equal(table, target->last_table->table))
         return target->last_table;
     bool found;
     size_t at = table_place(target, table, &found);
@@ -104,37 +104,62 @@ struct kafka_table *kafka_table_find(struct kafka_target *target, struct bytes t
     return found ? target->last_table : NULL;
 }
 
-static enum sorex_status table_add(struct kafka_target *target, struct bytes table, struct kafka_table **out,
-                                   struct sorex_error *err)
+static void table_free(struct kafka_table *table)
 {
-    bool found;
-    size_t at = table_place(target, table, &found);
-    if (target->table_count == target->table_cap) {
-        size_t cap = target->table_cap == 0 ? 16 : 2 * target->table_cap;
-        struct kafka_table **tables = realloc(target->tables, cap * sizeof(struct kafka_table *));
-        if (tables == NULL)
-            return sorex_error_set(err, SOREX_NOMEM, "out of memory");
-        target->tables = tables;
-        target->table_cap = cap;
-    }
-    struct kafka_table *entry = calloc(1, sizeof *entry);
-    if (entry != NULL)
-        entry->table = strndup(table.data == NULL ? "" : (const char *)table.data, table.len);
-    if (entry == NULL || entry->table == NULL) {
-        free(entry);
+    if (table != NULL)
+        free((void *)(uintptr_t)table->table.data);
+    free(table);
+}
+
+static enum sorex_status table_make(const struct kafka_target *target, struct bytes name, struct kafka_table **out,
+                                    struct sorex_error *err)
+{
+    struct kafka_table *table = calloc(1, sizeof *table);
+    uint8_t *copy = malloc(name.len + 1);
+    if (table == NULL || copy == NULL) {
+        free(table);
+        free(copy);
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     }
-    enum sorex_status status = topic_name(target, table, entry->topic, err);
-    if (status != SOREX_OK) {
-        free(entry->table);
-        free(entry);
-        return status;
-    }
+    if (name.len > 0)
+        (void)memcpy(copy, name.data, name.len);
+    table->table = bytes_of(copy, name.len);
+    enum sorex_status status = topic_name(target, name, table->topic, err);
+    if (status != SOREX_OK)
+        table_free(table);
+    else
+        *out = table;
+    return status;
+}
+
+static enum sorex_status tables_reserve(struct kafka_target *target, struct sorex_error *err)
+{
+    if (target->table_count < target->table_cap)
+        return SOREX_OK;
+    size_t cap = target->table_cap == 0 ? 16 : 2 * target->table_cap;
+    struct kafka_table **tables = realloc(target->tables, cap * sizeof(struct kafka_table *));
+    if (tables == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    target->tables = tables;
+    target->table_cap = cap;
+    return SOREX_OK;
+}
+
+/* The table's entry, made when it is new. */
+static enum sorex_status table_need(struct kafka_target *target, struct bytes name, struct kafka_table **out,
+                                    struct sorex_error *err)
+{
+    *out = kafka_table_find(target, name);
+    if (*out != NULL)
+        return SOREX_OK;
+    bool found;
+    size_t at = table_place(target, name, &found);
+    TRY(tables_reserve(target, err));
+    TRY(table_make(target, name, out, err));
     (void)memmove(target->tables + at + 1, target->tables + at,
                   (target->table_count - at) * sizeof(struct kafka_table *));
-    target->tables[at] = entry;
+    target->tables[at] = *out;
     target->table_count++;
-    *out = entry;
     return SOREX_OK;
 }
 
@@ -163,18 +188,17 @@ enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct
                                        struct sorex_error *err)
 {
     for (size_t i = 0; i < batch->count; i++) {
+        struct kafka_table *table;
         if (!kafka_change_has_topic(target, &batch->changes[i]))
             continue;
-        struct kafka_table *table = kafka_table_find(target, batch->changes[i].change.table);
-        enum sorex_status status = SOREX_OK;
-        if (table == NULL)
-            status = table_add(target, batch->changes[i].change.table, &table, err);
-        if (status == SOREX_OK && !table->ready)
-            status = kafka_topic_prepare(target, table->topic, err);
-        if (status == SOREX_AGAIN)
-            return status;
+        enum sorex_status status = table_need(target, batch->changes[i].change.table, &table, err);
         if (status != SOREX_OK)
             return kafka_row_name(&batch->changes[i], err);
+        if (table->ready)
+            continue;
+        status = kafka_topic_prepare(target, table->topic, err);
+        if (status != SOREX_OK)
+            return status == SOREX_AGAIN ? status : kafka_row_name(&batch->changes[i], err);
         table->ready = true;
     }
     return SOREX_OK;
@@ -182,9 +206,7 @@ enum sorex_status kafka_tables_prepare(struct kafka_target *target, const struct
 
 void kafka_tables_free(struct kafka_target *target)
 {
-    for (size_t i = 0; i < target->table_count; i++) {
-        free(target->tables[i]->table);
-        free(target->tables[i]);
-    }
+    for (size_t i = 0; i < target->table_count; i++)
+        table_free(target->tables[i]);
     free(target->tables);
 }

@@ -9,7 +9,7 @@
 
 /* Where the changes of a table go. */
 struct kafka_table {
-    char *table;
+    struct bytes table; /* its own memory; a name may have any bytes */
     char topic[KAFKA_TOPIC_MAX + 1];
     bool ready; /* is known to exist */
 };

@@ -282,6 +282,27 @@ static void tombstones_follow_deletes(void **state)
     reader_free(&log);
 }
 
+/* A guest's names may have any bytes. */
+static void a_table_may_have_a_nul_in_its_name(void **state)
+{
+    (void)state;
+    struct outbox outbox;
+    outbox_open(&outbox);
+    for (int i = 0; i < 3; i++) {
+        const char *const changes[] = {
+            "{\"header\":{\"block_height\":1},\"payload\":{\"operation\":\"create\",\"table\":"
+            "\"t\\u0000u\",\"key\":\"a\\u0000b\",\"after\":{\"n\":1}}}"};
+        outbox_entry(&outbox, changes, 1);
+    }
+    struct opened opened = opened_of("nul", "topic: nul\n");
+    struct sink_runner *runner = runner_start(opened.sink, &outbox, 1);
+    drain(runner);
+    sink_runner_stop(runner);
+    opened_close(&opened);
+    expect_file(&outbox, "nul");
+    outbox_close(&outbox);
+}
+
 static void a_restart_goes_on_behind_what_was_committed(void **state)
 {
     (void)state;
@@ -599,6 +620,7 @@ int main(void)
         cmocka_unit_test(changes_and_inverses_arrive_with_their_headers),
         cmocka_unit_test(without_key_and_headers),
         cmocka_unit_test(tombstones_follow_deletes),
+        cmocka_unit_test(a_table_may_have_a_nul_in_its_name),
         cmocka_unit_test(a_restart_goes_on_behind_what_was_committed),
         cmocka_unit_test(a_second_process_stops_the_first),
         cmocka_unit_test(brokers_die_and_come_back),
