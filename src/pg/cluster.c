@@ -186,8 +186,8 @@ static enum machine_next on_pclose(void *user_data, struct machine *machine, uni
     struct sorex_error err = {0};
     uint32_t stream = values[0].u32, result = 0;
     if (stream != initdb->reads && stream != initdb->writes)
-        return give(machine, values, guest_call(machine, GUEST_PCLOSE, stream, 0, &result, &err), &err, result);
-    enum sorex_status status = guest_call(machine, GUEST_FFLUSH, initdb->writes, 0, NULL, &err);
+        return give(machine, values, guest_invoke(machine, GUEST_PCLOSE, stream, 0, &result, &err), &err, result);
+    enum sorex_status status = guest_invoke(machine, GUEST_FFLUSH, initdb->writes, 0, NULL, &err);
     if (status == SOREX_OK && initdb->is_pending)
         status = command_run(initdb, initdb->pending, &err);
     initdb->is_pending = false;
@@ -245,7 +245,7 @@ static enum sorex_status program_open(struct program *program, const struct mach
 static enum sorex_status program_begin(struct program *program, struct bytes wasm, struct sorex_error *err)
 {
     TRY(machine_start(program->machine, wasm, err));
-    return guest_call(program->machine, GUEST_CTORS, 0, 0, NULL, err);
+    return guest_invoke(program->machine, GUEST_CTORS, 0, 0, NULL, err);
 }
 
 /* Puts a path and a mode onto postgres' stack and reopens descriptor 0 or 1 on it. */

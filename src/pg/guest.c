@@ -10,7 +10,7 @@ const struct machine_export guest_initdb_exports[] = {PROCESS_EXPORT_LIST,
                                                       GUEST_COMMON_LIST(GUEST_ROW) GUEST_INITDB_LIST(GUEST_ROW)};
 #undef GUEST_ROW
 
-enum sorex_status guest_call(struct machine *machine, size_t func, uint32_t a, uint32_t b, uint32_t *out,
+enum sorex_status guest_invoke(struct machine *machine, size_t func, uint32_t a, uint32_t b, uint32_t *out,
                              struct sorex_error *err)
 {
     union wasm_value values[2] = {{.u32 = a}, {.u32 = b}};
@@ -23,7 +23,7 @@ enum sorex_status guest_call(struct machine *machine, size_t func, uint32_t a, u
 static enum sorex_status stack_take(struct machine *machine, uint32_t len, uint32_t *out, uint8_t **out_bytes,
                                     struct sorex_error *err)
 {
-    TRY(guest_call(machine, GUEST_STACK_ALLOC, len, 0, out, err));
+    TRY(guest_invoke(machine, GUEST_STACK_ALLOC, len, 0, out, err));
     *out_bytes = syscall_range(machine, *out, len);
     return *out_bytes != NULL ? SOREX_OK : sorex_error_set(err, SOREX_GUEST, "its stack is full");
 }
@@ -59,11 +59,11 @@ enum sorex_status guest_fopen(struct machine *machine, const char *path, const c
                               struct sorex_error *err)
 {
     uint32_t stack, path_at, mode_at;
-    TRY(guest_call(machine, GUEST_STACK_GET, 0, 0, &stack, err));
+    TRY(guest_invoke(machine, GUEST_STACK_GET, 0, 0, &stack, err));
     TRY(guest_text_push(machine, path, &path_at, err));
     TRY(guest_text_push(machine, mode, &mode_at, err));
-    TRY(guest_call(machine, GUEST_FOPEN, path_at, mode_at, out, err));
-    return guest_call(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err);
+    TRY(guest_invoke(machine, GUEST_FOPEN, path_at, mode_at, out, err));
+    return guest_invoke(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err);
 }
 
 enum sorex_status guest_commands_set(struct machine *machine, const struct machine_import callbacks[3],
@@ -73,7 +73,7 @@ enum sorex_status guest_commands_set(struct machine *machine, const struct machi
     for (size_t i = 0; i < 3; i++) {
         uint32_t slot;
         TRY(machine_callback_add(machine, &callbacks[i], &slot, err));
-        TRY(guest_call(machine, setters[i], slot, 0, NULL, err));
+        TRY(guest_invoke(machine, setters[i], slot, 0, NULL, err));
     }
     return SOREX_OK;
 }

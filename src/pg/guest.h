@@ -48,7 +48,7 @@ extern const struct machine_export guest_initdb_exports[];
 
 /* A call without arguments or with one or two; *out (may be NULL): the result. The guest must return.
  * Errors: as machine_call. */
-enum sorex_status guest_call(struct machine *machine, size_t func, uint32_t a, uint32_t b, uint32_t *out,
+enum sorex_status guest_invoke(struct machine *machine, size_t func, uint32_t a, uint32_t b, uint32_t *out,
                              struct sorex_error *err);
 /* A text on the guest's stack. Errors: SOREX_GUEST its stack is full. */
 enum sorex_status guest_text_push(struct machine *machine, const char *text, uint32_t *out, struct sorex_error *err);

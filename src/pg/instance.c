@@ -99,7 +99,7 @@ static enum machine_next on_pclose(void *user_data, struct machine *machine, uni
 {
     (void)user_data;
     struct sorex_error err = {0};
-    if (guest_call(machine, GUEST_FCLOSE, values[0].u32, 0, NULL, &err) != SOREX_OK)
+    if (guest_invoke(machine, GUEST_FCLOSE, values[0].u32, 0, NULL, &err) != SOREX_OK)
         return machine_fail_with(machine, &err);
     values[0].u32 = 0;
     return MACHINE_GO;
@@ -191,11 +191,11 @@ static enum sorex_status machine_begin(struct instance *instance, struct sorex_e
 {
     uint32_t slots[2];
     struct machine *machine = instance->machine;
-    TRY(guest_call(machine, GUEST_CTORS, 0, 0, NULL, err));
+    TRY(guest_invoke(machine, GUEST_CTORS, 0, 0, NULL, err));
     TRY(guest_commands_set(machine, command_callbacks, err));
     for (size_t i = 0; i < 2; i++)
         TRY(machine_callback_add(machine, &stream_callbacks[i], &slots[i], err));
-    return guest_call(machine, GUEST_SET_STREAMS, slots[0], slots[1], NULL, err);
+    return guest_invoke(machine, GUEST_SET_STREAMS, slots[0], slots[1], NULL, err);
 }
 
 static enum sorex_status backend_start(struct instance *instance, struct sorex_error *err)
@@ -203,11 +203,11 @@ static enum sorex_status backend_start(struct instance *instance, struct sorex_e
     int32_t code;
     struct machine *machine = instance->machine;
     TRY(machine_begin(instance, err));
-    TRY(guest_call(machine, GUEST_SET_ACTIVE, 1, 0, NULL, err));
+    TRY(guest_invoke(machine, GUEST_SET_ACTIVE, 1, 0, NULL, err));
     TRY(guest_main(&instance->process, machine, arguments, sizeof arguments / sizeof *arguments, &code, err));
     if (code != EXIT_ALIVE)
         return sorex_error_set(err, SOREX_GUEST, "postgres did not come up: exit code %d", (int)code);
-    return guest_call(machine, GUEST_START, 0, 0, NULL, err);
+    return guest_invoke(machine, GUEST_START, 0, 0, NULL, err);
 }
 
 static void start_run(void *user_data)
@@ -266,15 +266,15 @@ static enum sorex_status turn(struct instance *instance, struct sorex_error *err
     union wasm_value none = {0};
     uint32_t stack;
     bool exited;
-    TRY(guest_call(machine, GUEST_STACK_GET, 0, 0, &stack, err));
+    TRY(guest_invoke(machine, GUEST_STACK_GET, 0, 0, &stack, err));
     TRY(machine_call(machine, GUEST_LOOP, &none, &exited, err));
     if (!exited)
         return SOREX_OK;
     if (instance->process.exit_code != EXIT_LONGJMP)
         return sorex_error_set(err, SOREX_GUEST, "the backend ended with exit code %d",
                                (int)instance->process.exit_code);
-    TRY(guest_call(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err));
-    return guest_call(machine, GUEST_LONGJMP, 0, 0, NULL, err);
+    TRY(guest_invoke(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err));
+    return guest_invoke(machine, GUEST_LONGJMP, 0, 0, NULL, err);
 }
 
 static enum sorex_status turns(struct instance *instance, struct sorex_error *err)
@@ -283,13 +283,13 @@ static enum sorex_status turns(struct instance *instance, struct sorex_error *er
     for (;;) {
         uint32_t remaining = 0;
         if (instance->in.len == 0)
-            TRY(guest_call(machine, GUEST_REMAINING, 0, 0, &remaining, err));
+            TRY(guest_invoke(machine, GUEST_REMAINING, 0, 0, &remaining, err));
         if (instance->in.len == 0 && remaining == 0)
             break;
         TRY(turn(instance, err));
     }
-    TRY(guest_call(machine, GUEST_READY, 0, 0, NULL, err));
-    return guest_call(machine, GUEST_FLUSH, 0, 0, NULL, err);
+    TRY(guest_invoke(machine, GUEST_READY, 0, 0, NULL, err));
+    return guest_invoke(machine, GUEST_FLUSH, 0, 0, NULL, err);
 }
 
 static void exchange_run(void *user_data)
@@ -327,7 +327,7 @@ static void shut_run(void *user_data)
     struct machine *machine = start->instance->machine;
     union wasm_value none = {0};
     bool exited;
-    start->status = guest_call(machine, GUEST_SET_ACTIVE, 0, 0, NULL, start->err);
+    start->status = guest_invoke(machine, GUEST_SET_ACTIVE, 0, 0, NULL, start->err);
     if (start->status == SOREX_OK)
         start->status = machine_call(machine, GUEST_ATEXIT, &none, &exited, start->err);
 }

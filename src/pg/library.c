@@ -15,7 +15,7 @@ static enum sorex_status place(struct machine *machine, const struct machine_lib
                                struct sorex_error *err)
 {
     uint32_t align = needs->memory_align < ALIGN_MIN ? ALIGN_MIN : needs->memory_align;
-    TRY(guest_call(machine, PROCESS_MALLOC, needs->memory_bytes + align, 0, out, err));
+    TRY(guest_invoke(machine, PROCESS_MALLOC, needs->memory_bytes + align, 0, out, err));
     if (*out == 0)
         return sorex_error_set(err, SOREX_INVALID, "library: the guest has no memory for it");
     *out = (*out + align - 1) / align * align;

@@ -17,7 +17,7 @@ enum sorex_status process_begin(struct process *process, uint64_t time_us, uint6
     state->umask = 022;
     for (size_t i = 0; i < 3; i++) {
         struct tree_place place;
-        if (tree_find(process->tree, TREE_ROOT, standard[i].path, true, &place) != W_OK)
+        if (tree_walk(process->tree, TREE_ROOT, standard[i].path, true, &place) != W_OK)
             return sorex_error_set(err, SOREX_INVALID, "files: no %s", standard[i].path);
         if (process_open(process, place.inode, standard[i].flags, 0) != (int32_t)i)
             return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");

@@ -17,7 +17,7 @@ static enum wasi_errno find(const struct process *process, const struct machine 
             return W_EBADF;
         from = file->inode;
     }
-    return tree_find(process->tree, from, text, follow, out);
+    return tree_walk(process->tree, from, text, follow, out);
 }
 
 static enum wasi_errno make(struct process *process, const struct tree_place *place, enum tree_kind kind, uint32_t mode,

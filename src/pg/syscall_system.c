@@ -260,7 +260,7 @@ enum machine_next sys_tempret_get(void *user_data, struct machine *machine, unio
 {
     (void)user_data;
     struct sorex_error err = {0};
-    enum sorex_status status = guest_call(machine, GUEST_TEMPRET_GET, 0, 0, &values[0].u32, &err);
+    enum sorex_status status = guest_invoke(machine, GUEST_TEMPRET_GET, 0, 0, &values[0].u32, &err);
     return status == SOREX_OK ? MACHINE_GO : machine_fail_with(machine, &err);
 }
 
@@ -268,6 +268,6 @@ enum machine_next sys_tempret_set(void *user_data, struct machine *machine, unio
 {
     (void)user_data;
     struct sorex_error err = {0};
-    enum sorex_status status = guest_call(machine, GUEST_TEMPRET_SET, values[0].u32, 0, NULL, &err);
+    enum sorex_status status = guest_invoke(machine, GUEST_TEMPRET_SET, values[0].u32, 0, NULL, &err);
     return status == SOREX_OK ? MACHINE_GO : machine_fail_with(machine, &err);
 }

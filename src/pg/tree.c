@@ -201,7 +201,7 @@ static enum wasi_errno walk_step(struct walk *walk, uint32_t *current, bool foll
     return W_OK;
 }
 
-enum wasi_errno tree_find(const struct tree *tree, uint32_t from, const char *path, bool follow, struct tree_place *out)
+enum wasi_errno tree_walk(const struct tree *tree, uint32_t from, const char *path, bool follow, struct tree_place *out)
 {
     struct walk walk = {.tree = tree, .out = out};
     uint32_t current = path[0] == '/' ? TREE_ROOT : from;
@@ -542,7 +542,7 @@ static enum wasi_errno put_kind(struct tree *tree, const char *path, enum tree_k
         struct tree_place place;
         memcpy(part, path, end);
         part[end] = '\0';
-        enum wasi_errno error = tree_find(tree, TREE_ROOT, part, true, &place);
+        enum wasi_errno error = tree_walk(tree, TREE_ROOT, part, true, &place);
         *out = place.inode;
         if (error == W_ENOENT && place.directory != 0)
             error = tree_make(tree, place.directory, place.name, end == len ? kind : TREE_DIRECTORY,
@@ -575,7 +575,7 @@ enum sorex_status tree_put(struct tree *tree, const char *path, struct bytes con
 enum sorex_status tree_take(const struct tree *tree, const char *path, struct buf *out, struct sorex_error *err)
 {
     struct tree_place place;
-    enum wasi_errno error = tree_find(tree, TREE_ROOT, path, true, &place);
+    enum wasi_errno error = tree_walk(tree, TREE_ROOT, path, true, &place);
     if (error != W_OK || tree_inode(tree, place.inode)->kind != TREE_FILE)
         return sorex_error_set(err, SOREX_GONE, "file %s: there is none", path);
     size_t len = (size_t)tree_inode(tree, place.inode)->size;

@@ -67,7 +67,7 @@ struct tree_place {
 };
 /* Finds what a path names, from a directory on. follow: also where the last name is a symbolic link.
  * W_ENOENT with out->directory set: all but the last name are there; otherwise it is 0. */
-enum wasi_errno tree_find(const struct tree *tree, uint32_t from, const char *path, bool follow,
+enum wasi_errno tree_walk(const struct tree *tree, uint32_t from, const char *path, bool follow,
                           struct tree_place *out);
 /* The absolute path of a directory. W_ERANGE: does not fit. */
 enum wasi_errno tree_path(const struct tree *tree, uint32_t directory, char *out, size_t cap);

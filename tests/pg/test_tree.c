@@ -19,20 +19,20 @@ static struct tree tree_of(uint64_t bytes_max)
 static uint32_t find(const struct tree *tree, const char *path)
 {
     struct tree_place place;
-    return tree_find(tree, TREE_ROOT, path, true, &place) == W_OK ? place.inode : 0;
+    return tree_walk(tree, TREE_ROOT, path, true, &place) == W_OK ? place.inode : 0;
 }
 
 static enum wasi_errno error_of(const struct tree *tree, const char *path)
 {
     struct tree_place place;
-    return tree_find(tree, TREE_ROOT, path, true, &place);
+    return tree_walk(tree, TREE_ROOT, path, true, &place);
 }
 
 static uint32_t make(struct tree *tree, const char *path, enum tree_kind kind)
 {
     struct tree_place place;
     uint32_t inode = 0;
-    assert_int_equal(tree_find(tree, TREE_ROOT, path, true, &place), W_ENOENT);
+    assert_int_equal(tree_walk(tree, TREE_ROOT, path, true, &place), W_ENOENT);
     assert_int_equal(tree_make(tree, place.directory, place.name, kind, 0644, 5, &inode), W_OK);
     return inode;
 }
@@ -175,11 +175,11 @@ static void test_paths(void **state)
     assert_int_equal(error_of(&tree, "/none/file"), W_ENOENT);
     assert_int_equal(error_of(&tree, "/a/b/file/x"), W_ENOTDIR);
     struct tree_place place;
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/a/link", false, &place), W_OK);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/a/link", false, &place), W_OK);
     assert_int_equal(place.inode, link);
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/none/file", true, &place), W_ENOENT);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/none/file", true, &place), W_ENOENT);
     assert_int_equal(place.directory, 0); /* not the last name that is missing */
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/a/none", true, &place), W_ENOENT);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/a/none", true, &place), W_ENOENT);
     assert_string_equal(place.name, "none");
     assert_int_equal(place.directory, find(&tree, "/a"));
     assert_int_equal(tree_path(&tree, find(&tree, "/a/b"), path, sizeof path), W_OK);
@@ -210,8 +210,8 @@ static void test_rename_and_unlink(void **state)
     assert_ok(tree_put(&tree, "/d/e/y", bytes_str("y"), 0600, &err));
     uint32_t x = find(&tree, "/d/x"), y = find(&tree, "/d/e/y");
     assert_int_equal(tree_hold(&tree, y), W_OK); /* open: lives on without a name */
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/d/x", false, &from), W_OK);
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/d/e/y", false, &to), W_OK);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/d/x", false, &from), W_OK);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/d/e/y", false, &to), W_OK);
     assert_int_equal(tree_rename(&tree, &from, &to), W_OK);
     assert_int_equal(find(&tree, "/d/x"), 0);
     assert_int_equal(find(&tree, "/d/e/y"), x);
@@ -219,10 +219,10 @@ static void test_rename_and_unlink(void **state)
     assert_int_equal(tree_release(&tree, y), W_OK);
     assert_null(tree_inode(&tree, y));
     assert_int_equal(tree_unlink(&tree, find(&tree, "/d"), "e"), W_ENOTEMPTY);
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/d", false, &from), W_OK); /* not below itself */
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/d/e/d", false, &to), W_ENOENT);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/d", false, &from), W_OK); /* not below itself */
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/d/e/d", false, &to), W_ENOENT);
     assert_int_equal(tree_rename(&tree, &from, &to), W_EINVAL);
-    assert_int_equal(tree_find(&tree, TREE_ROOT, "/d/e", false, &to), W_OK);
+    assert_int_equal(tree_walk(&tree, TREE_ROOT, "/d/e", false, &to), W_OK);
     assert_int_equal(tree_rename(&tree, &from, &to), W_EINVAL);
     assert_int_equal(tree_unlink(&tree, find(&tree, "/d/e"), "y"), W_OK);
     assert_int_equal(tree_unlink(&tree, find(&tree, "/d"), "e"), W_OK);
