@@ -105,7 +105,9 @@ static void messages_make(struct log *log)
         if (copy == NULL)
             bench_die("out of memory");
         (void)memcpy(copy, text.data, text.len);
-        (void)snprintf(copy + text.len, 13, "%012zu", i);
+        char key[24];
+        (void)snprintf(key, sizeof key, "%012zu", i);
+        (void)memcpy(copy + text.len, key, 13);
         log->messages[i] = (struct rival_message){bytes_of(copy + text.len, 12), bytes_of(copy, text.len)};
     }
     buf_deinit(&text);
