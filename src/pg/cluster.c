@@ -295,11 +295,28 @@ static enum sorex_status initdb_on(struct tree *tree, struct postgres *postgres,
         status = program_open(&initdb->initdb, code, tree, options, initdb_environment, err);
     if (status == SOREX_OK)
         status = initdb_run(initdb, distribution, err);
+    if (status == SOREX_OK)
+        status = process_end(&initdb->initdb.process, err);
+    if (status == SOREX_OK)
+        status = process_end(&initdb->postgres.process, err);
     machine_close(initdb->initdb.machine);
     machine_close(initdb->postgres.machine);
     machine_image_deinit(&initdb->pristine);
     free(initdb);
     return status;
+}
+
+/* What the two programs wrote to each other is no part of the cluster. */
+static enum sorex_status streams_remove(struct tree *tree, struct sorex_error *err)
+{
+    static const char *const paths[] = {STDIN_PATH, STDOUT_PATH};
+    for (size_t i = 0; i < 2; i++) {
+        struct tree_place place;
+        if (tree_walk(tree, TREE_ROOT, paths[i], false, &place) != W_OK ||
+            tree_unlink(tree, place.directory, place.name) != W_OK)
+            return sorex_error_set(err, SOREX_NOMEM, "file %s: out of memory", paths[i]);
+    }
+    return SOREX_OK;
 }
 
 enum sorex_status cluster_make(struct postgres *postgres, const struct distribution *distribution,
@@ -319,6 +336,8 @@ enum sorex_status cluster_make(struct postgres *postgres, const struct distribut
         status = machine_code_open(distribution->initdb, &code_options, &code, err);
     if (status == SOREX_OK)
         status = initdb_on(out, postgres, code, distribution, options, err);
+    if (status == SOREX_OK)
+        status = streams_remove(out, err);
     machine_code_close(code);
     if (status != SOREX_OK)
         tree_deinit(out);

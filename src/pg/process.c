@@ -25,6 +25,14 @@ enum sorex_status process_begin(struct process *process, uint64_t time_us, uint6
     return SOREX_OK;
 }
 
+enum sorex_status process_end(struct process *process, struct sorex_error *err)
+{
+    for (uint32_t fd = 0; fd < PROCESS_FDS_MAX; fd++)
+        if (process_file(process, fd) != NULL && process_close(process, fd) != W_OK)
+            return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
+    return SOREX_OK;
+}
+
 static int32_t fd_free(const struct process_state *state, uint32_t from)
 {
     for (uint32_t fd = from; fd < PROCESS_FDS_MAX; fd++)

@@ -53,6 +53,9 @@ struct process {
  * time_us: since 1970. Errors: SOREX_NOMEM; SOREX_INVALID the tree lacks them. */
 enum sorex_status process_begin(struct process *process, uint64_t time_us, uint64_t seed, struct sorex_error *err);
 
+/* Closes what is open. Errors: SOREX_NOMEM. */
+enum sorex_status process_end(struct process *process, struct sorex_error *err);
+
 /* All host functions; user_data of the machine is the process. */
 extern const struct machine_import process_imports[];
 extern const size_t process_imports_count;

@@ -521,11 +521,26 @@ enum sorex_status machine_save(struct machine *machine, struct machine_image *ou
     return SOREX_OK;
 }
 
+/* Whether what the machine added is how the image's additions begin. */
+static bool additions_begin(const struct machine *machine, const struct machine_image *image)
+{
+    if (machine->additions_count > image->additions_count)
+        return false;
+    for (size_t i = 0; i < machine->additions_count; i++) {
+        const struct machine_addition *a = &machine->additions[i], *b = &image->additions[i];
+        bool named = a->kind == MACHINE_SLOT;
+        if (a->kind != b->kind || a->callback != b->callback || a->code != b->code ||
+            a->memory_base != b->memory_base || (named && (a->library != b->library || strcmp(a->name, b->name) != 0)))
+            return false;
+    }
+    return true;
+}
+
 enum sorex_status machine_restore(struct machine *machine, const struct machine_image *image, struct sorex_error *err)
 {
     CHECK(!machine->inside && machine->globals_count == image->globals_count);
     size_t size = linear_memory(machine->linear).len, wanted = linear_image_size(image->memory);
-    if (machine->additions_count > image->additions_count || size > wanted)
+    if (!additions_begin(machine, image) || size > wanted)
         return sorex_error_set(err, SOREX_MISMATCH, "machine: it has grown beyond the image");
     bool grown = size == wanted;
     if (!grown)

@@ -158,7 +158,8 @@ struct machine_image {
 /* Between calls only: no guest code may be on the stack. Ownership: machine_image_deinit. Errors: as linear_save. */
 enum sorex_status machine_save(struct machine *machine, struct machine_image *out, struct sorex_error *err);
 /* Into a new machine, or into one that has made the same additions or fewer.
- * Errors: SOREX_MISMATCH  the machine has grown beyond the image: use a new one. As linear_restore. */
+ * Errors: SOREX_MISMATCH  the machine has grown beyond the image, or in another way: use a new one. As linear_restore.
+ */
 enum sorex_status machine_restore(struct machine *machine, const struct machine_image *image, struct sorex_error *err);
 void machine_image_deinit(struct machine_image *image);
 enum sorex_status machine_image_copy(struct machine_image *out, const struct machine_image *image,

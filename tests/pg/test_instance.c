@@ -36,7 +36,7 @@ static void test_base_is_the_same_everywhere(void **state)
     char hex[HASH_HEX_SIZE];
     assert_ok(image_hash(base, hash, &err));
     hash_hex(hash, hex);
-    assert_string_equal(hex, "891331b619ebf36f6b0d670ccf45599df06d91a0bc96172c60e2f39e50ca0362");
+    assert_string_equal(hex, "a87232b1acdeb9c28644c70861f235e0647b3ed8bb651ff73271c5d6c66065cd");
 }
 
 /* tests/pg/replies.txt: "# statement", then its reply. */

@@ -230,6 +230,27 @@ static void test_library_and_image(void **state)
     machine_code_close(library_code);
 }
 
+/* Two machines that came from one image and went different ways have tables of one size, but not the same. */
+static void test_other_additions(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    static const struct machine_import other = {"host", "other", "(i32) -> i32", on_host};
+    struct machine *one = machine_of(true), *two = machine_of(false);
+    struct machine_image base, later;
+    uint32_t slot;
+    assert_ok(machine_save(one, &base, &err));
+    assert_ok(machine_callback_add(one, &callback, &slot, &err));
+    assert_ok(machine_save(one, &later, &err));
+    assert_ok(machine_restore(two, &base, &err));
+    assert_ok(machine_callback_add(two, &other, &slot, &err));
+    assert_int_equal(machine_restore(two, &later, &err), SOREX_MISMATCH);
+    machine_image_deinit(&base);
+    machine_image_deinit(&later);
+    machine_close(one);
+    machine_close(two);
+}
+
 static void test_what_does_not_fit(void **state)
 {
     (void)state;
@@ -297,11 +318,9 @@ static void test_memory_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_jumps),
-        cmocka_unit_test(test_stack),
-        cmocka_unit_test(test_library_and_image),
-        cmocka_unit_test(test_what_does_not_fit),
+        cmocka_unit_test(test_calls),           cmocka_unit_test(test_jumps),
+        cmocka_unit_test(test_stack),           cmocka_unit_test(test_library_and_image),
+        cmocka_unit_test(test_other_additions), cmocka_unit_test(test_what_does_not_fit),
         cmocka_unit_test(test_memory_limit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
