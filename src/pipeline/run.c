@@ -395,6 +395,8 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
         status = chain_start(p, err);
     while (status == SOREX_OK && !done && !atomic_load(&p->stopping))
         status = turn(p, until, &done, err);
+    if (status == SOREX_STOPPED && atomic_load(&p->stopping)) /* a guest was interrupted: its entry is left for the next run */
+        status = SOREX_OK;
     phase_set(p, PIPELINE_ENDING);
     chain_replace(p, NULL);
     progress_end();

@@ -261,6 +261,16 @@ def test_guest_that_never_returns(root, _):
     check("fuel" in done.stderr and "height 0" in done.stderr, done.stderr)
 
 
+def test_transform_that_is_stopped(root, _):
+    """It is interrupted: a run that has no end ends well, one that was to reach a height says that it did not."""
+    loop = {"name": "loop", "wasm": str(GUESTS / "tiny_transform_loop.wasm"), "watchdog": 200}
+    for words, code in (((), 0), (("--until", 5), 8)):
+        (root / "log").unlink(missing_ok=True)
+        with Running(small(root, transforms=[loop], sinks=[]), *words, log=root / "log") as run:
+            wait_for("the watchdog's warning", lambda: "running for" in run.text())
+            equal(run.kill(signal.SIGTERM), code, f"exit code after SIGTERM ({run.text()[-500:]})")
+
+
 def test_sink_that_fails_for_good(root, stack):
     """A permanent error stops that sink with its reason; the other one and the indexing go on."""
     (root / "changes.jsonl.cursor").write_text("not a cursor")
@@ -380,6 +390,6 @@ if __name__ == "__main__":
     main(test_help, test_mistakes, test_flags_win_over_environment_over_file,
          test_environment_without_a_setting, test_check_and_inspect, test_try, test_trap_upgrade,
          test_second_writer_and_socket, test_asked_while_it_starts_and_ends, test_signals, test_preview_leaves_no_trace, test_status_says_why, test_unwritable, test_torn_block_file,
-         test_damaged_block, test_guest_that_never_returns,
+         test_damaged_block, test_guest_that_never_returns, test_transform_that_is_stopped,
          test_sink_that_fails_for_good, test_console, test_sink_that_left, test_guest_inverse,
          test_json_and_heights, test_program_left_out, test_other_network)
