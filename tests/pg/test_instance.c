@@ -332,7 +332,7 @@ static void library_put(struct instance *instance)
 static void test_restore_after_growth(void **state)
 {
     (void)state;
-    static const char *const statements[][2] = {{"select length(repeat('x', 250000000))", "-> SELECT 1"},
+    static const char *const statements[][2] = {{"select length(repeat('x', 130000000))", "-> SELECT 1"},
                                                 {"load '/tmp/extra.so'", "missing magic block"}};
     struct sorex_error err = {0};
     char before[HASH_HEX_SIZE], after[HASH_HEX_SIZE], end[HASH_HEX_SIZE];
