@@ -12,6 +12,19 @@ extern "C" void double_write(double value, char out[DOUBLE_TEXT_SIZE])
     *std::to_chars(out, out + DOUBLE_TEXT_SIZE - 1, value).ptr = '\0'; // at most 24 characters
 }
 
+extern "C" void double_write_scientific(double value, unsigned digits, char out[DOUBLE_TEXT_SIZE])
+{
+    char *end = out + DOUBLE_TEXT_SIZE - 1; // at most 24 characters: callers ask for 17 digits at most
+    auto written = digits == 0 ? std::to_chars(out, end, value, std::chars_format::scientific)
+                               : std::to_chars(out, end, value, std::chars_format::scientific, (int)digits - 1);
+    *(written.ec == std::errc() ? written.ptr : out) = '\0';
+}
+
+extern "C" void float_write_scientific(float value, char out[DOUBLE_TEXT_SIZE])
+{
+    *std::to_chars(out, out + DOUBLE_TEXT_SIZE - 1, value, std::chars_format::scientific).ptr = '\0';
+}
+
 // True when a number that no double holds is too large, not too small: 1000 has its first digit 3 places above the
 // units.
 static bool too_large(const char *text, const char *end)
