@@ -137,17 +137,19 @@ static void the_server_is_restarted(void **state)
 
 static struct postgres *postgres_of(struct sink *sink) { return (struct postgres *)sink; }
 
-/* Kills the sink's backend: SIGKILL, after which the server resets itself, or pg_terminate_backend. False when there is none now. */
-static bool backend_kill(bool hard)
+/* Kills the sink's backend: SIGKILL, after which the server resets itself, or pg_terminate_backend. Its pid; 0 when
+ * there is none now. */
+static pid_t backend_kill(bool hard)
 {
     static const char who[] =
         "FROM pg_stat_activity WHERE application_name = 'sorex' AND pid <> pg_backend_pid() LIMIT 1";
     char sql[256];
-    (void)snprintf(sql, sizeof sql, "SELECT %s %s", hard ? "pid" : "pg_terminate_backend(pid)", who);
+    (void)snprintf(sql, sizeof sql, "SELECT pid%s %s", hard ? "" : ", pg_terminate_backend(pid)", who);
     const char *answer = target_query(sql);
-    if (!hard || answer[0] == '\0')
-        return answer[0] != '\0';
-    assert_int_equal(kill((pid_t)strtol(answer, NULL, 10), SIGKILL), 0);
+    pid_t pid = (pid_t)strtol(answer, NULL, 10);
+    if (!hard || pid == 0)
+        return pid;
+    assert_int_equal(kill(pid, SIGKILL), 0);
     /* The whole server drops its connections and recovers, the test's own connection among them. */
     struct sorex_error err;
     uint64_t deadline = clock_ms() + PATIENCE_MS;
@@ -157,7 +159,7 @@ static bool backend_kill(bool hard)
     while (postgres_session_open(&target.admin, &err) != SOREX_OK && clock_ms() < deadline)
         (void)poll(NULL, 0, 5);
     target_reconnect();
-    return true;
+    return pid;
 }
 
 static void backends_are_killed(int mode)
@@ -167,10 +169,13 @@ static void backends_are_killed(int mode)
     struct sink *sink = target_sink(mode, true, NULL);
     entries(&outbox, 400);
     struct sink_runner *runner = runner_start(sink, &outbox, 1);
-    int met = 0; /* on a busy machine it takes longer to connect than to be killed */
+    int met = 0; /* connections: on a busy machine it takes longer to connect, and to die, than to be killed */
+    pid_t last = 0;
     uint64_t deadline = clock_ms() + PATIENCE_MS;
     for (int i = 0; (i < 40 || met <= 10) && clock_ms() < deadline; i++) {
-        met += backend_kill(i % 10 == 9);
+        pid_t killed = backend_kill(i % 10 == 9);
+        met += killed != 0 && killed != last;
+        last = killed != 0 ? killed : last;
         (void)poll(NULL, 0, (int)outbox_random(&outbox, 20));
         if (i < 40)
             entries(&outbox, 5);
@@ -181,7 +186,7 @@ static void backends_are_killed(int mode)
     else
         expect_model(&outbox);
     sink_runner_stop(runner);
-    assert_true(postgres_of(sink)->session.opened > 10);
+    assert_true(met > 10);
     sink_postgres.close(sink);
     outbox_close(&outbox);
 }
