@@ -31,10 +31,9 @@ def test_stdin_again(root, _):
         feeder.start()
         goal = len(whole(root)) + rng.randrange(1, 300000)
         wait_for("progress", lambda: run.poll() is not None or len(whole(root)) > goal)
-        done = run.poll() == 0
-        kills += not done
         run.kill()
-        run.wait(timeout=DEADLINE)
+        done = run.wait(timeout=DEADLINE) == 0
+        kills += not done
         feeder.join()
         check(done or run.returncode == -signal.SIGKILL, (root / "log").read_text()[-1000:])
     check(kills >= 3, f"only {kills} kills")
