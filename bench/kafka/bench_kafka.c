@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/codec.h"
+#include "base/log.h"
 #include "bench/folder.h"
 #include "bench/harness.h"
 #include "bench/kafka/rival.h"
@@ -332,16 +333,17 @@ int main(void)
         return 0;
     }
     OK(status);
+    log_level_set(LOG_WARN);
     bench_start(&bench, "kafka");
     log_make(&small, 1000000, 200);
     world.log = &small;
     size_measure(&bench, &world, "Kafka sink far behind, 1,000,000 changes of 200 B", "the same with headers",
-                 "against small transactions, 200 B", "against larger transactions, 200 B");
+                 "against transactions of 1,000, 200 B", "against transactions of 10,000, 200 B");
     log_free(&small);
     log_make(&large, 300000, 1000);
     world.log = &large;
     size_measure(&bench, &world, "Kafka sink far behind, 300,000 changes of 1 kB", "the same with headers",
-                 "against small transactions, 1 kB", "against larger transactions, 1 kB");
+                 "against transactions of 1,000, 1 kB", "against transactions of 10,000, 1 kB");
     log_free(&large);
     world.headers = true;
     tip_measure(&bench, &world);
