@@ -510,8 +510,8 @@ enum sorex_status machine_save(struct machine *machine, struct machine_image *ou
     }
     for (uint32_t i = 0; i < machine->globals_count; i++)
         out->globals[i] = global_bits(machine, i);
-    memcpy(out->additions, machine->additions, machine->additions_count * sizeof *out->additions);
-    out->additions_count = machine->additions_count;
+    for (; out->additions_count < machine->additions_count; out->additions_count++)
+        out->additions[out->additions_count] = machine->additions[out->additions_count];
     for (size_t i = 0; i < machine->got_count; i++) {
         wasmtime_val_t value;
         wasmtime_global_get(machine->context, &machine->got[i].global, &value);
