@@ -53,6 +53,19 @@ static enum sorex_status options_check(const struct kafka_consumer_options *opti
     return SOREX_OK;
 }
 
+/* A commit is seen by readers a moment after its producer was told of it. What was sent when the run begins belongs to
+ * it, so its end is where readers of everything see it, and open transactions are waited for. */
+static enum sorex_status looker_open(struct kafka_consumer *consumer, const struct kafka_consumer_options *options,
+                                     struct sorex_error *err)
+{
+    static const struct kafka_property fixed[] = {{"isolation.level", "read_uncommitted"}, {NULL, NULL}};
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (conf == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a consumer");
+    consumer->looker.quiet = true;
+    return kafka_client_open(&consumer->looker, RD_KAFKA_CONSUMER, &options->client, defaults, fixed, conf, err);
+}
+
 static enum sorex_status consumer_open(struct kafka_consumer *consumer, const struct kafka_consumer_options *options,
                                        struct sorex_error *err)
 {
@@ -77,6 +90,8 @@ static enum sorex_status consumer_open(struct kafka_consumer *consumer, const st
     if (options->instance != NULL)
         (void)snprintf(consumer->instance, sizeof consumer->instance, "%s", options->instance);
     consumer->until_end = options->until_end;
+    if (options->until_end)
+        TRY(looker_open(consumer, options, err));
     consumer->queue = rd_kafka_queue_get_consumer(consumer->client.rk);
     return topics_subscribe(consumer, options, err);
 }
@@ -126,6 +141,7 @@ void kafka_consumer_free(struct kafka_consumer *consumer)
     }
     consumer_partitions_drop(consumer);
     consumer_committed_forget(consumer);
+    kafka_client_close(&consumer->looker);
     kafka_client_close(&consumer->client);
     (void)pthread_mutex_destroy(&consumer->lock);
     free(consumer->messages);

@@ -28,7 +28,8 @@ struct kafka_consumer_options {
     const char *group;
     const char *instance; /* static membership: who restarts under this name within the session timeout keeps its
                            * partitions; NULL: none */
-    bool until_end;       /* messages behind the end that a partition has when it is first placed are not given */
+    bool until_end;       /* messages behind the end that a partition has when it is first placed are not given;
+                           * transactions that are open before it are waited for */
 };
 
 struct kafka_record {

@@ -174,9 +174,8 @@ void kafka_consumer_place(struct kafka_consumer *consumer, size_t partition, int
 static enum sorex_status end_find(struct kafka_consumer *consumer, size_t partition, struct sorex_error *err)
 {
     struct consumer_place *place = &consumer->places[partition];
-    int64_t low;
     if (place->end == KAFKA_NO_OFFSET)
-        TRY(kafka_consumer_bounds(consumer, partition, &low, &place->end, err));
+        TRY(consumer_end(consumer, partition, &place->end, err));
     /* Of a partition without messages, and of one that is read already, nothing will tell. */
     place->done = place->end == 0 || place->next >= place->end;
     return SOREX_OK;

@@ -30,18 +30,31 @@ static enum sorex_status question_again(struct kafka_consumer *consumer, struct 
     return SOREX_OK;
 }
 
-enum sorex_status kafka_consumer_bounds(struct kafka_consumer *consumer, size_t partition, int64_t *out_low,
-                                        int64_t *out_high, struct sorex_error *err)
+/* As the handle's isolation level has it. */
+static enum sorex_status bounds_ask(struct kafka_consumer *consumer, rd_kafka_t *rk, size_t partition, int64_t *out_low,
+                                    int64_t *out_high, struct sorex_error *err)
 {
     const struct kafka_partition *at = &consumer->partitions[partition];
     struct question question = question_new();
     for (;;) {
-        rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(consumer->client.rk, at->topic, at->number, out_low,
-                                                                    out_high, question.slice_ms);
+        rd_kafka_resp_err_t code =
+            rd_kafka_query_watermark_offsets(rk, at->topic, at->number, out_low, out_high, question.slice_ms);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
             return SOREX_OK;
         TRY(question_again(consumer, &question, code, "asking for the ends of a partition", err));
     }
+}
+
+enum sorex_status kafka_consumer_bounds(struct kafka_consumer *consumer, size_t partition, int64_t *out_low,
+                                        int64_t *out_high, struct sorex_error *err)
+{
+    return bounds_ask(consumer, consumer->client.rk, partition, out_low, out_high, err);
+}
+
+enum sorex_status consumer_end(struct kafka_consumer *consumer, size_t partition, int64_t *out, struct sorex_error *err)
+{
+    int64_t low;
+    return bounds_ask(consumer, consumer->looker.rk, partition, &low, out, err);
 }
 
 enum sorex_status consumer_out_of_range(struct kafka_consumer *consumer, size_t partition, struct sorex_error *err)

@@ -26,6 +26,7 @@ struct kafka_consumer {
     char group[256], instance[256];
     rd_kafka_queue_t *queue;
     bool until_end;
+    struct kafka_client looker; /* until_end: sees what is sent and not committed, too */
 
     pthread_mutex_t lock; /* of what kafka_consumer_membership reads: held by the consumer's thread for writing */
     rd_kafka_topic_partition_list_t *list; /* sorted; owns the topics' names */
@@ -63,6 +64,9 @@ void consumer_messages_drop(struct kafka_consumer *consumer);
 /* -- consumer_offsets.c */
 
 void consumer_committed_forget(struct kafka_consumer *consumer);
+/* The end of a partition as the looker sees it. */
+enum sorex_status consumer_end(struct kafka_consumer *consumer, size_t partition, int64_t *out,
+                               struct sorex_error *err);
 /* Why a fetch was out of range. Errors: SOREX_GONE, SOREX_MISMATCH, or those of kafka_consumer_bounds; never SOREX_OK.
  */
 enum sorex_status consumer_out_of_range(struct kafka_consumer *consumer, size_t partition, struct sorex_error *err);

@@ -424,6 +424,53 @@ static void until_end_gives_what_is_there_and_no_more(void **state)
     kafka_consumer_free(member.consumer);
 }
 
+/* Where readers of everything see the end of partition 0. */
+static int64_t end_of(const char *topic)
+{
+    char text[256];
+    int64_t low;
+    int64_t high = -1;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", kafka_broker_address(broker), text, sizeof text);
+    rd_kafka_conf_set(conf, "isolation.level", "read_uncommitted", text, sizeof text);
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof text);
+    assert_int_equal(rd_kafka_query_watermark_offsets(rk, topic, 0, &low, &high, DEADLINE_MS), 0);
+    rd_kafka_destroy(rk);
+    return high;
+}
+
+static bool sent(void *user_data)
+{
+    (void)user_data;
+    return end_of("half") >= 11;
+}
+
+/* A commit comes to light a little later than its producer is told: what was sent before the start belongs to it. */
+static void until_end_waits_for_transactions_that_are_open(void **state)
+{
+    (void)state;
+    topic_make("half", 1);
+    fill("half", 0, 0, 10);
+    struct kafka_producer *producer = producer_make("half");
+    struct kafka_message message = {.topic = "half", .partition = 0, .value = bytes_str("10"), .tag = KAFKA_TAG_NONE};
+    MUST(kafka_producer_begin(producer, &err));
+    MUST(kafka_producer_send(producer, &message, &err));
+    assert_true(wait_for(sent, NULL, DEADLINE_MS));
+    const char *topic = "half";
+    struct kafka_consumer_options options = options_of(&topic, "half");
+    options.until_end = true;
+    struct member member = {0};
+    MUST(kafka_consumer_new(&options, &member.consumer, &err));
+    take(&member, 10);
+    assert_true(wait_for(catches_up, &member, DEADLINE_MS));
+    assert_false(member.poll.ended);
+    MUST(kafka_producer_commit(producer, &err));
+    kafka_producer_free(producer);
+    assert_true(wait_for(ends, &member, DEADLINE_MS));
+    assert_int_equal(member.count, 11);
+    kafka_consumer_free(member.consumer);
+}
+
 static void records_delete(const char *topic, int64_t before)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -496,9 +543,9 @@ static void a_topic_that_is_missing_is_waited_for(void **state)
 static void topics_of_an_expression_are_found_when_they_come(void **state)
 {
     (void)state;
-    struct member member = {.consumer = consumer_make("^found[0-9]$", "found")};
     topic_make("found1", 1);
     topic_make("found", 1); /* none of them */
+    struct member member = {.consumer = consumer_make("^found[0-9]$", "found")};
     share(&member, NULL, 1);
     topic_make("found2", 2);
     share(&member, NULL, 3);
@@ -619,12 +666,14 @@ int main(void)
         cmocka_unit_test(partitions_that_are_not_placed_again_have_no_membership),
         cmocka_unit_test(an_open_transaction_is_waited_for),
         cmocka_unit_test(until_end_gives_what_is_there_and_no_more),
+        cmocka_unit_test(until_end_waits_for_transactions_that_are_open),
         cmocka_unit_test(messages_that_retention_took_are_not_skipped),
         cmocka_unit_test(a_topic_that_is_missing_is_waited_for),
-        cmocka_unit_test(a_consumer_leaves_although_no_broker_answers),
         cmocka_unit_test(an_interrupted_consumer_gives_nothing_soon),
         cmocka_unit_test(topics_of_an_expression_are_found_when_they_come),
         cmocka_unit_test(a_broker_that_dies_is_reported_and_comes_back),
+        cmocka_unit_test(
+            a_consumer_leaves_although_no_broker_answers), /* the last one: the broker is not itself afterwards */
     };
     return cmocka_run_group_tests(tests, broker_start, broker_stop);
 }
