@@ -116,6 +116,7 @@ const char *startup_read(struct bytes packet, struct startup_message *out, struc
 {
     *out = (struct startup_message){.version = u32be_get(packet.data + 4), .parameters = behind(packet, 8)};
     out->startup.height = SOREX_HEIGHT_NONE;
+    out->startup.options = bytes_str("");
     if (out->version >> 16 != 3) {
         (void)sorex_error_set(err, SOREX_INVALID, "unsupported frontend protocol %u.%u: server supports 3.0 to 3.2",
                               out->version >> 16, out->version & 0xffff);
