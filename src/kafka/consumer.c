@@ -103,6 +103,7 @@ enum sorex_status kafka_consumer_new(const struct kafka_consumer_options *option
     if (consumer == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a consumer");
     CHECK(pthread_mutex_init(&consumer->lock, NULL) == 0);
+    arena_init(&consumer->headers, 0);
     enum sorex_status status = consumer_open(consumer, options, err);
     if (status != SOREX_OK) {
         kafka_consumer_free(consumer);
@@ -146,6 +147,7 @@ void kafka_consumer_free(struct kafka_consumer *consumer)
     (void)pthread_mutex_destroy(&consumer->lock);
     free(consumer->messages);
     free(consumer->records);
+    arena_deinit(&consumer->headers);
     free(consumer);
 }
 
@@ -171,6 +173,7 @@ static void messages_release(struct kafka_consumer *consumer)
     if (consumer->held != 0)
         memmove(consumer->messages, consumer->messages + consumer->given, consumer->held * sizeof *consumer->messages);
     consumer->given = 0;
+    arena_reset(&consumer->headers);
 }
 
 void consumer_messages_drop(struct kafka_consumer *consumer)
@@ -238,22 +241,45 @@ static ptrdiff_t index_of(struct kafka_consumer *consumer, const rd_kafka_messag
     return found;
 }
 
-static void message_give(struct kafka_consumer *consumer, const rd_kafka_message_t *message, struct batch *batch)
+static enum sorex_status headers_take(struct kafka_consumer *consumer, const rd_kafka_message_t *message,
+                                      struct kafka_record *record, struct sorex_error *err)
+{
+    rd_kafka_headers_t *list;
+    if (rd_kafka_message_headers(message, &list) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return SOREX_OK; /* none */
+    size_t count = rd_kafka_header_cnt(list);
+    struct header *headers = arena_alloc(&consumer->headers, count * sizeof *headers);
+    if (headers == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "out of memory for %zu headers", count);
+    for (size_t i = 0; i < count; i++) {
+        const void *value = NULL;
+        size_t len = 0;
+        CHECK(rd_kafka_header_get_all(list, i, &headers[i].name, &value, &len) == RD_KAFKA_RESP_ERR_NO_ERROR);
+        headers[i].value = bytes_of(value, len);
+    }
+    record->headers = headers;
+    record->header_count = count;
+    return SOREX_OK;
+}
+
+static enum sorex_status message_give(struct kafka_consumer *consumer, const rd_kafka_message_t *message,
+                                      struct batch *batch, struct sorex_error *err)
 {
     ptrdiff_t index = index_of(consumer, message);
     if (index < 0)
-        return;
+        return SOREX_OK;
     struct consumer_place *place = &consumer->places[index];
     if (place->end != KAFKA_NO_OFFSET && message->offset + 1 >= place->end)
         place->done = true;
     /* Before `next`: left over in librdkafka from another place. */
     if (message->offset < place->next || (place->end != KAFKA_NO_OFFSET && message->offset >= place->end))
-        return;
+        return SOREX_OK;
     rd_kafka_timestamp_type_t type;
     int64_t time_ms = rd_kafka_message_timestamp(message, &type);
     place->next = message->offset + 1;
     place->at_end = false;
-    consumer->records[batch->count++] = (struct kafka_record){
+    struct kafka_record *record = &consumer->records[batch->count++];
+    *record = (struct kafka_record){
         .value = bytes_of(message->payload, message->len),
         .key = bytes_of(message->key, message->key_len),
         .partition = (uint32_t)index,
@@ -261,6 +287,7 @@ static void message_give(struct kafka_consumer *consumer, const rd_kafka_message
         .time_ms = type == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || time_ms < 0 ? 0 : time_ms,
     };
     batch->bytes += message->len + message->key_len;
+    return headers_take(consumer, message, record, err);
 }
 
 static void end_take(struct kafka_consumer *consumer, const rd_kafka_message_t *message)
@@ -322,10 +349,7 @@ static enum sorex_status held_give(struct kafka_consumer *consumer, struct batch
         if (batch->full)
             return SOREX_OK;
         consumer->given++;
-        if (!event)
-            message_give(consumer, message, batch);
-        else
-            TRY(event_take(consumer, message, err));
+        TRY(event ? event_take(consumer, message, err) : message_give(consumer, message, batch, err));
     }
     return SOREX_OK;
 }

@@ -16,6 +16,7 @@
 #ifndef SOREX_KAFKA_CONSUMER_H
 #define SOREX_KAFKA_CONSUMER_H
 
+#include "base/header.h"
 #include "kafka/offset.h"
 #include "kafka/options.h"
 
@@ -38,6 +39,8 @@ struct kafka_record {
     uint32_t partition; /* index */
     int64_t offset;
     int64_t time_ms; /* 0: not known */
+    const struct header *headers;
+    size_t header_count;
 };
 
 struct kafka_partition {

@@ -3,6 +3,7 @@
 #ifndef SOREX_KAFKA_CONSUMER_PRIVATE_H
 #define SOREX_KAFKA_CONSUMER_PRIVATE_H
 
+#include "base/arena.h"
 #include "kafka/client.h"
 #include "kafka/consumer.h"
 
@@ -45,6 +46,7 @@ struct kafka_consumer {
     size_t given, held, message_capacity;
     struct kafka_record *records;
     size_t record_capacity;
+    struct arena headers; /* of the records */
 };
 
 /* -- consumer_group.c */

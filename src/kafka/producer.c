@@ -416,7 +416,7 @@ static rd_kafka_headers_t *headers_of(const struct kafka_message *message)
     if (headers == NULL)
         return NULL;
     for (size_t i = 0; i < message->header_count; i++) {
-        const struct kafka_header *header = &message->headers[i];
+        const struct header *header = &message->headers[i];
         (void)rd_kafka_header_add(headers, header->name, -1, header->value.data, (ssize_t)header->value.len);
     }
     return headers;

@@ -17,6 +17,7 @@
 #ifndef SOREX_KAFKA_PRODUCER_H
 #define SOREX_KAFKA_PRODUCER_H
 
+#include "base/header.h"
 #include "kafka/offset.h"
 #include "kafka/options.h"
 
@@ -33,18 +34,13 @@ struct kafka_producer_options {
 #define KAFKA_PARTITION_ANY (-1) /* the partition is decided by route or key */
 #define KAFKA_TAG_NONE UINT32_MAX
 
-struct kafka_header {
-    const char *name;
-    struct bytes value;
-};
-
 struct kafka_message {
     const char *topic;
     int32_t partition;  /* or KAFKA_PARTITION_ANY */
     struct bytes key;   /* data NULL: no key */
     struct bytes route; /* without a key: what decides the partition; data NULL: any */
     struct bytes value; /* data NULL: a tombstone */
-    const struct kafka_header *headers;
+    const struct header *headers;
     size_t header_count;
     uint32_t tag; /* says which message failed; KAFKA_TAG_NONE: none of the caller's */
 };

@@ -134,6 +134,25 @@ static enum sorex_status keys_make(struct slice *slice, struct json_parser *pars
     return status == SOREX_OK ? keep(slice, buf_view(&slice->text), &change->key, err) : SOREX_OK;
 }
 
+static enum sorex_status headers_keep(struct slice *slice, const struct event_record *record, struct sink_change *out,
+                                      struct sorex_error *err)
+{
+    if (record->header_count == 0)
+        return SOREX_OK;
+    struct header *headers = arena_alloc(&slice->arena, record->header_count * sizeof *headers);
+    if (headers == NULL)
+        return no_memory(err);
+    for (size_t i = 0; i < record->header_count; i++) {
+        struct bytes name; /* with its NUL */
+        TRY(keep(slice, bytes_str(record->headers[i].name), &name, err));
+        headers[i].name = (const char *)name.data;
+        TRY(keep(slice, record->headers[i].value, &headers[i].value, err));
+    }
+    out->source_headers = headers;
+    out->source_header_count = record->header_count;
+    return SOREX_OK;
+}
+
 static enum sorex_status change_make(struct slice *slice, struct stages_worker *worker, const struct event_record *record,
                                      const struct event *event, struct sorex_error *err)
 {
@@ -148,8 +167,10 @@ static enum sorex_status change_make(struct slice *slice, struct stages_worker *
     else if (options->sink->uses_keys && event != NULL)
         TRY(keys_make(slice, stages_worker_parser(worker), event, &out->change, err));
     out->change.raw = raw;
-    if (options->sink->uses_keys)
+    if (options->sink->uses_keys) {
         TRY(keep(slice, record->key, &out->source_key, err));
+        TRY(headers_keep(slice, record, out, err));
+    }
     slice->changes++;
     slice->counts.bytes_out += raw.len;
     return SOREX_OK;

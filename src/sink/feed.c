@@ -208,6 +208,8 @@ static enum sorex_status change_add(struct feed *feed, struct origin *origin, ui
     item->hash = origin->hash;
     item->program = origin->name;
     item->source_key = (struct bytes){0};
+    item->source_headers = NULL;
+    item->source_header_count = 0;
     feed->count++;
     feed->bytes += item->change.raw.len;
     return SOREX_OK;

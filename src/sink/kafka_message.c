@@ -16,7 +16,7 @@ struct record_headers {
     bool set, undo;
     uint64_t sequence;
     char height_text[16], hash_text[HASH_HEX_SIZE], sequence_text[24];
-    struct kafka_header list[HEADER_COUNT];
+    struct header list[HEADER_COUNT];
     size_t count;
 };
 
@@ -41,10 +41,10 @@ static void headers_set(struct record_headers *headers, const struct sink_change
     (void)snprintf(headers->height_text, sizeof headers->height_text, "%" PRIu32, item->height);
     (void)snprintf(headers->sequence_text, sizeof headers->sequence_text, "%" PRIu64, item->sequence);
     hash_display(item->hash, headers->hash_text);
-    headers->list[HEADER_HEIGHT] = (struct kafka_header){"height", bytes_str(headers->height_text)};
-    headers->list[HEADER_HASH] = (struct kafka_header){"hash", bytes_str(headers->hash_text)};
-    headers->list[HEADER_SEQUENCE] = (struct kafka_header){"sequence", bytes_str(headers->sequence_text)};
-    headers->list[HEADER_UNDO] = (struct kafka_header){"undo", bytes_str("true")};
+    headers->list[HEADER_HEIGHT] = (struct header){"height", bytes_str(headers->height_text)};
+    headers->list[HEADER_HASH] = (struct header){"hash", bytes_str(headers->hash_text)};
+    headers->list[HEADER_SEQUENCE] = (struct header){"sequence", bytes_str(headers->sequence_text)};
+    headers->list[HEADER_UNDO] = (struct header){"undo", bytes_str("true")};
     headers->count = item->undo ? HEADER_COUNT : HEADER_UNDO;
 }
 
@@ -74,10 +74,13 @@ static enum sorex_status change_send(struct kafka_target *target, const struct s
         message.key = item->change.key;
     else
         TRY(route_make(target, &item->change, &message.route, err));
-    if (target->headers && item->hash != NULL) { /* a stream has none of these */
+    if (target->headers && item->hash != NULL) {
         headers_set(headers, item);
         message.headers = headers->list;
         message.header_count = headers->count;
+    } else if (target->headers) { /* of a stream */
+        message.headers = item->source_headers;
+        message.header_count = item->source_header_count;
     }
     TRY(kafka_producer_send(target->producer, &message, err));
     if (!target->tombstones || item->change.operation != CHANGE_DELETE)

@@ -126,7 +126,7 @@ static enum sorex_status dead_send(struct kafka_target *target, const struct sin
 {
     char number[24];
     (void)snprintf(number, sizeof number, "%" PRIu64, dead->number);
-    const struct kafka_header headers[] = {
+    const struct header headers[] = {
         {"error", bytes_str(dead->error)}, {"partition", bytes_str(dead->partition)}, {"number", bytes_str(number)}};
     struct kafka_message message = {.topic = target->dead_letters,
                                     .partition = KAFKA_PARTITION_ANY,

@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/entry.h"
+#include "base/header.h"
 #include "base/position.h"
 #include "change/change.h"
 #include "config/option.h"
@@ -30,6 +31,8 @@ struct sink_change {
     const uint8_t *hash;        /* HASH_BYTES, of the applied or undone entry; borrowed as long as the batch */
     const char *program;        /* that emitted it; borrowed as long as the batch */
     struct bytes source_key;    /* of a stream: the key that the event came under; data NULL: none */
+    const struct header *source_headers; /* of a stream: those that it came with */
+    size_t source_header_count;
 };
 
 /* -- of a stream pipeline (pipeline/flow.h) */

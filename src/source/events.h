@@ -4,6 +4,7 @@
 #define SOREX_SOURCE_EVENTS_H
 
 #include "base/bytes.h"
+#include "base/header.h"
 #include "base/position.h"
 #include "config/option.h"
 
@@ -15,6 +16,8 @@ struct event_record {
     uint32_t partition;   /* index in the batch's partitions */
     uint64_t number;      /* its place as people say it: line from 1, Kafka's offset */
     uint64_t time_ms;     /* when it was written; 0 = not known */
+    const struct header *headers;
+    size_t header_count;
     struct position next; /* behind it */
 };
 

@@ -215,6 +215,8 @@ static enum sorex_status records_take(struct kafka_source *self, const struct ka
             .partition = from->partition,
             .number = (uint64_t)from->offset,
             .time_ms = (uint64_t)from->time_ms,
+            .headers = from->headers,
+            .header_count = from->header_count,
             .next = {.offset = (uint64_t)from->offset + 1, .check = self->cluster},
         };
     }

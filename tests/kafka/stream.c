@@ -81,12 +81,15 @@ static struct kafka_producer *writer_new(const struct stream_world *world)
     return producer;
 }
 
-static void write_one(struct kafka_producer *producer, const char *topic, const char *key, const char *text)
+static void write_one(struct kafka_producer *producer, const char *topic, const char *key, const char *text,
+                      const struct header *headers, size_t header_count)
 {
     struct kafka_message message = {.topic = topic,
                                     .partition = KAFKA_PARTITION_ANY,
                                     .key = key == NULL ? bytes_of(NULL, 0) : bytes_str(key),
                                     .value = text == NULL ? bytes_of(NULL, 0) : bytes_str(text),
+                                    .headers = headers,
+                                    .header_count = header_count,
                                     .tag = KAFKA_TAG_NONE};
     MUST(kafka_producer_send(producer, &message, &err));
 }
@@ -99,18 +102,24 @@ void stream_write(const struct stream_world *world, const char *topic, int from,
         char text[STREAM_EVENT_SIZE];
         (void)snprintf(key, sizeof key, "k%d", id % STREAM_KEYS);
         stream_event(id, text);
-        write_one(producer, topic, key, text);
+        write_one(producer, topic, key, text, NULL, 0);
     }
+    MUST(kafka_producer_commit(producer, &err));
+    kafka_producer_free(producer);
+}
+
+void stream_write_headers(const struct stream_world *world, const char *topic, const char *key, const char *text,
+                          const struct header *headers, size_t header_count)
+{
+    struct kafka_producer *producer = writer_new(world);
+    write_one(producer, topic, key, text, headers, header_count);
     MUST(kafka_producer_commit(producer, &err));
     kafka_producer_free(producer);
 }
 
 void stream_write_text(const struct stream_world *world, const char *topic, const char *key, const char *text)
 {
-    struct kafka_producer *producer = writer_new(world);
-    write_one(producer, topic, key, text);
-    MUST(kafka_producer_commit(producer, &err));
-    kafka_producer_free(producer);
+    stream_write_headers(world, topic, key, text, NULL, 0);
 }
 
 /* ---- processes ---- */

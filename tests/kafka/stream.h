@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "base/header.h"
 #include "integration/kafka.h"
 #include "kafka/reader.h"
 
@@ -39,6 +40,8 @@ void stream_world_end(struct stream_world *world);
 void stream_write(const struct stream_world *world, const char *topic, int from, int to);
 /* Writes one message as it is. text NULL: a tombstone. */
 void stream_write_text(const struct stream_world *world, const char *topic, const char *key, const char *text);
+void stream_write_headers(const struct stream_world *world, const char *topic, const char *key, const char *text,
+                          const struct header *headers, size_t header_count);
 /* The text of an event. */
 #define STREAM_EVENT_SIZE 320
 void stream_event(int id, char out[STREAM_EVENT_SIZE]);

@@ -68,7 +68,7 @@ static void committed_is_seen_and_aborted_is_not(void **state)
     send(producer, "seen", "a", "lost");
     MUST(kafka_producer_abort(producer, &err));
     MUST(kafka_producer_begin(producer, &err));
-    struct kafka_header headers[] = {{"height", bytes_str("7")}, {"undo", bytes_str("true")}};
+    struct header headers[] = {{"height", bytes_str("7")}, {"undo", bytes_str("true")}};
     struct kafka_message message = message_of("seen", "a", "2", 0);
     message.headers = headers;
     message.header_count = 2;

@@ -345,6 +345,35 @@ static void what_is_no_event_becomes_a_dead_letter(void **state)
     reader_free(&log);
 }
 
+/* Those of one name stay in their order; what is null stays it; the next message has none. */
+static void headers_go_on_with_their_event(void **state)
+{
+    (void)state;
+    static const struct header headers[] = {{"trace", {(const uint8_t *)"first", 5}}, {"none", {NULL, 0}}, {"trace", {(const uint8_t *)"second", 6}}};
+    static const char *const wishes[] = {"", ",\"headers\":false"};
+    char text[STREAM_EVENT_SIZE];
+    topic_make("headed", 1);
+    for (int i = 0; i < 3; i++) {
+        stream_event(i, text);
+        stream_write_headers(&world, "headed", "k", text, headers, i == 1 ? 0 : 3);
+    }
+    for (size_t w = 0; w < 2; w++) {
+        struct reader_log log;
+        char name[16], out[32];
+        (void)snprintf(name, sizeof name, "headed%zu", w);
+        (void)snprintf(out, sizeof out, "%s-out", name);
+        topic_make(out, 1);
+        stream_configure(&world, 0, name, stream_source(&world, "headed", ""), stream_sink(&world, out, wishes[w]), "");
+        stream_run_to_tip(&world, 0);
+        assert_int_equal(stream_wait_end(&world, 0), 0);
+        reader_read(kafka_broker_address(world.broker), out, &log);
+        assert_int_equal(log.count, 3);
+        for (int i = 0; i < 3; i++)
+            assert_string_equal(log.messages[i].headers, w == 0 && i != 1 ? "trace=first;none=;trace=second;" : "");
+        reader_free(&log);
+    }
+}
+
 /* Debezium writes one behind each delete. */
 static void a_tombstone_goes_where_there_is_a_topic_for_it(void **state)
 {
@@ -435,6 +464,7 @@ int main(void)
         cmocka_unit_test_teardown(an_event_that_the_topic_does_not_take_is_named, processes_stop),
         cmocka_unit_test_teardown(until_tip_ends_at_what_is_there, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_becomes_a_dead_letter, processes_stop),
+        cmocka_unit_test_teardown(headers_go_on_with_their_event, processes_stop),
         cmocka_unit_test_teardown(a_tombstone_goes_where_there_is_a_topic_for_it, processes_stop),
         cmocka_unit_test_teardown(what_is_no_event_halts_in_front_of_it, processes_stop),
         cmocka_unit_test_teardown(another_cluster_is_refused, processes_stop),
