@@ -14,8 +14,9 @@ for preset in "$@"; do
     cmake --build --preset "$preset" -j "$jobs" || exit 1
 done
 
-# Two at a time at most: some tests run servers and kill them, and a busy machine should not look like a hanging one.
-[ "$jobs" -gt 2 ] && parallel=2 || parallel=$jobs
+# Few at a time: some tests run servers and kill them, and a busy machine should not look like a hanging one. One more than there are
+# processors, as those with a broker mostly wait.
+[ "$jobs" -gt 2 ] && parallel=3 || parallel=$((jobs + 1))
 failed=0
 for preset in "$@"; do
     echo "== test $preset"

@@ -5,8 +5,8 @@ import collections
 from fault import *
 
 TOOL = os.environ["SOREX_KAFKA_TOOL"]
-KILLS = 300 if LONG else 20
-CHECK_EVERY = 50 if LONG else 10
+KILLS = 300 if LONG else 10
+CHECK_EVERY = 50 if LONG else 5
 HISTORY = 300
 LAST = 14131
 # What is on the stack of some thread.
