@@ -163,6 +163,17 @@ def test_mistakes(root):
     equal(sorex("check", stream(root)).returncode, 0, "check")
 
 
+def test_examples(root):
+    """examples/stream.yaml runs, examples/kafka.yaml fits its options; guests and output are elsewhere."""
+    guest = f"filters.mask.wasm={GUESTS / 'filter_mask.wasm'}"
+    out = root / "masked.jsonl"
+    sorex("run", SOURCE / "examples" / "stream.yaml", "--set", f"data={root / 'd'}", "--set", guest, "--set", f"sinks.file.path={out}",
+          "--set", f"sinks.file.dead_letters={root / 'dead.jsonl'}")
+    equal([json.loads(text)["op"] for text in out.read_text().splitlines()], ["insert", "insert", "update", "delete"], "events")
+    check("@" not in out.read_text(), "nothing is unmasked")
+    sorex("check", SOURCE / "examples" / "kafka.yaml", "--set", guest)
+
+
 def test_stdin(root):
     """Standard input to standard output, converted on the way."""
     pipeline = stream(root, source={"type": "lines", "path": "-"}, sink={"type": "console"})
