@@ -22,3 +22,9 @@ else()
     $<$<NOT:$<CONFIG:Debug>>:-D_FORTIFY_SOURCE=2>)
   target_link_options(sorex_hardening INTERFACE -Wl,-z,relro,-z,now)
 endif()
+
+# What every program has besides its own sources.
+set(SOREX_PROGRAM_SOURCES "")
+if(SOREX_SANITIZE MATCHES thread)
+  set(SOREX_PROGRAM_SOURCES ${CMAKE_SOURCE_DIR}/tests/tsan_threads.c)
+endif()

@@ -20,7 +20,8 @@ endfunction()
 function(sorex_test name)
   cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;ROOMS;LIBS;LABELS;ARGS" ${ARGN})
   # cmocka and Wasmtime both want the fault signals: see the file. It is harmless where no guest runs.
-  add_executable(${name} ${T_SOURCES} ${CMAKE_SOURCE_DIR}/tests/wasm/cmocka_signals.c)
+  add_executable(${name} ${T_SOURCES} ${CMAKE_SOURCE_DIR}/tests/wasm/cmocka_signals.c
+                 ${SOREX_PROGRAM_SOURCES})
   target_link_libraries(${name} PRIVATE sorex_warnings sorex_hardening cmocka ${T_LIBS})
   foreach(dep IN LISTS T_ROOMS)
     target_link_libraries(${name} PRIVATE room_${dep})
