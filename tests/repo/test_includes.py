@@ -19,6 +19,7 @@ LAYERS = [
 SIBLINGS = {
     ("chain", "source"): "chain follows a source",
     ("guest", "change"): "contract 3 takes and gives events",
+    ("guest", "pg"): "contract 4 folds messages into a database",
 }
 
 # Third-party headers, by how their names begin, and the one room that may include them.
