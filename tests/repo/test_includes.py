@@ -39,7 +39,7 @@ LIBRARIES = {
 
 # The C library, POSIX and Linux: any room.
 SYSTEM = re.compile(
-    r"(assert|ctype|dirent|errno|fcntl|float|inttypes|limits|math|netdb|poll|pthread|setjmp|signal|stdalign|stdarg|stdatomic|stdbool"
+    r"(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|link|math|netdb|poll|pthread|setjmp|signal|stdalign|stdarg|stdatomic|stdbool"
     r"|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|termios|threads|time|unistd|endian|ftw|getopt|libgen|malloc|sched"
     r"|(sys|netinet|arpa|linux)/[a-z_]+)\.h"
     # C++, in the shim over simdjson
