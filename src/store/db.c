@@ -7,8 +7,10 @@
  * group is one sorted batch in one memtable, whatever the size set here; that one does not wait for others. undo,
  * outbox, entries: appended in the order of their keys, sought and walked, hardly ever got, by reorganisations and
  * views of old heights, so no filters, and ZSTD or LZ4 from the first table on, so that a table moves down the levels
- * as it is. Two background jobs: the machines are small and the guest wants the other core. One writer at a time, so
- * concurrent memtable inserts are off: the skip list then keeps its place between sorted inserts. */
+ * as it is. pages: of embedded databases, read from end to end when one is opened; the same pages are written again and
+ * again, so a large memtable, in which most of them end. Two background jobs: the machines are small and the guest
+ * wants the other core. One writer at a time, so concurrent memtable inserts are off: the skip list then keeps its
+ * place between sorted inserts. */
 #include "store/db.h"
 
 #include <pthread.h>
@@ -23,6 +25,7 @@
 
 #define DB_WRITE_BUFFER_BYTES ((size_t)16 << 20)
 #define DB_WRITE_BUFFER_SMALL ((size_t)8 << 20)
+#define DB_PAGES_BUFFER_BYTES ((size_t)32 << 20)
 #define DB_STATE_BUFFER_BYTES ((size_t)2 << 20)
 #define DB_STATE_BUFFERS_MERGED 8 /* into one table */
 #define DB_STATE_BUFFERS_MAX 14   /* then writes wait */
@@ -32,13 +35,13 @@
 
 #define FAMILY_OF_FORMAT_2 "history"
 
-static const char *const family_names[DB_FAMILIES] = {"default", "state", "undo", "outbox", "entries"};
+static const char *const family_names[DB_FAMILIES] = {"default", "state", "undo", "outbox", "entries", "pages"};
 
 struct db {
     rocksdb_t *rocks;
     rocksdb_options_t *options;
     rocksdb_options_t *family_options[DB_FAMILIES];
-    rocksdb_column_family_handle_t *families[DB_FAMILIES];
+    rocksdb_column_family_handle_t *families[DB_FAMILIES]; /* pages: NULL in an older store that is read only */
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read;
     rocksdb_writeoptions_t *write_sync;
@@ -66,6 +69,7 @@ struct db_batch {
     struct db *db;
     struct disk_batch *disk;
     rocksdb_writebatch_t *rocks;
+    bool state; /* it has records of that family */
 };
 
 static enum sorex_status engine_say(struct sorex_error *err, const char *what, const char *text)
@@ -109,7 +113,7 @@ static rocksdb_options_t *common_options(const struct db_options *options)
 static rocksdb_options_t *family_options(struct db *db, enum db_family family)
 {
     rocksdb_options_t *o = rocksdb_options_create_copy(db->options);
-    bool big = family == DB_STATE || family == DB_UNDO;
+    bool big = family == DB_STATE || family == DB_UNDO || family == DB_PAGES;
     rocksdb_options_set_write_buffer_size(o, big ? DB_WRITE_BUFFER_BYTES : DB_WRITE_BUFFER_SMALL);
     rocksdb_options_set_max_write_buffer_number(o, 3);
     rocksdb_options_set_compression(o, family == DB_UNDO || family == DB_OUTBOX ? rocksdb_zstd_compression
@@ -121,6 +125,8 @@ static rocksdb_options_t *family_options(struct db *db, enum db_family family)
         rocksdb_options_set_memtable_whole_key_filtering(o, 1);
         rocksdb_options_set_memtable_prefix_bloom_size_ratio(o, 0.05);
     }
+    if (family == DB_PAGES)
+        rocksdb_options_set_write_buffer_size(o, DB_PAGES_BUFFER_BYTES);
     if (big)
         rocksdb_options_set_level_compaction_dynamic_level_bytes(o, 1);
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
@@ -136,10 +142,12 @@ static rocksdb_options_t *family_options(struct db *db, enum db_family family)
     return o;
 }
 
-/* An existing database must have our families and no others: it may be somebody else's. */
-static enum sorex_status families_check(const struct db *db, const struct db_options *options, struct sorex_error *err)
+/* An existing database must have our families and no others: it may be somebody else's. *out_count: how many it has. */
+static enum sorex_status families_check(const struct db *db, const struct db_options *options, size_t *out_count,
+                                        struct sorex_error *err)
 {
     char current[4096];
+    *out_count = DB_FAMILIES;
     int len = snprintf(current, sizeof current, "%s/CURRENT", options->path);
     if (len < 0 || (size_t)len >= sizeof current)
         return sorex_error_set(err, SOREX_INVALID, "path of the store is too long");
@@ -165,6 +173,7 @@ static enum sorex_status families_check(const struct db *db, const struct db_opt
                                      options->path, names[i]);
     }
     rocksdb_list_column_families_destroy(names, count);
+    *out_count = count;
     return status;
 }
 
@@ -190,13 +199,18 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
     for (size_t i = 0; i < DB_FAMILIES; i++)
         db->family_options[i] = family_options(db, (enum db_family)i);
 
-    enum sorex_status status = families_check(db, options, err);
+    size_t count = DB_FAMILIES;
+    enum sorex_status status = families_check(db, options, &count, err);
     char *text = NULL;
     if (status == SOREX_OK) {
+        bool old = count == DB_PAGES; /* all but that one: made by a sorex that did not know it */
+        if (old && !options->read_only)
+            rocksdb_options_set_create_missing_column_families(db->options, 1);
         const rocksdb_options_t *const *all = (const rocksdb_options_t *const *)db->family_options;
         if (options->read_only)
-            db->rocks = rocksdb_open_for_read_only_column_families(db->options, options->path, DB_FAMILIES,
-                                                                   family_names, all, db->families, 0, &text);
+            db->rocks = rocksdb_open_for_read_only_column_families(db->options, options->path,
+                                                                   old ? DB_PAGES : DB_FAMILIES, family_names, all,
+                                                                   db->families, 0, &text);
         else
             db->rocks = rocksdb_open_column_families(db->options, options->path, DB_FAMILIES, family_names, all,
                                                      db->families, &text);
@@ -235,7 +249,7 @@ void db_close(struct db *db)
         if (!db->read_only && db->failure == NULL && db->written_bytes > DB_FLUSH_AT_CLOSE)
             for (size_t i = 0; i < DB_FAMILIES; i++)
                 memtable_flush(db, (enum db_family)i, true);
-        for (size_t i = 0; i < DB_FAMILIES; i++)
+        for (size_t i = 0; i < DB_FAMILIES && db->families[i] != NULL; i++)
             rocksdb_column_family_handle_destroy(db->families[i]);
         rocksdb_close(db->rocks);
     }
@@ -276,6 +290,8 @@ enum sorex_status db_get(struct db *db, const struct db_view *view, enum db_fami
     db_value_release(out);
     if (db->disk != NULL)
         return disk_get(db->disk, view != NULL ? view->disk : NULL, family, key, out, err);
+    if (db->families[family] == NULL)
+        return SOREX_OK;
     char *text = NULL;
     rocksdb_pinnableslice_t *slice = rocksdb_get_pinned_cf(
         db->rocks, view != NULL ? view->read : db->read, db->families[family], (const char *)key.data, key.len, &text);
@@ -362,7 +378,7 @@ struct db_iter *db_iter_new(struct db *db, const struct db_view *view, enum db_f
         free(iter);
         return NULL;
     }
-    if (iter != NULL)
+    if (iter != NULL && db->families[family] != NULL)
         iter->rocks = rocksdb_create_iterator_cf(db->rocks, view != NULL ? view->read : db->read, db->families[family]);
     return iter;
 }
@@ -381,7 +397,7 @@ void db_iter_seek(struct db_iter *iter, struct bytes key)
 {
     if (iter->disk != NULL)
         disk_iter_seek(iter->disk, key);
-    else
+    else if (iter->rocks != NULL)
         rocksdb_iter_seek(iter->rocks, (const char *)key.data, key.len);
 }
 
@@ -389,7 +405,7 @@ void db_iter_seek_back(struct db_iter *iter, struct bytes key)
 {
     if (iter->disk != NULL)
         disk_iter_seek_back(iter->disk, key);
-    else
+    else if (iter->rocks != NULL)
         rocksdb_iter_seek_for_prev(iter->rocks, (const char *)key.data, key.len);
 }
 
@@ -397,7 +413,7 @@ void db_iter_next(struct db_iter *iter)
 {
     if (iter->disk != NULL)
         disk_iter_next(iter->disk);
-    else
+    else if (iter->rocks != NULL)
         rocksdb_iter_next(iter->rocks);
 }
 
@@ -405,7 +421,7 @@ void db_iter_prev(struct db_iter *iter)
 {
     if (iter->disk != NULL)
         disk_iter_prev(iter->disk);
-    else
+    else if (iter->rocks != NULL)
         rocksdb_iter_prev(iter->rocks);
 }
 
@@ -413,7 +429,7 @@ bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes 
 {
     if (iter->disk != NULL)
         return disk_iter_at(iter->disk, out_key, out_value);
-    if (!rocksdb_iter_valid(iter->rocks))
+    if (iter->rocks == NULL || !rocksdb_iter_valid(iter->rocks))
         return false;
     size_t len = 0;
     const char *data = rocksdb_iter_key(iter->rocks, &len);
@@ -426,7 +442,7 @@ bool db_iter_at(const struct db_iter *iter, struct bytes *out_key, struct bytes 
 enum sorex_status db_iter_status(const struct db_iter *iter, struct sorex_error *err)
 {
     char *text = NULL;
-    if (iter->disk != NULL)
+    if (iter->rocks == NULL)
         return SOREX_OK;
     rocksdb_iter_get_error(iter->rocks, &text);
     return text != NULL ? engine_error(err, "iterate", text) : SOREX_OK;
@@ -465,6 +481,7 @@ void db_batch_clear(struct db_batch *batch)
         disk_batch_clear(batch->disk);
     else
         rocksdb_writebatch_clear(batch->rocks);
+    batch->state = false;
 }
 
 size_t db_batch_bytes(const struct db_batch *batch)
@@ -482,6 +499,7 @@ void db_batch_put(struct db_batch *batch, enum db_family family, struct bytes ke
         disk_batch_put(batch->disk, family, key, value);
         return;
     }
+    batch->state = batch->state || family == DB_STATE;
     rocksdb_writebatch_put_cf(batch->rocks, batch->db->families[family], (const char *)key.data, key.len,
                               (const char *)value.data, value.len);
 }
@@ -511,7 +529,7 @@ static enum sorex_status batch_write(struct db *db, const struct db_batch *batch
         return sorex_error_set(err, SOREX_IO, "nothing more is written after a write that failed: %s", db->failure);
     if (text != NULL)
         return engine_say(err, "write", text);
-    if (bytes >= DB_LARGE_BATCH_BYTES)
+    if (batch->state && bytes >= DB_LARGE_BATCH_BYTES)
         memtable_flush(db, DB_STATE, false);
     return SOREX_OK;
 }
@@ -538,7 +556,7 @@ enum sorex_status db_write(struct db *db, struct db_batch *batch, bool sync, str
 uint64_t db_disk_bytes(struct db *db)
 {
     uint64_t sum = 0;
-    for (size_t i = 0; i < DB_FAMILIES && db->disk == NULL; i++) {
+    for (size_t i = 0; i < DB_FAMILIES && db->disk == NULL && db->families[i] != NULL; i++) {
         uint64_t bytes = 0;
         if (rocksdb_property_int_cf(db->rocks, db->families[i], "rocksdb.live-sst-files-size", &bytes) == 0)
             sum += bytes;

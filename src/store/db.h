@@ -7,7 +7,8 @@
 
 #include "base/bytes.h"
 
-enum db_family { DB_META, DB_STATE, DB_UNDO, DB_OUTBOX, DB_ENTRIES, DB_FAMILIES };
+/* DB_PAGES is last: stores that were made before it was there lack it until they are opened for writing. */
+enum db_family { DB_META, DB_STATE, DB_UNDO, DB_OUTBOX, DB_ENTRIES, DB_PAGES, DB_FAMILIES };
 
 struct db;
 struct db_batch;
