@@ -185,10 +185,19 @@ static enum sorex_status messages_send(struct database *database, enum sorex_sta
     return status;
 }
 
+/* Behind a statement that may be COPY FROM STDIN, whose end of input would end the backend; others do not see it. */
+static enum sorex_status copy_refuse(struct buf *out, struct sorex_error *err)
+{
+    return protocol_copy_fail(out, bytes_str("there is no standard input"), err);
+}
+
 enum sorex_status database_exec(struct database *database, const char *sql, struct results *results,
                                 struct sorex_error *err)
 {
-    return messages_send(database, protocol_query(&database->messages, bytes_str(sql), err), results, err);
+    enum sorex_status status = protocol_query(&database->messages, bytes_str(sql), err);
+    if (status == SOREX_OK)
+        status = copy_refuse(&database->messages, err);
+    return messages_send(database, status, results, err);
 }
 
 enum sorex_status database_copy_in(struct database *database, const char *sql, struct bytes data,
@@ -233,14 +242,13 @@ static enum sorex_status parameters_make(const uint32_t *types, const struct val
     return status;
 }
 
-static enum sorex_status execute_write(struct buf *out, struct bytes name, const struct protocol_parameter *parameters,
-                                       size_t count, struct sorex_error *err)
+static enum sorex_status execute_write(struct buf *out, const struct protocol_bind *bind, struct sorex_error *err)
 {
-    struct protocol_bind bind = {
-        .statement = name, .parameters = parameters, .parameters_count = count, .results = PROTOCOL_BINARY};
-    TRY(protocol_bind(out, &bind, err));
+    TRY(protocol_bind(out, bind, err));
     TRY(protocol_describe(out, PROTOCOL_PORTAL, bytes_str(""), err));
     TRY(protocol_execute(out, bytes_str(""), 0, err));
+    if (bind->parameters_count == 0) /* COPY takes none */
+        TRY(copy_refuse(out, err));
     return protocol_sync(out, err);
 }
 
@@ -248,14 +256,23 @@ enum sorex_status database_execute(struct database *database, const char *name, 
                                    const struct value *values, size_t count, struct results *results,
                                    struct sorex_error *err)
 {
+    return database_execute_as(database, name, types, values, count, PROTOCOL_BINARY, results, err);
+}
+
+enum sorex_status database_execute_as(struct database *database, const char *name, const uint32_t *types,
+                                      const struct value *values, size_t count, enum protocol_format format,
+                                      struct results *results, struct sorex_error *err)
+{
     struct buf bytes = {0};
     struct protocol_parameter *parameters = calloc(count + 1, sizeof *parameters);
     enum sorex_status status =
         parameters != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "statement: out of memory");
     if (status == SOREX_OK)
         status = parameters_make(types, values, count, &bytes, parameters, err);
+    struct protocol_bind bind = {
+        .statement = bytes_str(name), .parameters = parameters, .parameters_count = count, .results = format};
     if (status == SOREX_OK)
-        status = execute_write(&database->messages, bytes_str(name), parameters, count, err);
+        status = execute_write(&database->messages, &bind, err);
     status = messages_send(database, status, results, err);
     buf_deinit(&bytes);
     free(parameters);

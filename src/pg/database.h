@@ -55,7 +55,8 @@ void database_close(struct database *database); /* NULL is fine */
  *   SOREX_NOMEM, SOREX_CORRUPT.
  * After an error the database is broken: restore or close it. */
 
-/* One or several statements; values come as text. COPY FROM STDIN is for database_copy_in. */
+/* One or several statements; values come as text. COPY FROM STDIN is for database_copy_in, and fails with 57014 here.
+ */
 enum sorex_status database_exec(struct database *database, const char *sql, struct results *results,
                                 struct sorex_error *err);
 /* One statement with parameters $1, ...; values come in binary format: value_read reads them. */
@@ -69,6 +70,10 @@ enum sorex_status database_prepare(struct database *database, const char *name, 
 enum sorex_status database_execute(struct database *database, const char *name, const uint32_t *types,
                                    const struct value *parameters, size_t parameters_count, struct results *results,
                                    struct sorex_error *err);
+/* With the values in a format of the caller's choice: as text where types are not known to value.h. */
+enum sorex_status database_execute_as(struct database *database, const char *name, const uint32_t *types,
+                                      const struct value *parameters, size_t parameters_count,
+                                      enum protocol_format format, struct results *results, struct sorex_error *err);
 /* A "COPY ... FROM STDIN" statement and all of its data. */
 enum sorex_status database_copy_in(struct database *database, const char *sql, struct bytes data,
                                    struct results *results, struct sorex_error *err);

@@ -149,6 +149,11 @@ static void test_copy(void **state)
     assert_ok(database_copy_in(database, "copy t from stdin (format csv)", bytes_str("1,a\nx,b\n"), &results, &err));
     assert_true(bytes_is(results.error->fields[PROTOCOL_FIELD_SQLSTATE], "22P02"));
     exec_value(database, "select count(*) || ' ' || sum(id) from t", "200000 19999900000");
+    /* Without data it fails as a statement does, in both protocols. */
+    exec_error(database, "copy t from stdin; select 1", "57014");
+    assert_ok(database_query(database, "copy t from stdin", NULL, 0, &results, &err));
+    assert_true(bytes_is(results.error->fields[PROTOCOL_FIELD_SQLSTATE], "57014"));
+    assert_int_equal(results.transaction, 'I');
     exec_ok(database, "copy (select id, v from t order by id) to stdout (format csv)");
     assert_true(bytes_equal(results.first->copy_out, buf_view(&data)));
     buf_deinit(&data);
