@@ -4,11 +4,8 @@
  * it is written and private from then on. So "private" is "written since the base was mapped", which PAGEMAP_SCAN
  * (Linux 6.7) lists in time that depends on the pages that are there; older kernels say it page by page in
  * /proc/self/pagemap (present or swapped out, and bit 61, "file or shared", clear). */
-#include "wasm/linear.h"
-
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -16,27 +13,13 @@
 
 #include "base/check.h"
 #include "base/codec.h"
+#include "wasm/linear_private.h"
 
 #define GUARD_BYTES ((size_t)32 << 20)
 /* Written pages above which the next image gets a base of its own: a fork copies at most this many (2 MiB). */
 #define DELTA_PAGES_MAX 512u
 /* Private pages beyond those of the image at which mapping the base anew is cheaper than copying back. */
 #define REMAP_PAGES_MIN 4096u
-
-struct base {
-    atomic_uint refs;
-    int fd;
-    size_t size;
-};
-
-struct linear_image {
-    atomic_uint refs;
-    struct base *base;
-    size_t size;
-    uint32_t pages_count;
-    uint32_t *pages; /* ascending: those that differ from the base */
-    uint8_t *content;
-};
 
 struct linear {
     uint8_t *map;
@@ -48,10 +31,6 @@ struct linear {
 };
 
 /* -- private pages */
-
-struct run {
-    uint32_t first, count;
-};
 
 struct runs {
     struct run *items;
@@ -174,8 +153,9 @@ static enum sorex_status private_pages(struct linear *linear, struct runs *out, 
 
 /* -- bases */
 
-static enum sorex_status base_make(size_t size, struct base **out, struct sorex_error *err)
+enum sorex_status base_make(size_t size, struct base **out, struct sorex_error *err)
 {
+    static atomic_ullong last_id;
     struct base *base = calloc(1, sizeof *base);
     if (base == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "memory base: out of memory");
@@ -188,6 +168,7 @@ static enum sorex_status base_make(size_t size, struct base **out, struct sorex_
         return sorex_error_set_errno(err, SOREX_NOMEM, code, "memory base");
     }
     base->size = size;
+    base->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
     atomic_init(&base->refs, 1);
     *out = base;
     return SOREX_OK;
@@ -199,20 +180,21 @@ static struct base *base_keep(struct base *base)
     return base;
 }
 
-static void base_drop(struct base *base)
+void base_drop(struct base *base)
 {
     if (base == NULL || atomic_fetch_sub_explicit(&base->refs, 1, memory_order_acq_rel) != 1)
         return;
     (void)close(base->fd);
+    free(base->runs);
     free(base);
 }
 
-static bool page_is_zero(const uint8_t *page)
+bool page_is_zero(const uint8_t *page)
 {
     return page[0] == 0 && memcmp(page, page + 1, LINEAR_PAGE_BYTES - 1) == 0;
 }
 
-static enum sorex_status base_write(const struct base *base, size_t offset, const uint8_t *content, size_t len,
+enum sorex_status base_write(const struct base *base, size_t offset, const uint8_t *content, size_t len,
                                     struct sorex_error *err)
 {
     for (size_t done = 0; done < len;) {
@@ -224,8 +206,7 @@ static enum sorex_status base_write(const struct base *base, size_t offset, cons
     return SOREX_OK;
 }
 
-/* What lies beyond the base is zero. */
-static enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len,
+enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len,
                                    struct sorex_error *err)
 {
     size_t inside = offset >= base->size ? 0 : base->size - offset < len ? base->size - offset : len;
@@ -257,8 +238,7 @@ static enum sorex_status base_write_run(const struct base *base, const struct li
     return SOREX_OK;
 }
 
-/* The next range of the base that may hold bytes other than zero; false at the end. Offsets in bytes, whole pages. */
-static bool base_range(const struct base *base, size_t from, size_t *out_start, size_t *out_end)
+bool base_range(const struct base *base, size_t from, size_t *out_start, size_t *out_end)
 {
     if (from >= base->size)
         return false;
@@ -348,7 +328,7 @@ enum sorex_status linear_grow(struct linear *linear, size_t size, struct sorex_e
 
 /* -- images */
 
-static struct linear_image *image_make(struct base *base, size_t size, size_t pages)
+struct linear_image *image_make(struct base *base, size_t size, size_t pages)
 {
     struct linear_image *image = calloc(1, sizeof *image);
     if (image == NULL)
@@ -383,8 +363,8 @@ size_t linear_image_size(const struct linear_image *image) { return image->size;
 
 size_t linear_image_pages(const struct linear_image *image) { return image->pages_count; }
 
-/* The content becomes a base, and the memory goes on on top of it. */
-static enum sorex_status rebase(struct linear *linear, const struct runs *runs, struct sorex_error *err)
+/* The content becomes a base, which takes over the runs, and the memory goes on on top of it. */
+static enum sorex_status rebase(struct linear *linear, struct runs *runs, struct sorex_error *err)
 {
     struct base *base = NULL;
     TRY(base_make(linear->size, &base, err));
@@ -394,8 +374,15 @@ static enum sorex_status rebase(struct linear *linear, const struct runs *runs, 
         status = base_write_run(base, linear, start / LINEAR_PAGE_BYTES, (end - start) / LINEAR_PAGE_BYTES, err);
     for (size_t i = 0; i < runs->count && status == SOREX_OK; i++)
         status = base_write_run(base, linear, runs->items[i].first, runs->items[i].count, err);
+    uint64_t parent = linear->base != NULL ? linear->base->id : 0;
     if (status == SOREX_OK)
         status = base_map(linear, base, err);
+    if (status == SOREX_OK) {
+        base->parent = parent;
+        base->runs = runs->items;
+        base->runs_count = runs->count;
+        *runs = (struct runs){0};
+    }
     base_drop(base);
     return status;
 }
@@ -405,10 +392,8 @@ enum sorex_status linear_save(struct linear *linear, struct linear_image **out, 
     struct runs runs;
     TRY(private_pages(linear, &runs, err));
     enum sorex_status status = SOREX_OK;
-    if (linear->base == NULL || runs.pages > DELTA_PAGES_MAX) {
+    if (linear->base == NULL || runs.pages > DELTA_PAGES_MAX)
         status = rebase(linear, &runs, err);
-        runs.count = runs.pages = 0;
-    }
     struct linear_image *image = status == SOREX_OK ? image_make(linear->base, linear->size, runs.pages) : NULL;
     if (status == SOREX_OK && image == NULL)
         status = sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
@@ -423,11 +408,6 @@ enum sorex_status linear_save(struct linear *linear, struct linear_image **out, 
     if (status == SOREX_OK)
         *out = image;
     return status;
-}
-
-static const uint8_t *image_page(const struct linear_image *image, uint32_t index)
-{
-    return image->content + (size_t)index * LINEAR_PAGE_BYTES;
 }
 
 /* Copies back the pages of one private run; *at walks along the image's pages. */
@@ -473,55 +453,4 @@ enum sorex_status linear_restore(struct linear *linear, const struct linear_imag
         memcpy(linear->data + image->pages[at] * LINEAR_PAGE_BYTES, image_page(image, at), LINEAR_PAGE_BYTES);
     free(runs.items);
     return status;
-}
-
-/* -- visiting and making */
-
-/* Pages of the image itself that lie in front of `page`. */
-static enum sorex_status delta_visit(const struct linear_image *image, uint32_t *at, uint32_t page, linear_page_fn *fn,
-                                     void *user_data, struct sorex_error *err)
-{
-    for (; *at < image->pages_count && image->pages[*at] < page; ++*at)
-        if (!page_is_zero(image_page(image, *at)))
-            TRY(fn(user_data, image->pages[*at], image_page(image, *at), err));
-    return SOREX_OK;
-}
-
-static enum sorex_status base_page_visit(const struct linear_image *image, uint32_t *at, uint32_t page,
-                                         linear_page_fn *fn, void *user_data, struct sorex_error *err)
-{
-    uint8_t content[LINEAR_PAGE_BYTES];
-    TRY(delta_visit(image, at, page, fn, user_data, err));
-    if (*at < image->pages_count && image->pages[*at] == page)
-        return SOREX_OK; /* the image has another content for it */
-    TRY(base_read(image->base, page * LINEAR_PAGE_BYTES, content, LINEAR_PAGE_BYTES, err));
-    return page_is_zero(content) ? SOREX_OK : fn(user_data, page, content, err);
-}
-
-enum sorex_status linear_image_visit(const struct linear_image *image, linear_page_fn *fn, void *user_data,
-                                     struct sorex_error *err)
-{
-    uint32_t at = 0;
-    size_t start, end = 0;
-    while (base_range(image->base, end, &start, &end))
-        for (size_t offset = start; offset < end; offset += LINEAR_PAGE_BYTES)
-            TRY(base_page_visit(image, &at, (uint32_t)(offset / LINEAR_PAGE_BYTES), fn, user_data, err));
-    return delta_visit(image, &at, UINT32_MAX, fn, user_data, err);
-}
-
-enum sorex_status linear_image_make(size_t size, struct linear_image **out, struct sorex_error *err)
-{
-    struct base *base = NULL;
-    TRY(base_make(size, &base, err));
-    *out = image_make(base, size, 0);
-    base_drop(base);
-    return *out != NULL ? SOREX_OK : sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
-}
-
-enum sorex_status linear_image_put(struct linear_image *image, uint32_t page, const uint8_t content[LINEAR_PAGE_BYTES],
-                                   struct sorex_error *err)
-{
-    if (page >= image->size / LINEAR_PAGE_BYTES)
-        return sorex_error_set(err, SOREX_INVALID, "memory image: page %u is outside of it", (unsigned)page);
-    return base_write(image->base, page * LINEAR_PAGE_BYTES, content, LINEAR_PAGE_BYTES, err);
 }

@@ -538,7 +538,10 @@ static bool additions_begin(const struct machine *machine, const struct machine_
 
 enum sorex_status machine_restore(struct machine *machine, const struct machine_image *image, struct sorex_error *err)
 {
-    CHECK(!machine->inside && machine->globals_count == image->globals_count);
+    CHECK(!machine->inside);
+    if (machine->globals_count != image->globals_count)
+        return sorex_error_set(err, SOREX_MISMATCH, "machine: the image has %u globals, the module %u",
+                               (unsigned)image->globals_count, (unsigned)machine->globals_count);
     size_t size = linear_memory(machine->linear).len, wanted = linear_image_size(image->memory);
     if (!additions_begin(machine, image) || size > wanted)
         return sorex_error_set(err, SOREX_MISMATCH, "machine: it has grown beyond the image");

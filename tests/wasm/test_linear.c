@@ -16,6 +16,40 @@ static struct linear *memory_of(size_t size)
     return linear;
 }
 
+struct diff {
+    const uint8_t *before, *after; /* plain copies, put on a par by what is reported */
+    uint8_t *patched;
+    uint32_t last, count;
+};
+
+static enum sorex_status page_patch(void *user_data, uint32_t page, const uint8_t *before, const uint8_t *after,
+                                    struct sorex_error *err)
+{
+    static const uint8_t zeros[PAGE];
+    struct diff *diff = user_data;
+    (void)err;
+    assert_true(diff->count++ == 0 || page > diff->last);
+    diff->last = page;
+    assert_memory_equal(before != NULL ? before : zeros, diff->before + page * PAGE, PAGE);
+    assert_memory_equal(after != NULL ? after : zeros, diff->after + page * PAGE, PAGE);
+    assert_true(memcmp(diff->before + page * PAGE, diff->after + page * PAGE, PAGE) != 0);
+    memcpy(diff->patched + page * PAGE, diff->after + page * PAGE, PAGE);
+    return SOREX_OK;
+}
+
+/* What is reported is what differs, and all of it. from may be NULL, with a copy of zeros. */
+static void diff_check(const struct linear_image *from, const uint8_t *before, const struct linear_image *to,
+                       const uint8_t *after, size_t size)
+{
+    struct sorex_error err = {0};
+    struct diff diff = {.before = before, .after = after, .patched = malloc(size)};
+    assert_non_null(diff.patched);
+    memcpy(diff.patched, before, size);
+    assert_ok(linear_image_diff(from, to, page_patch, &diff, &err));
+    assert_memory_equal(diff.patched, after, size);
+    free(diff.patched);
+}
+
 /* Random writes, few or many, images taken and restored in any order, into any of several memories. */
 static void model_run(bool plain)
 {
@@ -55,7 +89,16 @@ static void model_run(bool plain)
         if (step % 50 == 49)
             for (int i = 0; i < MEMORIES; i++)
                 assert_memory_equal(linear_memory(memories[i]).data, models[i], size);
+        size_t other = (seed >> 34) % IMAGES;
+        if (step % 25 == 4 && images[k] != NULL && images[other] != NULL)
+            diff_check(images[other], kept[other], images[k], kept[k], size);
     }
+    uint8_t *zeros = calloc(1, size);
+    assert_non_null(zeros);
+    for (int i = 0; i < IMAGES; i++)
+        if (images[i] != NULL)
+            diff_check(NULL, zeros, images[i], kept[i], size);
+    free(zeros);
     for (int i = 0; i < MEMORIES; i++) {
         assert_memory_equal(linear_memory(memories[i]).data, models[i], size);
         linear_close(memories[i]);
@@ -110,6 +153,14 @@ static void test_growth_and_visit(void **state)
     assert_ok(page_note(&wanted, 7, (const uint8_t[]){7}, &err));
     assert_ok(page_note(&wanted, (uint32_t)(2 * MIB / PAGE - 1), (const uint8_t[]){8}, &err));
     assert_int_equal(sum, wanted);
+    uint8_t *before = calloc(1, 2 * MIB), *after = malloc(2 * MIB);
+    assert_true(before != NULL && after != NULL);
+    before[5 * PAGE] = 5;
+    memcpy(after, data, 2 * MIB);
+    diff_check(small, before, large, after, 2 * MIB);
+    diff_check(large, after, small, before, 2 * MIB); /* what is beyond it is zero */
+    free(before);
+    free(after);
     assert_int_equal(linear_restore(linear, small, &err), SOREX_MISMATCH); /* it cannot shrink */
     assert_ok(linear_restore(other, small, &err));
     assert_int_equal(linear_memory(other).data[5 * PAGE], 5);
