@@ -130,6 +130,8 @@ void database_close(struct database *database)
     free(database);
 }
 
+struct instance *database_instance(struct database *database) { return database->instance; }
+
 bool database_broken(const struct database *database) { return instance_broken(database->instance); }
 
 void database_time_set(struct database *database, uint64_t time_us)

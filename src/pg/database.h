@@ -81,6 +81,8 @@ enum sorex_status database_copy_in(struct database *database, const char *sql, s
 enum sorex_status database_exchange(struct database *database, struct bytes messages, struct buf *out,
                                     struct sorex_error *err);
 bool database_broken(const struct database *database);
+/* The backend below, for conversations with a client (instance_converse) and states. */
+struct instance *database_instance(struct database *database);
 
 /* The virtual clock: time of day from now on, which only grows by microseconds when it is looked at. */
 void database_time_set(struct database *database, uint64_t time_us);

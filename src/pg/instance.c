@@ -1,5 +1,7 @@
 #include "pg/instance.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -8,7 +10,12 @@
 #include "pg/syscall.h"
 
 #define EXIT_ALIVE 99    /* how PGlite's main ends: everything is set up, come back with messages */
+#define EXIT_FATAL 1
 #define EXIT_LONGJMP 100 /* an error jumped to the outermost handler */
+
+/* Variables that PostgreSQL's signal handlers set, and its loops look at. */
+enum interrupt_flag { FLAG_CANCEL, FLAG_TERMINATE, FLAG_PENDING, INTERRUPT_FLAGS };
+static const char *const interrupt_names[] = {"QueryCancelPending", "ProcDiePending", "InterruptPending"};
 
 struct instance {
     struct postgres *postgres;
@@ -19,7 +26,11 @@ struct instance {
     struct instance_options options;
     struct bytes in; /* what the backend has not read yet */
     struct buf *out;
+    const struct instance_stream *stream; /* of instance_converse: where more comes from, and where to it goes */
+    pthread_mutex_t lock;                 /* of interrupts */
+    _Atomic uint32_t *interrupts[INTERRUPT_FLAGS]; /* NULL: nothing runs that could be interrupted */
     bool broken;
+    bool ended; /* by itself: Terminate, or FATAL */
 };
 
 static const char *const environment[] = {"USER=postgres",
@@ -107,10 +118,26 @@ static enum machine_next on_pclose(void *user_data, struct machine *machine, uni
 
 static struct instance *instance_of(void *user_data) { return ((struct process *)user_data)->owner; }
 
+static enum machine_next stream_read(const struct instance_stream *stream, struct machine *machine,
+                                     union wasm_value *values)
+{
+    struct sorex_error err = {0};
+    size_t len = 0, room = values[1].u32;
+    uint8_t *to = syscall_range(machine, values[0].u32, room);
+    if (to == NULL)
+        return machine_fail(machine, SOREX_GUEST, "a pointer is outside of its memory");
+    if (stream->read(stream->user_data, to, room, &len, &err) != SOREX_OK)
+        return machine_fail_with(machine, &err);
+    values[0].u32 = (uint32_t)len;
+    return MACHINE_GO;
+}
+
 /* read(pointer, room): what there is, up to room bytes. */
 static enum machine_next on_read(void *user_data, struct machine *machine, union wasm_value *values)
 {
     struct instance *instance = instance_of(user_data);
+    if (instance->in.len == 0 && instance->stream != NULL)
+        return stream_read(instance->stream, machine, values);
     size_t len = values[1].u32 < instance->in.len ? values[1].u32 : instance->in.len;
     uint8_t *to = syscall_range(machine, values[0].u32, len);
     if (to == NULL)
@@ -130,7 +157,13 @@ static enum machine_next on_write(void *user_data, struct machine *machine, unio
     const uint8_t *from = syscall_range(machine, values[0].u32, len);
     if (from == NULL)
         return machine_fail(machine, SOREX_GUEST, "a pointer is outside of its memory");
-    if (instance->out != NULL && buf_append(instance->out, bytes_of(from, len), &err) != SOREX_OK)
+    const struct instance_stream *stream = instance->stream;
+    enum sorex_status status = SOREX_OK;
+    if (stream != NULL)
+        status = stream->write(stream->user_data, bytes_of(from, len), &err);
+    else if (instance->out != NULL)
+        status = buf_append(instance->out, bytes_of(from, len), &err);
+    if (status != SOREX_OK)
         return machine_fail_with(machine, &err);
     values[0].u32 = len;
     return MACHINE_GO;
@@ -165,6 +198,7 @@ static enum sorex_status instance_make(struct postgres *postgres, const struct i
     instance->postgres = postgres;
     instance->options = *options;
     instance->broken = true;
+    (void)pthread_mutex_init(&instance->lock, NULL);
     instance->process = (struct process){.tree = &instance->tree,
                                          .environment = environment,
                                          .host = &library_host,
@@ -173,6 +207,7 @@ static enum sorex_status instance_make(struct postgres *postgres, const struct i
                                          .postgres = postgres};
     enum sorex_status status = machine_new(instance, err);
     if (status != SOREX_OK) {
+        (void)pthread_mutex_destroy(&instance->lock);
         free(instance);
         return status;
     }
@@ -250,6 +285,7 @@ void instance_close(struct instance *instance)
         return;
     machine_close(instance->machine);
     tree_deinit(&instance->tree);
+    (void)pthread_mutex_destroy(&instance->lock);
     free(instance);
 }
 
@@ -270,6 +306,7 @@ static enum sorex_status turn(struct instance *instance, struct sorex_error *err
     TRY(machine_call(machine, GUEST_LOOP, &none, &exited, err));
     if (!exited)
         return SOREX_OK;
+    instance->ended = instance->process.exit_code == 0 || instance->process.exit_code == EXIT_FATAL;
     if (instance->process.exit_code != EXIT_LONGJMP)
         return sorex_error_set(err, SOREX_GUEST, "the backend ended with exit code %d",
                                (int)instance->process.exit_code);
@@ -308,6 +345,78 @@ enum sorex_status instance_exchange(struct instance *instance, struct bytes in, 
     instance->out = out;
     machine_enter(instance->machine, exchange_run, &start);
     instance->in = bytes_of(NULL, 0);
+    instance->out = NULL;
+    instance->broken = start.status != SOREX_OK;
+    return start.status;
+}
+
+/* -- conversations with a client */
+
+static void interrupts_close(struct instance *instance)
+{
+    (void)pthread_mutex_lock(&instance->lock);
+    for (size_t i = 0; i < INTERRUPT_FLAGS; i++)
+        instance->interrupts[i] = NULL;
+    (void)pthread_mutex_unlock(&instance->lock);
+}
+
+/* Until interrupts_close others may set the flags. Memory may grow meanwhile, but stays where it is. */
+static enum sorex_status interrupts_open(struct instance *instance, struct sorex_error *err)
+{
+    _Atomic uint32_t *flags[INTERRUPT_FLAGS];
+    for (size_t i = 0; i < INTERRUPT_FLAGS; i++) {
+        uint32_t at;
+        TRY(machine_data_symbol(instance->machine, interrupt_names[i], &at, err));
+        flags[i] = (_Atomic uint32_t *)(void *)syscall_range(instance->machine, at, sizeof(uint32_t));
+        if (flags[i] == NULL || at % sizeof(uint32_t) != 0)
+            return sorex_error_set(err, SOREX_MISMATCH, "%s is nowhere", interrupt_names[i]);
+    }
+    (void)pthread_mutex_lock(&instance->lock);
+    memcpy(instance->interrupts, flags, sizeof flags);
+    (void)pthread_mutex_unlock(&instance->lock);
+    return SOREX_OK;
+}
+
+enum sorex_status instance_converse(struct instance *instance, struct bytes in, const struct instance_stream *stream,
+                                    bool *out_ended, struct sorex_error *err)
+{
+    *out_ended = instance->ended = false;
+    TRY(interrupts_open(instance, err));
+    instance->stream = stream;
+    enum sorex_status status = instance_exchange(instance, in, NULL, err);
+    instance->stream = NULL;
+    interrupts_close(instance);
+    *out_ended = status == SOREX_GUEST && instance->ended;
+    return *out_ended ? SOREX_OK : status;
+}
+
+void instance_interrupt(struct instance *instance, enum instance_interrupt kind)
+{
+    size_t flag = kind == INSTANCE_CANCEL ? FLAG_CANCEL : FLAG_TERMINATE;
+    (void)pthread_mutex_lock(&instance->lock);
+    if (instance->interrupts[FLAG_PENDING] != NULL) {
+        atomic_store_explicit(instance->interrupts[flag], 1, memory_order_relaxed);
+        atomic_store_explicit(instance->interrupts[FLAG_PENDING], 1, memory_order_release);
+    }
+    (void)pthread_mutex_unlock(&instance->lock);
+}
+
+static void greet_run(void *user_data)
+{
+    struct start *start = user_data;
+    struct machine *machine = start->instance->machine;
+    start->status = guest_invoke(machine, GUEST_GREET, 0, 0, NULL, start->err);
+    if (start->status == SOREX_OK)
+        start->status = guest_invoke(machine, GUEST_FLUSH, 0, 0, NULL, start->err);
+}
+
+enum sorex_status instance_greet(struct instance *instance, struct buf *out, struct sorex_error *err)
+{
+    if (instance->broken)
+        return sorex_error_set(err, SOREX_INVALID, "the instance is broken: restore it");
+    struct start start = {.instance = instance, .err = err};
+    instance->out = out;
+    machine_enter(instance->machine, greet_run, &start);
     instance->out = NULL;
     instance->broken = start.status != SOREX_OK;
     return start.status;

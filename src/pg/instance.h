@@ -46,6 +46,33 @@ void instance_close(struct instance *instance); /* NULL is fine */
 enum sorex_status instance_exchange(struct instance *instance, struct bytes in, struct buf *out,
                                     struct sorex_error *err);
 bool instance_broken(const struct instance *instance);
+
+/* Where the bytes of an exchange come from and go to when they are a client's. Both functions may block; an error of
+ * theirs ends the exchange. Thread: the exchange's. */
+struct instance_stream {
+    void *user_data;
+    /* The backend wants to go on in the middle of a message or of a COPY: 1 to room bytes. *out_len 0: there will be
+     * none, which ends the backend. */
+    enum sorex_status (*read)(void *user_data, uint8_t *to, size_t room, size_t *out_len, struct sorex_error *err);
+    enum sorex_status (*write)(void *user_data, struct bytes bytes, struct sorex_error *err);
+};
+/* An exchange whose input may begin and end anywhere and whose output is not gathered. *out_ended: the backend ended in
+ * order, by Terminate or by a FATAL that the client was told; the instance is broken then too.
+ * Errors: as instance_exchange; of the stream. */
+enum sorex_status instance_converse(struct instance *instance, struct bytes in, const struct instance_stream *stream,
+                                    bool *out_ended, struct sorex_error *err);
+/* Appends what a client is told when its session begins, as PostgreSQL has it for itself (AuthenticationOk,
+ * ParameterStatus, BackendKeyData, ReadyForQuery); from then on changes of these parameters are reported.
+ * Errors: as instance_exchange. */
+enum sorex_status instance_greet(struct instance *instance, struct buf *out, struct sorex_error *err);
+
+enum instance_interrupt {
+    INSTANCE_CANCEL,    /* the statement fails with 57014, as CancelRequest asks */
+    INSTANCE_TERMINATE, /* the backend ends with 57P01, as pg_terminate_backend does */
+};
+/* Interrupts the instance_converse under way, when PostgreSQL looks next: in all loops that may be long. Without one
+ * nothing happens. Thread: any. */
+void instance_interrupt(struct instance *instance, enum instance_interrupt kind);
 /* Metered programs: what the next exchange may use. */
 void instance_fuel_set(struct instance *instance, uint64_t fuel);
 

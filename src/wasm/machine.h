@@ -124,6 +124,9 @@ enum sorex_status machine_library_add(struct machine *machine, const struct mach
  * Errors: SOREX_GONE. */
 enum sorex_status machine_library_symbol(struct machine *machine, size_t library, const char *name, uint32_t *out,
                                          struct sorex_error *err);
+/* The address of data that the main module exports by this name. Errors: SOREX_GONE. */
+enum sorex_status machine_data_symbol(struct machine *machine, const char *name, uint32_t *out,
+                                      struct sorex_error *err);
 /* The library whose data lies there. False: none. */
 bool machine_library_at(const struct machine *machine, uint32_t memory_base, size_t *out);
 

@@ -131,6 +131,16 @@ enum sorex_status machine_library_symbol(struct machine *machine, size_t library
     return symbol_address(machine, (uint32_t)library, item, out, err);
 }
 
+enum sorex_status machine_data_symbol(struct machine *machine, const char *name, uint32_t *out, struct sorex_error *err)
+{
+    wasmtime_extern_t found;
+    const struct code_item *item = code_export(machine->code, name);
+    if (item == NULL || !machine_export_get(machine, &machine->main, name, &found) ||
+        found.kind != WASMTIME_EXTERN_GLOBAL)
+        return sorex_error_set(err, SOREX_GONE, "module %s: no data %s", machine->code->options.name, name);
+    return symbol_address(machine, MAIN, item, out, err);
+}
+
 /* -- the globals behind GOT.mem and GOT.func */
 
 static enum sorex_status global_make(struct machine *machine, bool mutable, uint32_t value, wasmtime_global_t *out,
