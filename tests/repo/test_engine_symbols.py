@@ -21,7 +21,7 @@ ENGINE = {
     "change": "",
     "guest": "",
     "wasm": "cache fiber linear watchdog",
-    "pg": "database database_digest place protocol protocol_write result value value_array value_number value_time",
+    "pg": "api api_result api_statement database database_digest place protocol protocol_write result value value_array value_number value_time",
     "store": "lockfile",
     "pipeline": "api config_json flow flow_batch flow_open flow_status outlet pipeline progress pool query run section settings settings_table status stream",
 }
