@@ -1,5 +1,6 @@
 #include "pg/database.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -20,6 +21,7 @@ struct database {
     struct instance *instance;
     uint64_t memory_bytes_max;
     uint64_t statement_fuel;
+    uint64_t mark;
     struct buf messages, replies; /* of the exchange under way */
 };
 
@@ -69,6 +71,12 @@ void database_program_close(struct database_program *program)
 
 /* -- open and close */
 
+static void mark_next(struct database *database)
+{
+    static _Atomic uint64_t last;
+    database->mark = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
+}
+
 static enum sorex_status database_make(const struct snapshot *snapshot, uint64_t memory_bytes_max,
                                        uint64_t statement_fuel, struct database **out, struct sorex_error *err)
 {
@@ -79,6 +87,7 @@ static enum sorex_status database_make(const struct snapshot *snapshot, uint64_t
         return sorex_error_set(err, SOREX_NOMEM, "database: out of memory");
     database->memory_bytes_max = memory_bytes_max;
     database->statement_fuel = statement_fuel;
+    mark_next(database);
     enum sorex_status status = instance_fork(snapshot, memory_bytes_max, &database->instance, err);
     if (status != SOREX_OK) {
         free(database);
@@ -137,7 +146,35 @@ bool database_broken(const struct database *database) { return instance_broken(d
 void database_time_set(struct database *database, uint64_t time_us)
 {
     instance_process(database->instance)->state->clock_ns = time_us * 1000;
+    mark_next(database);
 }
+
+void database_seed_set(struct database *database, uint64_t seed)
+{
+    instance_process(database->instance)->state->random = seed;
+    mark_next(database);
+}
+
+bool database_metered(const struct database *database)
+{
+    return postgres_metered(instance_postgres(database->instance));
+}
+
+enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, struct sorex_error *err)
+{
+    if (fuel != 0 && !database_metered(database))
+        return sorex_error_set(err, SOREX_INVALID, "database: fuel is for metered programs");
+    database->statement_fuel = fuel;
+    return SOREX_OK;
+}
+
+enum sorex_status database_role_set(struct database *database, uint32_t role, bool confined, struct sorex_error *err)
+{
+    mark_next(database);
+    return instance_role_set(database->instance, role, confined, err);
+}
+
+uint64_t database_mark(const struct database *database) { return database->mark; }
 
 /* -- statements */
 
@@ -162,6 +199,7 @@ enum sorex_status database_exchange(struct database *database, struct bytes mess
 {
     struct sorex_error why = {0};
     size_t before = out->len;
+    mark_next(database);
     if (database->statement_fuel != 0)
         instance_fuel_set(database->instance, database->statement_fuel);
     enum sorex_status status = instance_exchange(database->instance, messages, out, &why);
@@ -309,6 +347,7 @@ enum sorex_status database_save(struct database *database, struct snapshot **out
 
 enum sorex_status database_restore(struct database *database, const struct snapshot *snapshot, struct sorex_error *err)
 {
+    mark_next(database);
     return instance_restore(database->instance, snapshot, err);
 }
 

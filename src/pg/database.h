@@ -87,6 +87,19 @@ struct instance *database_instance(struct database *database);
 /* The virtual clock: time of day from now on, which only grows by microseconds when it is looked at. */
 void database_time_set(struct database *database, uint64_t time_us);
 
+/* -- for those who run others' statements ------------------------------------------------------------------------ */
+
+/* Random numbers from now on, other than those of random(), which setseed() seeds. */
+void database_seed_set(struct database *database, uint64_t seed);
+/* Of each call from now on; 0: no limit. Errors: SOREX_INVALID the program is not metered. */
+enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, struct sorex_error *err);
+bool database_metered(const struct database *database);
+/* As instance_role_set. */
+enum sorex_status database_role_set(struct database *database, uint32_t role, bool confined, struct sorex_error *err);
+/* A number that changes with every call that may change the state, and that no other database of this process has:
+ * who finds the number that he left finds the state that he left. What is done to database_instance does not count. */
+uint64_t database_mark(const struct database *database);
+
 /* -- states ------------------------------------------------------------------------------------------------------ */
 
 /* The whole state, also in an open transaction. Ownership: *out by snapshot_drop. */

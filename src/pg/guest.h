@@ -30,6 +30,10 @@
     X(REMAINING, "pq_buffer_remaining_data", "() -> i32")     \
     X(FLUSH, "pgl_pq_flush", "() ->")                         \
     X(GREET, "pgl_sendConnData", "() ->")                     \
+    X(SET_USER, "SetUserIdAndSecContext", "(i32, i32) ->")    \
+    X(BEGIN, "StartTransactionCommand", "() ->")              \
+    X(COMMIT, "CommitTransactionCommand", "() ->")            \
+    X(SETTING, "SetConfigOption", "(i32, i32, i32, i32) ->")  \
     X(ATEXIT, "pgl_run_atexit_funcs", "() ->")                \
     X(TEMPRET_GET, "_emscripten_tempret_get", "() -> i32")    \
     X(TEMPRET_SET, "_emscripten_tempret_set", "(i32) ->")

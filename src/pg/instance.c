@@ -9,7 +9,7 @@
 #include "pg/library.h"
 #include "pg/syscall.h"
 
-#define EXIT_ALIVE 99    /* how PGlite's main ends: everything is set up, come back with messages */
+#define EXIT_ALIVE 99 /* how PGlite's main ends: everything is set up, come back with messages */
 #define EXIT_FATAL 1
 #define EXIT_LONGJMP 100 /* an error jumped to the outermost handler */
 
@@ -30,7 +30,8 @@ struct instance {
     pthread_mutex_t lock;                 /* of interrupts */
     _Atomic uint32_t *interrupts[INTERRUPT_FLAGS]; /* NULL: nothing runs that could be interrupted */
     bool broken;
-    bool ended; /* by itself: Terminate, or FATAL */
+    bool output_full; /* of the last exchange */
+    bool ended;       /* by itself: Terminate, or FATAL */
 };
 
 static const char *const environment[] = {"USER=postgres",
@@ -163,6 +164,7 @@ static enum machine_next on_write(void *user_data, struct machine *machine, unio
         status = stream->write(stream->user_data, bytes_of(from, len), &err);
     else if (instance->out != NULL)
         status = buf_append(instance->out, bytes_of(from, len), &err);
+    instance->output_full = stream == NULL && status == SOREX_LIMIT;
     if (status != SOREX_OK)
         return machine_fail_with(machine, &err);
     values[0].u32 = len;
@@ -233,6 +235,22 @@ static enum sorex_status machine_begin(struct instance *instance, struct sorex_e
     return guest_invoke(machine, GUEST_SET_STREAMS, slots[0], slots[1], NULL, err);
 }
 
+/* A single-user backend leaves the session's role without a value to go back to: RESET SESSION AUTHORIZATION and
+ * DISCARD ALL would do nothing. A server's sets it when it takes its user (InitializeSessionUserId). */
+static enum sorex_status role_begin(struct machine *machine, struct sorex_error *err)
+{
+    enum { PGC_BACKEND = 4, PGC_S_OVERRIDE = 10 };
+    uint32_t stack, name, value;
+    TRY(guest_invoke(machine, GUEST_STACK_GET, 0, 0, &stack, err));
+    TRY(guest_text_push(machine, "session_authorization", &name, err));
+    TRY(guest_text_push(machine, "postgres", &value, err));
+    union wasm_value values[4] = {{.u32 = name}, {.u32 = value}, {.u32 = PGC_BACKEND}, {.u32 = PGC_S_OVERRIDE}};
+    TRY(guest_invoke(machine, GUEST_BEGIN, 0, 0, NULL, err));
+    TRY(machine_call(machine, GUEST_SETTING, values, NULL, err));
+    TRY(guest_invoke(machine, GUEST_COMMIT, 0, 0, NULL, err));
+    return guest_invoke(machine, GUEST_STACK_RESTORE, stack, 0, NULL, err);
+}
+
 static enum sorex_status backend_start(struct instance *instance, struct sorex_error *err)
 {
     int32_t code;
@@ -242,7 +260,8 @@ static enum sorex_status backend_start(struct instance *instance, struct sorex_e
     TRY(guest_main(&instance->process, machine, arguments, sizeof arguments / sizeof *arguments, &code, err));
     if (code != EXIT_ALIVE)
         return sorex_error_set(err, SOREX_GUEST, "postgres did not come up: exit code %d", (int)code);
-    return guest_invoke(machine, GUEST_START, 0, 0, NULL, err);
+    TRY(guest_invoke(machine, GUEST_START, 0, 0, NULL, err));
+    return role_begin(machine, err);
 }
 
 static void start_run(void *user_data)
@@ -343,6 +362,7 @@ enum sorex_status instance_exchange(struct instance *instance, struct bytes in, 
     struct start start = {.instance = instance, .err = err};
     instance->in = in;
     instance->out = out;
+    instance->output_full = false;
     machine_enter(instance->machine, exchange_run, &start);
     instance->in = bytes_of(NULL, 0);
     instance->out = NULL;
@@ -428,6 +448,42 @@ void instance_fuel_set(struct instance *instance, uint64_t fuel)
 {
     if (instance->machine != NULL)
         machine_fuel_set(instance->machine, fuel);
+}
+
+enum instance_limit instance_limit_hit(const struct instance *instance)
+{
+    if (instance->output_full)
+        return INSTANCE_LIMIT_OUTPUT;
+    bool spent = postgres_metered(instance->postgres) && machine_fuel_left(instance->machine) == 0;
+    return spent ? INSTANCE_LIMIT_FUEL : INSTANCE_LIMIT_STACK;
+}
+
+/* -- the role */
+
+#define CONFINED 1u /* SECURITY_LOCAL_USERID_CHANGE, which PostgreSQL sets inside of SECURITY DEFINER functions */
+
+struct role_change {
+    struct instance *instance;
+    uint32_t role, context;
+    enum sorex_status status;
+    struct sorex_error *err;
+};
+
+static void role_run(void *user_data)
+{
+    struct role_change *change = user_data;
+    change->status =
+        guest_invoke(change->instance->machine, GUEST_SET_USER, change->role, change->context, NULL, change->err);
+}
+
+enum sorex_status instance_role_set(struct instance *instance, uint32_t role, bool confined, struct sorex_error *err)
+{
+    if (instance->broken)
+        return sorex_error_set(err, SOREX_INVALID, "the instance is broken: restore it");
+    struct role_change change = {instance, role, confined ? CONFINED : 0, SOREX_OK, err};
+    machine_enter(instance->machine, role_run, &change);
+    instance->broken = change.status != SOREX_OK;
+    return change.status;
 }
 
 static void shut_run(void *user_data)

@@ -76,6 +76,16 @@ void instance_interrupt(struct instance *instance, enum instance_interrupt kind)
 /* Metered programs: what the next exchange may use. */
 void instance_fuel_set(struct instance *instance, uint64_t fuel);
 
+/* Which limit ended the last exchange, where that was SOREX_LIMIT. Fuel and output end it at the same place on every
+ * machine; where the stack does depends on the machine code. */
+enum instance_limit { INSTANCE_LIMIT_STACK, INSTANCE_LIMIT_FUEL, INSTANCE_LIMIT_OUTPUT };
+enum instance_limit instance_limit_hit(const struct instance *instance);
+
+/* The role that statements run as from now on, by its object id. confined: SQL cannot change it; SET ROLE, SET SESSION
+ * AUTHORIZATION and their RESET fail with 42501. A transaction that fails goes back to the role that it began with.
+ * Errors: as instance_exchange. */
+enum sorex_status instance_role_set(struct instance *instance, uint32_t role, bool confined, struct sorex_error *err);
+
 /* The callbacks that every instance adds to its table, by their number; NULL behind the last. For images. */
 const struct machine_import *instance_callback(size_t index);
 

@@ -190,7 +190,9 @@ struct protocol_bind {
     struct bytes portal, statement;
     const struct protocol_parameter *parameters;
     size_t parameters_count;
-    enum protocol_format results; /* of every column */
+    enum protocol_format results;        /* of every column, */
+    const enum protocol_format *formats; /* but where these are given: one for each column */
+    size_t formats_count;
 };
 enum sorex_status protocol_bind(struct buf *out, const struct protocol_bind *bind, struct sorex_error *err);
 

@@ -150,8 +150,11 @@ enum sorex_status protocol_bind(struct buf *out, const struct protocol_bind *bin
     put_count(&m, bind->parameters_count, "parameters");
     for (size_t i = 0; i < bind->parameters_count && m.status == SOREX_OK; i++)
         put_parameter(&m, &bind->parameters[i]);
-    put_u16(&m, 1); /* one format, for every column */
-    put_u16(&m, bind->results);
+    put_count(&m, bind->formats_count > 0 ? bind->formats_count : 1, "columns");
+    if (bind->formats_count == 0)
+        put_u16(&m, bind->results);
+    for (size_t i = 0; i < bind->formats_count && m.status == SOREX_OK; i++)
+        put_u16(&m, bind->formats[i]);
     return end(&m);
 }
 
