@@ -421,7 +421,11 @@ bool tree_extent_put(struct tree *tree, struct inode *inode, uint32_t index, con
     return false;
 }
 
-const uint8_t *tree_extent_data(const struct leaf *leaf) { return ((const struct extent *)leaf)->data; }
+const uint8_t *tree_extent_data(const struct leaf *leaf)
+{
+    const uint8_t *data = leaf != NULL ? ((const struct extent *)leaf)->data : NULL;
+    return data != NULL && !all_zero(data, TREE_EXTENT_BYTES) ? data : NULL;
+}
 
 static enum wasi_errno extent_write(struct tree *tree, struct inode *inode, uint32_t index, size_t within,
                                     struct bytes part)

@@ -107,8 +107,20 @@ typedef enum sorex_status tree_out_fn(void *user_data, struct bytes bytes, struc
 enum sorex_status tree_encode(const struct tree *tree, tree_out_fn *fn, void *user_data, struct sorex_error *err);
 /* Into a tree made by tree_init; takes what belongs to it from the reader. Errors: SOREX_CORRUPT, SOREX_NOMEM. */
 enum sorex_status tree_decode(struct tree *tree, struct reader *r, struct sorex_error *err);
-/* For these two. NULL, false: no memory. */
+/* The same in pieces. An inode without its number and extents: */
+enum sorex_status tree_inode_encode(const struct inode *inode, tree_out_fn *fn, void *user_data,
+                                    struct sorex_error *err);
+/* Errors: also SOREX_CORRUPT when there is one of that number. */
+enum sorex_status tree_inode_decode(struct tree *tree, uint32_t inode, struct reader *r, struct sorex_error *err);
+/* The content of an extent, of the leaves of an inode's extents; NULL: all zero, as one that is not there. */
 const uint8_t *tree_extent_data(const struct leaf *leaf);
+/* Errors: SOREX_CORRUPT when there is no such inode or it is not that large. */
+enum sorex_status tree_extent_decode(struct tree *tree, uint32_t inode, uint32_t index,
+                                     const uint8_t data[TREE_EXTENT_BYTES], struct sorex_error *err);
+/* Whether what refers to inodes refers to some. Errors: SOREX_CORRUPT. */
+enum sorex_status tree_check(const struct tree *tree, struct sorex_error *err);
+
+/* For decoding. NULL, false: no memory. */
 struct inode *tree_inode_put(struct tree *tree, uint32_t inode);
 bool tree_extent_put(struct tree *tree, struct inode *inode, uint32_t index, const uint8_t data[TREE_EXTENT_BYTES]);
 

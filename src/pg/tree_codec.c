@@ -32,18 +32,18 @@ static enum sorex_status put_u64(const struct sink *out, uint64_t value, struct 
 static enum sorex_status extent_put(void *user_data, uint32_t index, const struct leaf *leaf, struct sorex_error *err)
 {
     const uint8_t *data = tree_extent_data(leaf);
-    if (data[0] == 0 && memcmp(data, data + 1, TREE_EXTENT_BYTES - 1) == 0)
+    if (data == NULL)
         return SOREX_OK;
     TRY(put_u32(user_data, index + 1, err));
     return put(user_data, data, TREE_EXTENT_BYTES, err);
 }
 
-static enum sorex_status inode_put(void *user_data, uint32_t number, const struct leaf *leaf, struct sorex_error *err)
+enum sorex_status tree_inode_encode(const struct inode *inode, tree_out_fn *fn, void *user_data,
+                                    struct sorex_error *err)
 {
-    const struct sink *out = user_data;
-    const struct inode *inode = (const struct inode *)leaf;
-    const uint32_t fields[] = {number,       (uint32_t)inode->kind, inode->mode,          inode->parent,
-                               inode->links, inode->opens,          inode->names.numbers, inode->names.live};
+    const struct sink sink = {fn, user_data}, *out = &sink;
+    const uint32_t fields[] = {(uint32_t)inode->kind, inode->mode,          inode->parent,    inode->links,
+                               inode->opens,          inode->names.numbers, inode->names.live};
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
         TRY(put_u32(out, fields[i], err));
     TRY(put_u64(out, (uint64_t)inode->mtime_ns, err));
@@ -57,6 +57,15 @@ static enum sorex_status inode_put(void *user_data, uint32_t number, const struc
         TRY(put_u32(out, (uint32_t)text.len, err));
         TRY(put(out, text.data, text.len, err));
     }
+    return SOREX_OK;
+}
+
+static enum sorex_status inode_put(void *user_data, uint32_t number, const struct leaf *leaf, struct sorex_error *err)
+{
+    const struct sink *out = user_data;
+    const struct inode *inode = (const struct inode *)leaf;
+    TRY(put_u32(out, number, err));
+    TRY(tree_inode_encode(inode, out->fn, out->user_data, err));
     TRY(trie_visit(&inode->extents, extent_put, user_data, err));
     return put_u32(out, 0, err);
 }
@@ -73,7 +82,7 @@ enum sorex_status tree_encode(const struct tree *tree, tree_out_fn *fn, void *us
 
 static enum sorex_status broken(struct sorex_error *err)
 {
-    return sorex_error_set(err, SOREX_CORRUPT, "image: its files do not decode");
+    return sorex_error_set(err, SOREX_CORRUPT, "files: they do not decode");
 }
 
 static enum sorex_status names_take(struct names *names, uint32_t live, struct reader *r, struct sorex_error *err)
@@ -87,13 +96,25 @@ static enum sorex_status names_take(struct names *names, uint32_t live, struct r
             memchr(text.data, '\0', len) != NULL)
             return broken(err);
         if (!names_put(names, text, inode, number))
-            return sorex_error_set(err, SOREX_NOMEM, "image: out of memory");
+            return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
         last = number;
     }
     return last <= names->numbers ? SOREX_OK : broken(err);
 }
 
-static enum sorex_status extents_take(struct tree *tree, struct inode *inode, struct reader *r, struct sorex_error *err)
+enum sorex_status tree_extent_decode(struct tree *tree, uint32_t number, uint32_t index,
+                                     const uint8_t data[TREE_EXTENT_BYTES], struct sorex_error *err)
+{
+    bool nomem;
+    struct inode *inode = (struct inode *)trie_own(&tree->inodes, number, &nomem);
+    if (!nomem && (inode == NULL || (uint64_t)index * TREE_EXTENT_BYTES >= inode->size))
+        return broken(err);
+    if (nomem || !tree_extent_put(tree, inode, index, data))
+        return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
+    return SOREX_OK;
+}
+
+static enum sorex_status extents_take(struct tree *tree, uint32_t number, struct reader *r, struct sorex_error *err)
 {
     uint32_t index;
     struct bytes data;
@@ -102,24 +123,24 @@ static enum sorex_status extents_take(struct tree *tree, struct inode *inode, st
             return broken(err);
         if (index == 0)
             return SOREX_OK;
-        if ((uint64_t)(index - 1) * TREE_EXTENT_BYTES >= inode->size || !reader_take(r, TREE_EXTENT_BYTES, &data))
+        if (!reader_take(r, TREE_EXTENT_BYTES, &data))
             return broken(err);
-        if (!tree_extent_put(tree, inode, index - 1, data.data))
-            return sorex_error_set(err, SOREX_NOMEM, "image: out of memory");
+        TRY(tree_extent_decode(tree, number, index - 1, data.data, err));
     }
 }
 
-static enum sorex_status inode_take(struct tree *tree, uint32_t number, struct reader *r, struct sorex_error *err)
+enum sorex_status tree_inode_decode(struct tree *tree, uint32_t number, struct reader *r, struct sorex_error *err)
 {
     uint32_t kind, mode, parent, links, opens, numbers, live;
     uint64_t mtime, size, read;
     if (!reader_u32le(r, &kind) || !reader_u32le(r, &mode) || !reader_u32le(r, &parent) || !reader_u32le(r, &links) ||
         !reader_u32le(r, &opens) || !reader_u32le(r, &numbers) || !reader_u32le(r, &live) || !reader_u64le(r, &mtime) ||
-        !reader_u64le(r, &size) || !reader_u64le(r, &read) || kind < TREE_FILE || kind > TREE_TTY || links > 1)
+        !reader_u64le(r, &size) || !reader_u64le(r, &read) || kind < TREE_FILE || kind > TREE_TTY || links > 1 ||
+        number == 0 || tree_inode(tree, number) != NULL)
         return broken(err);
     struct inode *inode = tree_inode_put(tree, number);
     if (inode == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "image: out of memory");
+        return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
     inode->kind = (enum tree_kind)kind;
     inode->mode = mode;
     inode->parent = parent;
@@ -129,11 +150,9 @@ static enum sorex_status inode_take(struct tree *tree, uint32_t number, struct r
     inode->mtime_ns = (int64_t)mtime;
     inode->size = size;
     inode->read = read;
-    TRY(names_take(&inode->names, live, r, err));
-    return extents_take(tree, inode, r, err);
+    return names_take(&inode->names, live, r, err);
 }
 
-/* That what refers to inodes refers to some. */
 static enum sorex_status inode_check(void *user_data, uint32_t number, const struct leaf *leaf, struct sorex_error *err)
 {
     const struct tree *tree = user_data;
@@ -162,12 +181,17 @@ enum sorex_status tree_decode(struct tree *tree, struct reader *r, struct sorex_
             return broken(err);
         if (number == 0)
             break;
-        if (tree_inode(tree, number) != NULL)
-            return broken(err);
-        TRY(inode_take(tree, number, r, err));
+        TRY(tree_inode_decode(tree, number, r, err));
+        TRY(extents_take(tree, number, r, err));
     }
+    return tree_check(tree, err);
+}
+
+enum sorex_status tree_check(const struct tree *tree, struct sorex_error *err)
+{
+    struct tree look = *tree;
     const struct inode *root = tree_inode(tree, TREE_ROOT);
     if (root == NULL || root->kind != TREE_DIRECTORY || root->parent != TREE_ROOT)
         return broken(err);
-    return trie_visit(&tree->inodes, inode_check, tree, err);
+    return trie_visit(&tree->inodes, inode_check, &look, err);
 }

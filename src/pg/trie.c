@@ -230,3 +230,38 @@ enum sorex_status trie_visit(const struct trie *trie, trie_fn *fn, void *user_da
 {
     return trie->root == NULL ? SOREX_OK : visit_below(trie->root, trie->levels, 0, fn, user_data, err);
 }
+
+/* A subtree of one of two tries that are compared; node NULL: nothing there. */
+struct side {
+    const void *node; /* at level 0 a leaf */
+    uint32_t level;
+};
+
+/* A trie that is lower than the other is all below the other's first children. */
+static struct side side_child(struct side side, uint32_t level, uint32_t i)
+{
+    if (side.level < level)
+        return i == 0 ? side : (struct side){NULL, 0};
+    return (struct side){side.node != NULL ? ((const struct trie_node *)side.node)->children[i] : NULL, level - 1};
+}
+
+static enum sorex_status diff_below(struct side before, struct side after, uint32_t level, uint32_t first,
+                                    trie_diff_fn *fn, void *user_data, struct sorex_error *err)
+{
+    if (before.node == after.node)
+        return SOREX_OK;
+    if (level == 0)
+        return fn(user_data, first, before.node, after.node, err);
+    for (uint32_t i = 0; i < FAN; i++)
+        TRY(diff_below(side_child(before, level, i), side_child(after, level, i), level - 1,
+                       first + (i << (FAN_BITS * (level - 1))), fn, user_data, err));
+    return SOREX_OK;
+}
+
+enum sorex_status trie_diff(const struct trie *before, const struct trie *after, trie_diff_fn *fn, void *user_data,
+                            struct sorex_error *err)
+{
+    uint32_t level = before->levels > after->levels ? before->levels : after->levels;
+    return diff_below((struct side){before->root, before->levels}, (struct side){after->root, after->levels}, level, 0,
+                      fn, user_data, err);
+}

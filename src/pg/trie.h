@@ -45,5 +45,10 @@ void trie_clear(struct trie *trie);
 /* Calls fn for each leaf, by index. */
 typedef enum sorex_status trie_fn(void *user_data, uint32_t index, const struct leaf *leaf, struct sorex_error *err);
 enum sorex_status trie_visit(const struct trie *trie, trie_fn *fn, void *user_data, struct sorex_error *err);
+/* Calls fn for each index whose leaf is another one, by index; NULL: none there. Does not look below what is shared. */
+typedef enum sorex_status trie_diff_fn(void *user_data, uint32_t index, const struct leaf *before,
+                                       const struct leaf *after, struct sorex_error *err);
+enum sorex_status trie_diff(const struct trie *before, const struct trie *after, trie_diff_fn *fn, void *user_data,
+                            struct sorex_error *err);
 
 #endif

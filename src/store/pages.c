@@ -58,10 +58,7 @@ void pages_batch_put(struct pages_batch *batch, struct bytes key, struct bytes v
     db_batch_put(batch->records, DB_PAGES, key, value);
 }
 
-void pages_batch_delete(struct pages_batch *batch, struct bytes key)
-{
-    db_batch_delete(batch->records, DB_PAGES, key);
-}
+void pages_batch_delete(struct pages_batch *batch, struct bytes key) { db_batch_delete(batch->records, DB_PAGES, key); }
 
 enum sorex_status pages_batch_write(struct pages_batch *batch, struct sorex_error *err)
 {

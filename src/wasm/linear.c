@@ -189,13 +189,10 @@ void base_drop(struct base *base)
     free(base);
 }
 
-bool page_is_zero(const uint8_t *page)
-{
-    return page[0] == 0 && memcmp(page, page + 1, LINEAR_PAGE_BYTES - 1) == 0;
-}
+bool page_is_zero(const uint8_t *page) { return page[0] == 0 && memcmp(page, page + 1, LINEAR_PAGE_BYTES - 1) == 0; }
 
 enum sorex_status base_write(const struct base *base, size_t offset, const uint8_t *content, size_t len,
-                                    struct sorex_error *err)
+                             struct sorex_error *err)
 {
     for (size_t done = 0; done < len;) {
         ssize_t n = pwrite(base->fd, content + done, len - done, (off_t)(offset + done));
@@ -206,8 +203,7 @@ enum sorex_status base_write(const struct base *base, size_t offset, const uint8
     return SOREX_OK;
 }
 
-enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len,
-                                   struct sorex_error *err)
+enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len, struct sorex_error *err)
 {
     size_t inside = offset >= base->size ? 0 : base->size - offset < len ? base->size - offset : len;
     memset(out + inside, 0, len - inside);

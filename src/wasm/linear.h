@@ -49,9 +49,9 @@ typedef enum sorex_status linear_page_fn(void *user_data, uint32_t page, const u
 enum sorex_status linear_image_visit(const struct linear_image *image, linear_page_fn *fn, void *user_data,
                                      struct sorex_error *err);
 
-/* Calls fn for each page whose content differs, in order; NULL stands for zeros, as does what is beyond an image's size,
- * and `from` may be NULL. Costs as many pages as were written in between when `from` was taken of the same memory not
- * long before, at most all that are not zero. As linear_image_visit otherwise. */
+/* Calls fn for each page whose content differs, in order; NULL stands for zeros, as does what is beyond an image's
+ * size, and `from` may be NULL. Costs as many pages as were written in between when `from` was taken of the same memory
+ * not long before, at most all that are not zero. As linear_image_visit otherwise. */
 typedef enum sorex_status linear_diff_fn(void *user_data, uint32_t page, const uint8_t *before, const uint8_t *after,
                                          struct sorex_error *err);
 enum sorex_status linear_image_diff(const struct linear_image *from, const struct linear_image *to, linear_diff_fn *fn,

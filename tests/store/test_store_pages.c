@@ -180,7 +180,7 @@ static void older_store(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(beside_entries), cmocka_unit_test(faults), cmocka_unit_test(older_store)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(beside_entries), cmocka_unit_test(faults),
+                                       cmocka_unit_test(older_store)};
     return cmocka_run_group_tests_name("store pages", tests, NULL, NULL);
 }
