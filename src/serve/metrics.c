@@ -1,31 +1,25 @@
 #include "serve/metrics.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <microhttpd.h>
 
 #include "base/check.h"
 #include "base/log.h"
 #include "serve/exposition.h"
+#include "serve/listen.h"
 
 #define CONNECTIONS_MAX 16u
-#define BACKLOG 128                         /* who waits beyond that tries again after a second */
 #define CONNECTION_SECONDS 5u               /* of silence */
 #define CONNECTION_BYTES ((size_t)16 << 10) /* for the head of a request; what is answered is not in it */
-#define HOST_SIZE 256
 
 struct metrics {
     metrics_status_fn *status;
     void *user_data;
     struct MHD_Daemon *daemon;
     uint16_t port;
-    char place[64]; /* "127.0.0.1:9100" */
 };
 
 /* ---- answers ---- */
@@ -120,81 +114,11 @@ static enum MHD_Result answer(void *user_data, struct MHD_Connection *connection
 
 /* ---- listening ---- */
 
-/* Splits at the last colon; what has none is a port. */
-static enum sorex_status address_split(const char *address, char host[HOST_SIZE], const char **out_port,
-                                       struct sorex_error *err)
-{
-    const char *colon = strrchr(address, ':');
-    const char *begin = address;
-    size_t len = colon != NULL ? (size_t)(colon - address) : 0;
-    *out_port = colon != NULL ? colon + 1 : address;
-    if (len > 2 && begin[0] == '[' && begin[len - 1] == ']') {
-        begin++;
-        len -= 2;
-    } else if (memchr(begin, ':', len) != NULL || memchr(begin, '[', len) != NULL)
-        len = HOST_SIZE; /* refused below */
-    size_t digits = strspn(*out_port, "0123456789");
-    if (len >= HOST_SIZE || digits == 0 || digits > 5 || (*out_port)[digits] != '\0' ||
-        strtoul(*out_port, NULL, 10) > UINT16_MAX)
-        return sorex_error_set(err, SOREX_INVALID,
-                               "metrics: \"%s\" is not HOST:PORT, as in 127.0.0.1:9100 or [::1]:9100", address);
-    (void)snprintf(host, HOST_SIZE, "%.*s", (int)len, len == 0 ? "" : begin);
-    if (len == 0)
-        (void)snprintf(host, HOST_SIZE, "127.0.0.1");
-    return SOREX_OK;
-}
+static const struct listen_rules rules = {.what = "metrics", .example = 9100};
 
 enum sorex_status metrics_address_check(const char *address, struct sorex_error *err)
 {
-    char host[HOST_SIZE];
-    const char *port;
-    return address_split(address, host, &port, err);
-}
-
-static enum sorex_status socket_listen(const char *address, const struct addrinfo *at, int *out,
-                                       struct sorex_error *err)
-{
-    int yes = 1, code = 0;
-    int fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-        bind(fd, at->ai_addr, at->ai_addrlen) != 0 || listen(fd, BACKLOG) != 0)
-        code = errno;
-    if (code != 0 && fd >= 0)
-        (void)close(fd);
-    if (code != 0)
-        return sorex_error_set_errno(err, SOREX_IO, code, "metrics: listen at %s", address);
-    *out = fd;
-    return SOREX_OK;
-}
-
-static enum sorex_status address_listen(const char *address, int *out, struct sorex_error *err)
-{
-    char host[HOST_SIZE];
-    const char *port;
-    struct addrinfo *found, hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    TRY(address_split(address, host, &port, err));
-    int code = getaddrinfo(host, port, &hints, &found);
-    if (code != 0)
-        return sorex_error_set(err, SOREX_INVALID, "metrics: %s: %s", address, gai_strerror(code));
-    enum sorex_status status = socket_listen(address, found, out, err);
-    freeaddrinfo(found);
-    return status;
-}
-
-/* Where it listens, when the kernel chose the port too. */
-static void place_read(struct metrics *metrics, int fd)
-{
-    struct sockaddr_storage at = {0};
-    socklen_t len = sizeof at;
-    char host[INET6_ADDRSTRLEN] = "?";
-    if (getsockname(fd, (struct sockaddr *)&at, &len) != 0)
-        return;
-    bool six = at.ss_family == AF_INET6;
-    const struct sockaddr_in *in = (const struct sockaddr_in *)&at;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&at;
-    (void)inet_ntop(at.ss_family, six ? (const void *)&in6->sin6_addr : (const void *)&in->sin_addr, host, sizeof host);
-    metrics->port = ntohs(six ? in6->sin6_port : in->sin_port);
-    (void)snprintf(metrics->place, sizeof metrics->place, six ? "[%s]:%u" : "%s:%u", host, metrics->port);
+    return listen_check(&rules, address, err);
 }
 
 SOREX_PRINTF(2, 0)
@@ -211,26 +135,25 @@ static void library_log(void *user_data, const char *format, va_list args)
 enum sorex_status metrics_start(const char *address, metrics_status_fn *status, void *user_data, struct metrics **out,
                                 struct sorex_error *err)
 {
-    int fd;
-    TRY(address_listen(address, &fd, err));
+    struct listening listening;
+    TRY(listen_open(&rules, address, &listening, err));
     struct metrics *metrics = calloc(1, sizeof *metrics);
     if (metrics == NULL) {
-        (void)close(fd);
+        listen_close(&listening);
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for the metrics server");
     }
-    *metrics = (struct metrics){.status = status, .user_data = user_data};
-    place_read(metrics, fd);
+    *metrics = (struct metrics){.status = status, .user_data = user_data, .port = listening.port};
     metrics->daemon =
         MHD_start_daemon(MHD_USE_POLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0, NULL, NULL, answer, metrics,
-                         MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+                         MHD_OPTION_EXTERNAL_LOGGER, library_log, NULL, MHD_OPTION_LISTEN_SOCKET, listening.fd,
                          MHD_OPTION_CONNECTION_LIMIT, CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
                          CONNECTION_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_BYTES, MHD_OPTION_END);
     if (metrics->daemon == NULL) {
-        (void)close(fd);
+        listen_close(&listening);
         free(metrics);
         return sorex_error_set(err, SOREX_IO, "metrics: %s: the server does not start", address);
     }
-    log_line(LOG_INFO, "metrics", "http://%s/metrics", metrics->place);
+    log_line(LOG_INFO, "metrics", "http://%s/metrics", listening.place);
     *out = metrics;
     return SOREX_OK;
 }

@@ -49,16 +49,20 @@ static enum sorex_status refuse(struct wire *wire, const char sqlstate[6], const
     return reply(out, PROTOCOL_ERROR, bytes_of(body, (size_t)len + 1), err); /* snprintf's NUL ends the list */
 }
 
-static enum sorex_status refuse_with(struct wire *wire, const struct sorex_error *why, struct buf *out,
-                                     struct sorex_error *err)
+enum sorex_status wire_refuse(struct wire *wire, const struct sorex_error *why, struct buf *out,
+                              struct sorex_error *err)
 {
-    const char *sqlstate = "XX000";
+    const char *sqlstate = "XX000"; /* internal_error */
     if (why->status == SOREX_GONE)
         sqlstate = "3D000"; /* invalid_catalog_name */
     else if (why->status == SOREX_INVALID)
         sqlstate = "22023"; /* invalid_parameter_value */
-    else if (why->status == SOREX_BUSY || why->status == SOREX_LIMIT)
+    else if (wire->state == WIRE_STARTING && (why->status == SOREX_BUSY || why->status == SOREX_LIMIT))
         sqlstate = "53300"; /* too_many_connections */
+    else if (why->status == SOREX_LIMIT)
+        sqlstate = "54000"; /* program_limit_exceeded */
+    else if (why->status == SOREX_NOMEM)
+        sqlstate = "53200"; /* out_of_memory */
     else if (why->status == SOREX_STOPPED)
         sqlstate = "57P01"; /* admin_shutdown */
     return refuse(wire, sqlstate, why->text, out, err);
@@ -98,7 +102,7 @@ static enum sorex_status session_open(struct wire *wire, struct bytes packet, st
     void *session = NULL;
     if (wire->backend->open(wire->backend->user_data, &message.startup, &session, out, &why) != SOREX_OK) {
         out->len = start;
-        return refuse_with(wire, &why, out, err);
+        return wire_refuse(wire, &why, out, err);
     }
     wire->session = session;
     wire->state = WIRE_OPEN;
@@ -185,7 +189,7 @@ static enum sorex_status messages_take(struct wire *wire, struct bytes in, size_
     bool end;
     *out_taken = messages_measure(wire, in, &end, &wrong);
     if (*out_taken > 0 && wire->backend->exchange(wire->session, bytes_of(in.data, *out_taken), out, &why) != SOREX_OK)
-        return refuse_with(wire, &why, out, err);
+        return wire_refuse(wire, &why, out, err);
     if (wrong != NULL)
         return refuse(wire, "08P01", wrong, out, err);
     if (end)
@@ -193,15 +197,37 @@ static enum sorex_status messages_take(struct wire *wire, struct bytes in, size_
     return SOREX_OK;
 }
 
+/* To a session that takes all that comes. */
+static enum sorex_status bytes_pass(struct wire *wire, struct bytes in, size_t *out_taken, struct buf *out,
+                                    struct sorex_error *err)
+{
+    struct sorex_error why = {0};
+    bool ended = false;
+    *out_taken = in.len;
+    if (in.len > 0 && wire->backend->converse(wire->session, in, out, &ended, &why) != SOREX_OK)
+        return wire_refuse(wire, &why, out, err);
+    if (ended)
+        session_close(wire);
+    return SOREX_OK;
+}
+
 /* ---- bytes ---- */
+
+static enum sorex_status front_take(struct wire *wire, struct bytes in, size_t *out_taken, struct buf *out,
+                                    struct sorex_error *err)
+{
+    if (wire->state == WIRE_STARTING)
+        return startup_take(wire, in, out_taken, out, err);
+    return wire->backend->converse != NULL ? bytes_pass(wire, in, out_taken, out, err)
+                                           : messages_take(wire, in, out_taken, out, err);
+}
 
 /* Takes what is whole from the front of *in. */
 static enum sorex_status whole_take(struct wire *wire, struct bytes *in, struct buf *out, struct sorex_error *err)
 {
     size_t taken = 1;
     while (wire->state != WIRE_CLOSED && taken > 0) {
-        TRY(wire->state == WIRE_STARTING ? startup_take(wire, *in, &taken, out, err)
-                                         : messages_take(wire, *in, &taken, out, err));
+        TRY(front_take(wire, *in, &taken, out, err));
         if (wire->state == WIRE_CLOSED)
             return SOREX_OK; /* the bytes may have been the buffer's, which is gone */
         in->data += taken;

@@ -1,6 +1,7 @@
 /* The server's side of one PostgreSQL connection, as a state machine: bytes from the client in, bytes for it out; no
  * socket, no thread. It answers what comes before a session (encryption is declined, versions are agreed on), checks
- * the frames of all messages, and hands whole ones to a session that the caller provides.
+ * the frames of all messages, and hands whole ones to a session that the caller provides; or hands on all that comes,
+ * to a session that is PostgreSQL itself and checks frames as it does for its own clients.
  *
  * Source: PostgreSQL documentation, "Frontend/Backend Protocol": "Message Flow", "Message Formats".
  *
@@ -16,20 +17,23 @@
 #define WIRE_STARTUP_BYTES_MAX 10000u
 /* Settings of a startup message that are handed on. */
 #define WIRE_SETTINGS_MAX 32u
+/* The option that asks for a height. */
+#define WIRE_HEIGHT_SETTING "sorex.height"
 
 /* What a client asked for; views are valid during open. */
 struct wire_startup {
     struct bytes user, database;                         /* the database's name without @HEIGHT */
     uint32_t height;                                     /* SOREX_HEIGHT_NONE: the newest */
-    struct bytes options;                                /* as given, sorex.height included */
-    struct protocol_setting settings[WIRE_SETTINGS_MAX]; /* all others */
+    struct bytes options;                                /* as given, sorex.height included: startup_option_next */
+    struct protocol_setting settings[WIRE_SETTINGS_MAX]; /* all other parameters */
     size_t settings_count;
 };
 
 struct wire_backend {
     void *user_data;
     /* Begins a session and appends what a client is told then: ParameterStatus, BackendKeyData, ReadyForQuery.
-     * Errors: SOREX_GONE no such database or height; others. The client gets the text and is disconnected. */
+     * Errors: SOREX_GONE no such database or height; SOREX_BUSY, SOREX_LIMIT there are too many; others. The client
+     * gets the text and is disconnected. */
     enum sorex_status (*open)(void *user_data, const struct wire_startup *startup, void **out_session, struct buf *out,
                               struct sorex_error *err);
     /* Takes whole messages of known types, and appends the answers. In COPY FROM STDIN they may end anywhere between
@@ -38,6 +42,10 @@ struct wire_backend {
     void (*close)(void *session);
     /* A CancelRequest: the secret decides whether anything happens. Thread: any. */
     void (*cancel)(void *user_data, uint32_t process, struct bytes secret);
+    /* Instead of exchange: takes bytes as they come, Terminate and what is no message included; may send what out has
+     * and empty it. *out_ended: the session is over, and the client was told why. Errors: as of exchange. */
+    enum sorex_status (*converse)(void *session, struct bytes bytes, struct buf *out, bool *out_ended,
+                                  struct sorex_error *err);
 };
 
 enum wire_state { WIRE_STARTING, WIRE_OPEN, WIRE_CLOSED };
@@ -59,5 +67,8 @@ void wire_deinit(struct wire *wire);
  * once the answers are sent; further bytes are ignored.
  * Errors: SOREX_NOMEM, SOREX_LIMIT not even an error could be appended; the state is CLOSED. */
 enum sorex_status wire_feed(struct wire *wire, struct bytes bytes, struct buf *out, struct sorex_error *err);
+/* Ends the connection with an error for the client; the state is CLOSED. Errors: as of wire_feed. */
+enum sorex_status wire_refuse(struct wire *wire, const struct sorex_error *why, struct buf *out,
+                              struct sorex_error *err);
 
 #endif

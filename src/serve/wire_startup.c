@@ -52,37 +52,65 @@ static void database_split(struct wire_startup *startup)
     }
 }
 
-static struct bytes word_take(struct bytes *text)
+/* ---- options ---- */
+
+/* *text becomes the next word, which is empty behind the last one. */
+static enum sorex_status word_take(struct bytes *options, struct buf *text, struct sorex_error *err)
 {
-    size_t from = 0, to;
-    while (from < text->len && text->data[from] == ' ')
-        from++;
-    for (to = from; to < text->len && text->data[to] != ' ';)
-        to++;
-    struct bytes word = bytes_of(text->data + from, to - from);
-    *text = behind(*text, to);
-    return word;
+    size_t at = 0;
+    buf_reset(text);
+    while (at < options->len && options->data[at] == ' ')
+        at++;
+    for (; at < options->len && options->data[at] != ' '; at++) {
+        at += options->data[at] == '\\' && at + 1 < options->len;
+        TRY(buf_append_u8(text, options->data[at], err));
+    }
+    *options = behind(*options, at);
+    return SOREX_OK;
 }
 
-/* -c NAME=VALUE, -cNAME=VALUE or --NAME=VALUE; all but sorex.height is the session's business. */
-static bool options_read(struct wire_startup *startup)
+enum sorex_status startup_option_next(struct bytes *options, struct buf *text, struct protocol_setting *out,
+                                      bool *out_found, struct sorex_error *err)
 {
-    static const char name[] = "sorex.height=";
+    size_t from = 0;
+    TRY(word_take(options, text, err));
+    *out_found = text->len > 0;
+    if (!*out_found)
+        return SOREX_OK;
+    if (bytes_is(buf_view(text), "-c"))
+        TRY(word_take(options, text, err));
+    else if (begins_with(buf_view(text), "-c") || begins_with(buf_view(text), "--"))
+        from = 2;
+    else
+        return sorex_error_set(err, SOREX_INVALID, "invalid command-line argument for server process: %.*s",
+                               BYTES_FMT(buf_view(text)));
+    struct bytes word = behind(buf_view(text), from);
+    uint8_t *equals = word.len == 0 ? NULL : memchr(text->data + from, '=', word.len);
+    if (equals == NULL)
+        return sorex_error_set(err, SOREX_INVALID, "%s%.*s requires a value", from == 0 ? "-c " : "", BYTES_FMT(word));
+    for (uint8_t *p = text->data + from; p < equals; p++)
+        *p = *p == '-' ? '_' : *p;
+    out->name = bytes_of(word.data, (size_t)(equals - word.data));
+    out->value = bytes_of(equals + 1, word.len - out->name.len - 1);
+    return SOREX_OK;
+}
+
+/* All but sorex.height is the session's business. */
+static enum sorex_status options_read(struct wire_startup *startup, struct buf *text, struct sorex_error *err)
+{
     struct bytes rest = startup->options;
-    for (struct bytes word = word_take(&rest); word.len > 0; word = word_take(&rest)) {
+    for (bool found = true; found;) {
+        struct protocol_setting setting = {0};
         uint32_t height;
-        if (bytes_is(word, "-c"))
-            word = word_take(&rest);
-        else if (begins_with(word, "-c") || begins_with(word, "--"))
-            word = behind(word, 2);
-        if (!begins_with(word, name))
+        TRY(startup_option_next(&rest, text, &setting, &found, err));
+        if (!found || !bytes_is(setting.name, WIRE_HEIGHT_SETTING))
             continue;
-        if (!height_read(behind(word, sizeof name - 1), &height) ||
-            (startup->height != SOREX_HEIGHT_NONE && startup->height != height))
-            return false;
+        if (!height_read(setting.value, &height) || (startup->height != SOREX_HEIGHT_NONE && startup->height != height))
+            return sorex_error_set(err, SOREX_INVALID,
+                                   "sorex.height is no height, or another one than the database's name says");
         startup->height = height;
     }
-    return true;
+    return SOREX_OK;
 }
 
 /* ---- parameters ---- */
@@ -144,9 +172,10 @@ const char *startup_read(struct bytes packet, struct startup_message *out, struc
     if (out->startup.database.len == 0)
         out->startup.database = out->startup.user;
     database_split(&out->startup);
-    if (!options_read(&out->startup))
-        return refused(err, "22023", "sorex.height is no height, or another one than the database's name says");
-    return NULL;
+    struct buf text = {0};
+    enum sorex_status status = options_read(&out->startup, &text, err);
+    buf_deinit(&text);
+    return status == SOREX_OK ? NULL : status == SOREX_INVALID ? "22023" : "53200";
 }
 
 enum sorex_status startup_unknown_append(const struct startup_message *message, struct buf *out,

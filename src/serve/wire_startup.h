@@ -18,4 +18,11 @@ const char *startup_read(struct bytes packet, struct startup_message *out, struc
 enum sorex_status startup_unknown_append(const struct startup_message *message, struct buf *out,
                                          struct sorex_error *err);
 
+/* Takes the next setting out of the options of a startup message, as PostgreSQL reads them: -c NAME=VALUE, -cNAME=VALUE
+ * or --NAME=VALUE; a backslash takes a space or a backslash into a word, a dash in a name is an underscore. *out_found:
+ * there was one. Views point into text, which is overwritten.
+ * Errors: SOREX_INVALID another switch. */
+enum sorex_status startup_option_next(struct bytes *options, struct buf *text, struct protocol_setting *out,
+                                      bool *out_found, struct sorex_error *err);
+
 #endif

@@ -343,7 +343,7 @@ int main(int argc, char **argv)
 {
     struct sorex_error err = {0};
     struct host host = {0};
-    struct wire_backend backend = {&host, session_open, exchange, session_close, cancel};
+    struct wire_backend backend = {&host, session_open, exchange, session_close, cancel, NULL};
     if (argc < 5) {
         (void)fputs("usage: pg_host DIRECTORY CACHE SOCKET FILES [NAME=VALUE ...]\n", stderr);
         return 2;

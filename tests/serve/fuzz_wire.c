@@ -49,7 +49,7 @@ static void side_cancel(void *user_data, uint32_t process, struct bytes secret)
 
 static void run(struct side *side, struct bytes input, size_t piece)
 {
-    const struct wire_backend backend = {side, side_open, side_exchange, side_close, side_cancel};
+    const struct wire_backend backend = {side, side_open, side_exchange, side_close, side_cancel, NULL};
     struct wire wire;
     wire_init(&wire, &backend, WIRE_STARTUP_BYTES_MAX);
     while (input.len > 0) {

@@ -66,7 +66,7 @@ static void fake_cancel(void *user_data, uint32_t process, struct bytes secret)
     ((struct fake *)user_data)->cancelled = process + (uint32_t)secret.len;
 }
 
-static const struct wire_backend backend = {&fake, fake_open, fake_exchange, fake_close, fake_cancel};
+static const struct wire_backend backend = {&fake, fake_open, fake_exchange, fake_close, fake_cancel, NULL};
 
 static int begin(void **unused)
 {
