@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "sink/postgres_libpq.h"
 #include "sink/postgres_target.h"
 
 static const char *const mode_words[] = {"tables", "log", NULL};
@@ -72,7 +73,7 @@ static void postgres_close(struct sink *sink)
     json_parser_free(pg->parser);
     buf_deinit(&pg->out);
     buf_deinit(&pg->removal.array);
-    postgres_session_deinit(&pg->session);
+    postgres_session_free(pg->session);
     free(pg->pipeline);
     free(pg->name);
     free(pg->schema);
@@ -102,7 +103,7 @@ static enum sorex_status postgres_init(struct postgres *pg, const struct postgre
     TRY(postgres_tables_check(settings->tables, err));
     TRY(net_init(&pg->net, err));
     TRY(json_parser_new(&pg->parser, err));
-    return postgres_session_init(&pg->session, settings->url, err);
+    return postgres_libpq_new(settings->url, &pg->session, err);
 }
 
 static enum sorex_status postgres_open(const void *settings, const struct sink_context *context, struct sink **out,
@@ -121,7 +122,7 @@ static enum sorex_status postgres_open(const void *settings, const struct sink_c
     return SOREX_OK;
 }
 
-static void postgres_interrupt(struct sink *sink) { postgres_session_interrupt(&((struct postgres *)sink)->session); }
+static void postgres_interrupt(struct sink *sink) { postgres_session_interrupt(((struct postgres *)sink)->session); }
 
 /* ---- names ---- */
 
@@ -152,7 +153,7 @@ static enum sorex_status rows_write(struct postgres *pg, const struct sink_batch
 
 static void undo_attempt(struct postgres *pg)
 {
-    postgres_rollback(&pg->session);
+    postgres_rollback(pg->session);
     postgres_tables_forget(pg);
     pg->log_checked = pg->dead_checked = 0;
 }
@@ -160,8 +161,8 @@ static void undo_attempt(struct postgres *pg)
 /* Starts the transaction, and locks what the batch moves. */
 static enum sorex_status begin(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
 {
-    TRY(postgres_session_open(&pg->session, err));
-    TRY(postgres_exec(&pg->session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err));
+    TRY(postgres_session_open(pg->session, err));
+    TRY(postgres_exec(pg->session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err));
     return pg->stream ? postgres_positions_lock(pg, batch, err) : postgres_cursor_lock(pg, err);
 }
 
@@ -176,15 +177,15 @@ static enum sorex_status attempt(struct postgres *pg, const struct sink_batch *b
     if (status == SOREX_OK)
         status = pg->stream ? postgres_positions_move(pg, batch, err) : postgres_cursor_move(pg, &batch->cursor, err);
     if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, "COMMIT", err);
+        status = postgres_exec(pg->session, "COMMIT", err);
     if (status != SOREX_OK) {
         undo_attempt(pg);
         return status;
     }
     pg->at = batch->cursor;
-    pg->log_checked = pg->session.opened;
+    pg->log_checked = pg->session->opened;
     if (pg->dead_table != NULL && batch->dead_count > 0)
-        pg->dead_checked = pg->session.opened;
+        pg->dead_checked = pg->session->opened;
     return SOREX_OK;
 }
 
@@ -196,7 +197,7 @@ static enum sorex_status probe(struct postgres *pg, const struct sink_batch *bat
     if (status == SOREX_OK)
         status = rows_write(pg, batch, scope, true, err);
     if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, "SET CONSTRAINTS ALL IMMEDIATE", err);
+        status = postgres_exec(pg->session, "SET CONSTRAINTS ALL IMMEDIATE", err);
     undo_attempt(pg);
     return status;
 }
@@ -268,7 +269,7 @@ static enum sorex_status blame(struct postgres *pg, const struct sink_batch *bat
 static enum sorex_status postgres_apply(struct sink *sink, const struct sink_batch *batch, struct sorex_error *err)
 {
     struct postgres *pg = (struct postgres *)sink;
-    TRY(postgres_session_open(&pg->session, err));
+    TRY(postgres_session_open(pg->session, err));
     pg->named = false;
     if (!pg->log)
         TRY(postgres_tables_prepare(pg, batch, err));

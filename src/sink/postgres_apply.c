@@ -33,7 +33,7 @@ static enum sorex_status table_find(struct postgres *pg, struct bytes name, stru
          node = node->next)
         if (bytes_is(name, node->key))
             config = node;
-    TRY(postgres_table_new(&pg->session, pg->schema, name, config, (unsigned)pg->table_count, out, err));
+    TRY(postgres_table_new(pg->schema, name, config, (unsigned)pg->table_count, out, err));
     pg->tables[pg->table_count++] = *out;
     return SOREX_OK;
 }
@@ -190,7 +190,7 @@ static enum sorex_status table_net(struct postgres *pg, struct postgres_table *t
 static enum sorex_status table_fit(struct postgres *pg, struct postgres_table *table, struct sorex_error *err)
 {
     postgres_table_forget(table);
-    TRY(postgres_table_load(&pg->session, table, err));
+    TRY(postgres_table_load(pg->session, table, err));
     for (size_t i = 0; i < pg->net.count; i++) {
         const struct net_row *row = &pg->net.rows[i];
         if (!row->upsert && !table->keyed)
@@ -204,7 +204,7 @@ static enum sorex_status table_fit(struct postgres *pg, struct postgres_table *t
         if (status != SOREX_OK)
             return postgres_row_name(pg, row->change, err);
     }
-    if (postgres_table_fit(&pg->session, table, pg->create, err) != SOREX_OK)
+    if (postgres_table_fit(pg->session, table, pg->create, err) != SOREX_OK)
         return sorex_error_prefix(err, "table \"%s\"", table->name);
     return SOREX_OK;
 }
@@ -247,7 +247,7 @@ static enum sorex_status table_write(struct postgres *pg, struct postgres_table 
     }
     enum postgres_part stream = fit ? POSTGRES_NO_PART : stream_choose(table, batch);
     enum sorex_status status = table_net(pg, table, batch, stream, err);
-    if (status == SOREX_IO && pg->collided && strcmp(pg->session.sqlstate, "23505") == 0)
+    if (status == SOREX_IO && pg->collided && strcmp(pg->session->sqlstate, "23505") == 0)
         table->collisions++;
     TRY(status);
     if (fit)
@@ -263,7 +263,7 @@ enum sorex_status postgres_tables_write(struct postgres *pg, const struct sink_b
     pg->careful = fit;
     /* Nobody else's DDL in between: two sinks may share a schema. The lock ends with the transaction. */
     if (fit)
-        TRY(postgres_exec(&pg->session, "SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1)", err));
+        TRY(postgres_exec(pg->session, "SELECT pg_catalog.pg_advisory_xact_lock(7307498, 1)", err));
     for (size_t i = 0; i < pg->table_count; i++) {
         struct postgres_table *table = pg->tables[i];
         if (table->change_count > 0 && (scope == NULL || scope->table == table))

@@ -181,13 +181,12 @@ void postgres_table_free(struct postgres_table *table)
     free(table);
 }
 
-static enum sorex_status name_quote(struct postgres_session *session, const char *schema, struct bytes name, char **out,
-                                    struct sorex_error *err)
+static enum sorex_status name_quote(const char *schema, struct bytes name, char **out, struct sorex_error *err)
 {
     char *parts[2] = {NULL, NULL};
-    enum sorex_status status = postgres_identifier(session, bytes_str(schema), &parts[0], err);
+    enum sorex_status status = postgres_identifier(bytes_str(schema), &parts[0], err);
     if (status == SOREX_OK)
-        status = postgres_identifier(session, name, &parts[1], err);
+        status = postgres_identifier(name, &parts[1], err);
     struct buf text = {0};
     if (status == SOREX_OK)
         status = buf_printf(&text, err, "%s.%s", parts[0], parts[1]);
@@ -204,16 +203,15 @@ static enum sorex_status name_quote(struct postgres_session *session, const char
     return SOREX_OK;
 }
 
-enum sorex_status postgres_table_new(struct postgres_session *session, const char *schema, struct bytes name,
-                                     const struct config_node *config, unsigned number, struct postgres_table **out,
-                                     struct sorex_error *err)
+enum sorex_status postgres_table_new(const char *schema, struct bytes name, const struct config_node *config,
+                                     unsigned number, struct postgres_table **out, struct sorex_error *err)
 {
     struct postgres_table *table = calloc(1, sizeof *table);
     if (table == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     table->number = number;
     table->config = config;
-    enum sorex_status status = name_quote(session, schema, name, &table->quoted, err);
+    enum sorex_status status = name_quote(schema, name, &table->quoted, err);
     if (status == SOREX_OK && (table->name = strndup((const char *)name.data, name.len)) == NULL)
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
     if (status == SOREX_OK)
@@ -234,18 +232,18 @@ void postgres_table_forget(struct postgres_table *table)
 
 enum { CATALOG_NAME, CATALOG_OID, CATALOG_TYPE, CATALOG_COMMENT, CATALOG_FIXED, CATALOG_DEFAULT };
 
-static enum sorex_status catalog_row(struct postgres_table *table, const PGresult *rows, int row,
+static enum sorex_status catalog_row(struct postgres_table *table, const struct postgres_rows *rows, size_t row,
                                      struct sorex_error *err)
 {
     struct postgres_column *column;
-    TRY(column_add(table, bytes_str(PQgetvalue(rows, row, CATALOG_NAME)), &column, err));
+    TRY(column_add(table, bytes_str(postgres_value(rows, row, CATALOG_NAME)), &column, err));
     column->exists = true;
-    column->oid = (uint32_t)strtoul(PQgetvalue(rows, row, CATALOG_OID), NULL, 10);
-    column->type = column->wanted = postgres_type_of(PQgetvalue(rows, row, CATALOG_TYPE));
+    column->oid = (uint32_t)strtoul(postgres_value(rows, row, CATALOG_OID), NULL, 10);
+    column->type = column->wanted = postgres_type_of(postgres_value(rows, row, CATALOG_TYPE));
     column->owned = column->declared == NULL && column->type != POSTGRES_OTHER &&
-                    strcmp(PQgetvalue(rows, row, CATALOG_COMMENT), POSTGRES_OWNED) == 0;
-    column->fixed = PQgetvalue(rows, row, CATALOG_FIXED)[0] == 't';
-    column->defaulted = PQgetvalue(rows, row, CATALOG_DEFAULT)[0] == 't';
+                    strcmp(postgres_value(rows, row, CATALOG_COMMENT), POSTGRES_OWNED) == 0;
+    column->fixed = postgres_value(rows, row, CATALOG_FIXED)[0] == 't';
+    column->defaulted = postgres_value(rows, row, CATALOG_DEFAULT)[0] == 't';
     return SOREX_OK;
 }
 
@@ -253,20 +251,21 @@ enum sorex_status postgres_table_read(struct postgres_session *session, struct p
                                       struct sorex_error *err)
 {
     const char *params[] = {table->quoted};
-    PGresult *rows;
-    TRY(postgres_query(session,
+    struct postgres_rows rows;
+    enum sorex_status status =
+        postgres_query(session,
                        "SELECT a.attname, a.atttypid, pg_catalog.format_type(a.atttypid, NULL),"
                        " coalesce(pg_catalog.col_description(a.attrelid, a.attnum), ''),"
                        " a.attgenerated <> '' OR a.attidentity <> '', a.atthasdef"
                        " FROM pg_catalog.pg_attribute a"
                        " WHERE a.attrelid = pg_catalog.to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped"
                        " ORDER BY a.attnum",
-                       1, params, &rows, err));
-    table->exists = PQntuples(rows) > 0;
-    enum sorex_status status = SOREX_OK;
-    for (int i = 0; status == SOREX_OK && i < PQntuples(rows); i++)
-        status = catalog_row(table, rows, i, err);
-    PQclear(rows);
+                       1, params, &rows, err);
+    if (status == SOREX_OK)
+        table->exists = rows.count > 0;
+    for (size_t i = 0; status == SOREX_OK && i < rows.count; i++)
+        status = catalog_row(table, &rows, i, err);
+    postgres_rows_deinit(&rows);
     return status;
 }
 

@@ -52,9 +52,8 @@ enum sorex_status postgres_tables_check(const struct config_node *tables, struct
 
 /* A table with the columns that the pipeline file names. config: borrowed, may be NULL. Ownership: postgres_table_free.
  */
-enum sorex_status postgres_table_new(struct postgres_session *session, const char *schema, struct bytes name,
-                                     const struct config_node *config, unsigned number, struct postgres_table **out,
-                                     struct sorex_error *err);
+enum sorex_status postgres_table_new(const char *schema, struct bytes name, const struct config_node *config,
+                                     unsigned number, struct postgres_table **out, struct sorex_error *err);
 void postgres_table_free(struct postgres_table *table);
 
 /* Reads the catalog when that was not done since postgres_table_forget. */

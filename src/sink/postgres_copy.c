@@ -33,7 +33,7 @@ static enum sorex_status sql_run(struct postgres *pg, struct buf *sql, enum sore
     if (status == SOREX_OK)
         status = buf_append_u8(sql, 0, err);
     if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, (const char *)sql->data, err);
+        status = postgres_exec(pg->session, (const char *)sql->data, err);
     buf_deinit(sql);
     return status;
 }
@@ -51,14 +51,14 @@ static enum sorex_status stage_sql(const struct postgres_table *table, const cha
 
 static enum sorex_status stage(struct postgres *pg, struct postgres_table *table, struct sorex_error *err)
 {
-    if (table->staged == pg->session.opened)
+    if (table->staged == pg->session->opened)
         return SOREX_OK;
     struct buf sql = {0};
     enum sorex_status status = stage_sql(table, "changed", false, &sql, err);
     if (status == SOREX_OK)
         status = stage_sql(table, "removed", true, &sql, err);
     TRY(sql_run(pg, &sql, status, err));
-    table->staged = pg->session.opened;
+    table->staged = pg->session->opened;
     return SOREX_OK;
 }
 
@@ -79,13 +79,14 @@ static bool binary_choose(const struct postgres *pg, const struct postgres_table
     return true;
 }
 
-static enum sorex_status types_compare(struct postgres *pg, const struct postgres_table *table, const PGresult *rows,
-                                       struct sorex_error *err)
+static enum sorex_status types_compare(struct postgres *pg, const struct postgres_table *table,
+                                       const struct postgres_rows *rows, struct sorex_error *err)
 {
     size_t hint = 0;
-    for (int i = 0; i < PQntuples(rows); i++) {
-        const struct postgres_column *column = postgres_column_find(table, bytes_str(PQgetvalue(rows, i, 0)), &hint);
-        if (column != NULL && column->oid == strtoul(PQgetvalue(rows, i, 1), NULL, 10))
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct postgres_column *column =
+            postgres_column_find(table, bytes_str(postgres_value(rows, i, 0)), &hint);
+        if (column != NULL && column->oid == strtoul(postgres_value(rows, i, 1), NULL, 10))
             continue;
         pg->misfit = true;
         return sorex_error_set(err, SOREX_INVALID, "table %s was changed by somebody", table->quoted);
@@ -109,18 +110,18 @@ static enum sorex_status types_check(struct postgres *pg, const struct postgres_
     if (status == SOREX_OK && part == POSTGRES_CREATED)
         status =
             sql_run(pg, &sql, buf_printf(&sql, err, "LOCK TABLE ONLY %s IN ROW EXCLUSIVE MODE", table->quoted), err);
-    PGresult *rows = NULL;
+    struct postgres_rows rows = {0};
     const char *params[] = {(const char *)target.data};
     if (status == SOREX_OK)
-        status = postgres_query(&pg->session,
+        status = postgres_query(pg->session,
                                 "SELECT attname, atttypid FROM pg_catalog.pg_attribute"
                                 " WHERE attrelid = pg_catalog.to_regclass($1) AND attnum > 0 AND NOT attisdropped"
                                 " ORDER BY attnum",
                                 1, params, &rows, err);
     buf_deinit(&target);
-    TRY(status);
-    status = types_compare(pg, table, rows, err);
-    PQclear(rows);
+    if (status == SOREX_OK)
+        status = types_compare(pg, table, &rows, err);
+    postgres_rows_deinit(&rows);
     return status;
 }
 
@@ -148,7 +149,7 @@ enum sorex_status postgres_part_begin(struct postgres *pg, struct postgres_table
     struct buf sql = {0};
     enum sorex_status status = copy_sql(table, part, pg->binary, &sql, err);
     if (status == SOREX_OK)
-        status = postgres_copy_begin(&pg->session, (const char *)sql.data, err);
+        status = postgres_copy_begin(pg->session, (const char *)sql.data, err);
     buf_deinit(&sql);
     TRY(status);
     buf_reset(&pg->out);
@@ -161,7 +162,7 @@ static enum sorex_status push(struct postgres *pg, size_t enough, struct sorex_e
 {
     if (pg->out.len < enough)
         return SOREX_OK;
-    TRY(postgres_copy_put(&pg->session, buf_view(&pg->out), err));
+    TRY(postgres_copy_put(pg->session, buf_view(&pg->out), err));
     buf_reset(&pg->out);
     return SOREX_OK;
 }
@@ -180,8 +181,8 @@ enum sorex_status postgres_part_end(struct postgres *pg, enum sorex_status statu
     if (status == SOREX_OK)
         status = push(pg, 1, err);
     if (status == SOREX_OK)
-        return postgres_copy_end(&pg->session, err);
-    postgres_copy_abandon(&pg->session);
+        return postgres_copy_end(pg->session, err);
+    postgres_copy_abandon(pg->session);
     return status;
 }
 

@@ -1,6 +1,7 @@
 /* The cursor row: (pipeline, sink) -> store, sequence, entry, in SCHEMA.sorex_cursor. It is there from the first
  * moment, with sequence 0, so that a transaction always has something to lock. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -19,16 +20,16 @@ static bool take_hash(const char *text, uint8_t *out, size_t len)
 }
 
 /* Reads the row that holds store, sequence, entry; *out_found is false when there is none. */
-static enum sorex_status cursor_take(const PGresult *rows, struct sink_cursor *out, bool *out_found,
+static enum sorex_status cursor_take(const struct postgres_rows *rows, struct sink_cursor *out, bool *out_found,
                                      struct sorex_error *err)
 {
     *out = (struct sink_cursor){0};
-    *out_found = PQntuples(rows) == 1;
+    *out_found = rows->count == 1;
     if (!*out_found)
         return SOREX_OK;
-    out->sequence = strtoull(PQgetvalue(rows, 0, 1), NULL, 10);
-    if (!take_hash(PQgetvalue(rows, 0, 0), out->store_id, SINK_STORE_ID_BYTES) ||
-        hash_parse_display(bytes_str(PQgetvalue(rows, 0, 2)), out->hash, NULL) != SOREX_OK)
+    out->sequence = strtoull(postgres_value(rows, 0, 1), NULL, 10);
+    if (!take_hash(postgres_value(rows, 0, 0), out->store_id, SINK_STORE_ID_BYTES) ||
+        hash_parse_display(bytes_str(postgres_value(rows, 0, 2)), out->hash, NULL) != SOREX_OK)
         return sorex_error_set(err, SOREX_CORRUPT,
                                "the row in sorex_cursor is no cursor: store must be %d and entry %d hex digits",
                                2 * SINK_STORE_ID_BYTES, 2 * HASH_BYTES);
@@ -41,10 +42,11 @@ static enum sorex_status cursor_select(struct postgres *pg, bool lock, struct si
     const struct postgres_statement select = {
         "SELECT store, sequence, entry FROM", TABLE,
         lock ? "WHERE pipeline = $1 AND sink = $2 FOR UPDATE" : "WHERE pipeline = $1 AND sink = $2", 0, NULL};
-    PGresult *rows;
-    TRY(postgres_own_query(pg, &select, &rows, err));
-    enum sorex_status status = cursor_take(rows, out, out_found, err);
-    PQclear(rows);
+    struct postgres_rows rows = {0};
+    enum sorex_status status = postgres_own_query(pg, &select, &rows, err);
+    if (status == SOREX_OK)
+        status = cursor_take(&rows, out, out_found, err);
+    postgres_rows_deinit(&rows);
     return status;
 }
 
@@ -102,10 +104,10 @@ static enum sorex_status stream_refuse(struct postgres *pg, struct sorex_error *
 enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *out, struct sorex_error *err)
 {
     struct postgres *pg = (struct postgres *)sink;
-    TRY(postgres_session_open(&pg->session, err));
-    postgres_rollback(&pg->session);
+    TRY(postgres_session_open(pg->session, err));
+    postgres_rollback(pg->session);
     postgres_tables_forget(pg);
-    TRY(postgres_session_open(&pg->session, err));
+    TRY(postgres_session_open(pg->session, err));
     bool exists;
     bool found;
     TRY(postgres_table_exists(pg, TABLE, &exists, err));

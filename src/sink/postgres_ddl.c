@@ -4,12 +4,11 @@
 #include "base/check.h"
 #include "sink/postgres_columns.h"
 
-static enum sorex_status column_quote(struct postgres_session *session, struct postgres_column *column,
-                                      struct sorex_error *err)
+static enum sorex_status column_quote(struct postgres_column *column, struct sorex_error *err)
 {
     if (column->quoted != NULL)
         return SOREX_OK;
-    return postgres_identifier(session, bytes_of(column->name, column->name_len), &column->quoted, err);
+    return postgres_identifier(bytes_of(column->name, column->name_len), &column->quoted, err);
 }
 
 static const char *column_type(const struct postgres_column *column)
@@ -88,11 +87,10 @@ static enum sorex_status refused(const struct postgres_table *table, struct sore
                            table->quoted);
 }
 
-static enum sorex_status columns_quote(struct postgres_session *session, struct postgres_table *table,
-                                       struct sorex_error *err)
+static enum sorex_status columns_quote(struct postgres_table *table, struct sorex_error *err)
 {
     for (size_t i = 0; i < table->column_count; i++)
-        TRY(column_quote(session, &table->columns[i], err));
+        TRY(column_quote(&table->columns[i], err));
     return SOREX_OK;
 }
 
@@ -105,14 +103,14 @@ static enum sorex_status ddl_run(struct postgres_session *session, struct postgr
     TRY(postgres_exec(session, (const char *)sql->data, err));
     table->staged = 0;
     TRY(postgres_table_read(session, table, err));
-    return columns_quote(session, table, err);
+    return columns_quote(table, err);
 }
 
 enum sorex_status postgres_table_fit(struct postgres_session *session, struct postgres_table *table, bool create,
                                      struct sorex_error *err)
 {
     TRY(keys_check(table, err));
-    TRY(columns_quote(session, table, err));
+    TRY(columns_quote(table, err));
     struct buf sql = {0};
     enum sorex_status status = table->exists ? table_alter(table, &sql, err) : table_create(table, &sql, err);
     if (status == SOREX_OK && sql.len > 0)

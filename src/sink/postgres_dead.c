@@ -1,5 +1,6 @@
 /* A stream's dead letters as rows of a table. Events are bytea: what failed may be anything. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -11,7 +12,7 @@
 static enum sorex_status table_ready(struct postgres *pg, struct sorex_error *err)
 {
     bool exists;
-    if (pg->dead_checked == pg->session.opened)
+    if (pg->dead_checked == pg->session->opened)
         return SOREX_OK;
     TRY(postgres_table_exists(pg, pg->dead_table, &exists, err));
     if (!exists && !pg->create)
@@ -74,7 +75,7 @@ static enum sorex_status rows_send(struct postgres *pg, const struct sink_batch 
         TRY(row_append(pg, &batch->dead[i], err));
         if (pg->out.len < CHUNK_BYTES && i + 1 < batch->dead_count)
             continue;
-        TRY(postgres_copy_put(&pg->session, buf_view(&pg->out), err));
+        TRY(postgres_copy_put(pg->session, buf_view(&pg->out), err));
         buf_reset(&pg->out);
     }
     return SOREX_OK;
@@ -94,13 +95,13 @@ enum sorex_status postgres_dead_write(struct postgres *pg, const struct sink_bat
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
     }
     if (status == SOREX_OK)
-        status = postgres_copy_begin(&pg->session, sql, err);
+        status = postgres_copy_begin(pg->session, sql, err);
     free(sql);
     free(table);
     TRY(status);
     status = rows_send(pg, batch, err);
     if (status == SOREX_OK)
-        return postgres_copy_end(&pg->session, err);
-    postgres_copy_abandon(&pg->session);
+        return postgres_copy_end(pg->session, err);
+    postgres_copy_abandon(pg->session);
     return status;
 }

@@ -95,16 +95,16 @@ static enum sorex_status rows_send(struct postgres *pg, const struct sink_batch 
         TRY(status);
         if (pg->out.len < CHUNK_BYTES)
             continue;
-        TRY(postgres_copy_put(&pg->session, buf_view(&pg->out), err));
+        TRY(postgres_copy_put(pg->session, buf_view(&pg->out), err));
         buf_reset(&pg->out);
     }
-    return pg->out.len == 0 ? SOREX_OK : postgres_copy_put(&pg->session, buf_view(&pg->out), err);
+    return pg->out.len == 0 ? SOREX_OK : postgres_copy_put(pg->session, buf_view(&pg->out), err);
 }
 
 static enum sorex_status log_copy(struct postgres *pg, const char *table, const struct sink_batch *batch, size_t from,
                                   size_t to, struct sorex_error *err)
 {
-    if (pg->log_checked != pg->session.opened)
+    if (pg->log_checked != pg->session->opened)
         TRY(log_create(pg, err));
     pg->in_rows = true;
     struct buf sql = {0};
@@ -116,13 +116,13 @@ static enum sorex_status log_copy(struct postgres *pg, const char *table, const 
     if (status == SOREX_OK)
         status = buf_append_u8(&sql, 0, err);
     if (status == SOREX_OK)
-        status = postgres_copy_begin(&pg->session, (const char *)sql.data, err);
+        status = postgres_copy_begin(pg->session, (const char *)sql.data, err);
     buf_deinit(&sql);
     TRY(status);
     status = rows_send(pg, batch, from, to, err);
     if (status == SOREX_OK)
-        return postgres_copy_end(&pg->session, err);
-    postgres_copy_abandon(&pg->session);
+        return postgres_copy_end(pg->session, err);
+    postgres_copy_abandon(pg->session);
     return status;
 }
 

@@ -1,4 +1,5 @@
 /* The sink's own tables: names, whether they are there, how they are made, statements about them. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -8,9 +9,9 @@ enum sorex_status postgres_qualified(struct postgres *pg, const char *name, char
 {
     char *schema = NULL;
     char *table = NULL;
-    enum sorex_status status = postgres_identifier(&pg->session, bytes_str(pg->schema), &schema, err);
+    enum sorex_status status = postgres_identifier(bytes_str(pg->schema), &schema, err);
     if (status == SOREX_OK)
-        status = postgres_identifier(&pg->session, bytes_str(name), &table, err);
+        status = postgres_identifier(bytes_str(name), &table, err);
     if (status == SOREX_OK && asprintf(out, "%s.%s", schema, table) < 0)
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
     free(schema);
@@ -23,14 +24,14 @@ enum sorex_status postgres_table_exists(struct postgres *pg, const char *name, b
     char *table;
     TRY(postgres_qualified(pg, name, &table, err));
     const char *params[] = {table};
-    PGresult *rows;
+    struct postgres_rows rows = {0};
     enum sorex_status status =
-        postgres_query(&pg->session, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", 1, params, &rows, err);
+        postgres_query(pg->session, "SELECT pg_catalog.to_regclass($1) IS NOT NULL", 1, params, &rows, err);
     free(table);
-    TRY(status);
-    *out = PQgetvalue(rows, 0, 0)[0] == 't';
-    PQclear(rows);
-    return SOREX_OK;
+    if (status == SOREX_OK)
+        *out = postgres_value(&rows, 0, 0)[0] == 't';
+    postgres_rows_deinit(&rows);
+    return status;
 }
 
 /* Several statements in one message are one transaction, if none is open. */
@@ -47,14 +48,14 @@ enum sorex_status postgres_own_table(struct postgres *pg, const char *name, cons
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
     }
     if (status == SOREX_OK)
-        status = postgres_exec(&pg->session, sql, err);
+        status = postgres_exec(pg->session, sql, err);
     free(sql);
     free(table);
     return status;
 }
 
 enum sorex_status postgres_own_query(struct postgres *pg, const struct postgres_statement *statement,
-                                     PGresult **out_result, struct sorex_error *err)
+                                     struct postgres_rows *out, struct sorex_error *err)
 {
     const char *params[POSTGRES_PARAMS_MAX] = {pg->pipeline, pg->name};
     CHECK(statement->count + 2 <= POSTGRES_PARAMS_MAX);
@@ -69,7 +70,7 @@ enum sorex_status postgres_own_query(struct postgres *pg, const struct postgres_
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory");
     }
     if (status == SOREX_OK)
-        status = postgres_query(&pg->session, sql, 2 + statement->count, params, out_result, err);
+        status = postgres_query(pg->session, sql, 2 + statement->count, params, out, err);
     free(sql);
     free(table);
     return status;

@@ -2,6 +2,7 @@
  * from the first look at its partition, without an offset, so that a transaction always has something to lock.
  * Processes that deliver other partitions lock other rows: they do not wait for each other. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/check.h"
@@ -12,7 +13,7 @@
 static enum sorex_status table_ready(struct postgres *pg, struct sorex_error *err)
 {
     bool exists;
-    if (pg->positions_checked == pg->session.opened)
+    if (pg->positions_checked == pg->session->opened)
         return SOREX_OK;
     TRY(postgres_table_exists(pg, TABLE, &exists, err));
     if (!exists)
@@ -21,24 +22,24 @@ static enum sorex_status table_ready(struct postgres *pg, struct sorex_error *er
                                "\"check\" text, updated timestamptz NOT NULL DEFAULT now(), "
                                "PRIMARY KEY (pipeline, sink, partition)",
                                err));
-    pg->positions_checked = pg->session.opened;
+    pg->positions_checked = pg->session->opened;
     return SOREX_OK;
 }
 
 /* Columns offset, number, check of a row. *out_found is false when there is no offset yet. */
-static enum sorex_status position_take(const PGresult *rows, int row, struct position *out, bool *out_found,
-                                       struct sorex_error *err)
+static enum sorex_status position_take(const struct postgres_rows *rows, size_t row, struct position *out,
+                                       bool *out_found, struct sorex_error *err)
 {
     *out = (struct position){0};
-    *out_found = row < PQntuples(rows) && PQgetisnull(rows, row, 0) == 0;
+    *out_found = row < rows->count && !postgres_null(rows, row, 0);
     if (!*out_found)
         return SOREX_OK;
-    const char *check = PQgetvalue(rows, row, 2);
+    const char *check = postgres_value(rows, row, 2);
     char *end;
-    out->offset = strtoull(PQgetvalue(rows, row, 0), NULL, 10);
-    out->number = strtoull(PQgetvalue(rows, row, 1), NULL, 10);
+    out->offset = strtoull(postgres_value(rows, row, 0), NULL, 10);
+    out->number = strtoull(postgres_value(rows, row, 1), NULL, 10);
     out->check = strtoull(check, &end, 16);
-    if (strlen(check) != 16 || *end != '\0' || PQgetisnull(rows, row, 1) == 1)
+    if (strlen(check) != 16 || *end != '\0' || postgres_null(rows, row, 1))
         return sorex_error_set(err, SOREX_CORRUPT, "a row of " TABLE " is no position: check must be 16 hex digits");
     return SOREX_OK;
 }
@@ -70,20 +71,21 @@ enum sorex_status postgres_position_read(struct sink *sink, const char *partitio
 {
     (void)group;
     struct postgres *pg = (struct postgres *)sink;
-    TRY(postgres_session_open(&pg->session, err));
-    postgres_rollback(&pg->session);
+    TRY(postgres_session_open(pg->session, err));
+    postgres_rollback(pg->session);
     postgres_tables_forget(pg);
-    TRY(postgres_session_open(&pg->session, err));
+    TRY(postgres_session_open(pg->session, err));
     TRY(table_ready(pg, err));
     const char *more[] = {partition};
     const struct postgres_statement select = {"SELECT \"offset\", number, \"check\" FROM", TABLE,
                                               "WHERE pipeline = $1 AND sink = $2 AND partition = $3", 1, more};
-    PGresult *rows;
-    bool found;
-    TRY(postgres_own_query(pg, &select, &rows, err));
-    bool made = PQntuples(rows) == 1;
-    enum sorex_status status = position_take(rows, 0, out, &found, err);
-    PQclear(rows);
+    struct postgres_rows rows = {0};
+    bool found = false;
+    enum sorex_status status = postgres_own_query(pg, &select, &rows, err);
+    bool made = rows.count == 1;
+    if (status == SOREX_OK)
+        status = position_take(&rows, 0, out, &found, err);
+    postgres_rows_deinit(&rows);
     TRY(status);
     if (!found)
         TRY(chain_refuse(pg, err));
@@ -101,11 +103,11 @@ enum sorex_status postgres_positions_known(struct postgres *pg, bool *out, struc
         return SOREX_OK;
     const struct postgres_statement select = {
         "SELECT 1 FROM", TABLE, "WHERE pipeline = $1 AND sink = $2 AND \"offset\" IS NOT NULL LIMIT 1", 0, NULL};
-    PGresult *rows;
-    TRY(postgres_own_query(pg, &select, &rows, err));
-    *out = PQntuples(rows) > 0;
-    PQclear(rows);
-    return SOREX_OK;
+    struct postgres_rows rows = {0};
+    enum sorex_status status = postgres_own_query(pg, &select, &rows, err);
+    *out = rows.count > 0;
+    postgres_rows_deinit(&rows);
+    return status;
 }
 
 /* ---- in the batch's transaction ---- */
@@ -136,14 +138,14 @@ static enum sorex_status names_make(const struct sink_batch *batch, struct buf *
 
 /* Columns offset, number, check, and the place in the batch from 1. */
 static enum sorex_status positions_compare(const struct postgres *pg, const struct sink_batch *batch,
-                                           const PGresult *rows, struct sorex_error *err)
+                                           const struct postgres_rows *rows, struct sorex_error *err)
 {
     size_t same = 0;
-    for (int row = 0; row < PQntuples(rows); row++) {
+    for (size_t row = 0; row < rows->count; row++) {
         struct position now;
         bool found;
         TRY(position_take(rows, row, &now, &found, err));
-        size_t place = (size_t)strtoull(PQgetvalue(rows, row, 3), NULL, 10);
+        size_t place = (size_t)strtoull(postgres_value(rows, row, 3), NULL, 10);
         CHECK(place > 0 && place <= batch->position_count);
         const struct sink_position *wanted = &batch->positions[place - 1];
         same += wanted->first ? !found : found && position_equal(&now, &wanted->from);
@@ -159,7 +161,7 @@ static enum sorex_status positions_compare(const struct postgres *pg, const stru
 enum sorex_status postgres_positions_lock(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
 {
     struct buf names = {0};
-    PGresult *rows = NULL;
+    struct postgres_rows rows = {0};
     enum sorex_status status = names_make(batch, &names, err);
     const char *more[] = {(const char *)names.data};
     const struct postgres_statement select = {
@@ -170,8 +172,8 @@ enum sorex_status postgres_positions_lock(struct postgres *pg, const struct sink
     if (status == SOREX_OK)
         status = postgres_own_query(pg, &select, &rows, err);
     if (status == SOREX_OK)
-        status = positions_compare(pg, batch, rows, err);
-    PQclear(rows);
+        status = positions_compare(pg, batch, &rows, err);
+    postgres_rows_deinit(&rows);
     buf_deinit(&names);
     return status;
 }

@@ -49,7 +49,7 @@ static enum sorex_status array_prepare(struct postgres *pg, struct sorex_error *
     if (status == SOREX_OK)
         status = buf_append_u8(&sql, 0, err);
     if (status == SOREX_OK)
-        status = postgres_prepare(&pg->session, (const char *)sql.data, err);
+        status = postgres_prepare(pg->session, (const char *)sql.data, err);
     buf_deinit(&sql);
     pg->removal.prepared = status == SOREX_OK;
     return status;
@@ -61,7 +61,7 @@ static enum sorex_status array_send(struct postgres *pg, struct sorex_error *err
     if (!removal->prepared)
         TRY(array_prepare(pg, err));
     u32be_put(removal->array.data + ARRAY_LENGTH_AT, removal->count);
-    TRY(postgres_send(&pg->session, buf_view(&removal->array), err));
+    TRY(postgres_send(pg->session, buf_view(&removal->array), err));
     buf_reset(&removal->array);
     removal->count = 0;
     return SOREX_OK;
@@ -111,5 +111,5 @@ enum sorex_status postgres_removed_finish(struct postgres *pg, struct sorex_erro
 {
     if (pg->removal.count > 0)
         TRY(array_send(pg, err));
-    return postgres_wait(&pg->session, err);
+    return postgres_wait(pg->session, err);
 }

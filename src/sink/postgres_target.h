@@ -25,7 +25,7 @@ enum postgres_part {
 
 struct postgres {
     struct sink sink;
-    struct postgres_session session;
+    struct postgres_session *session; /* owned */
     char *pipeline, *name, *schema, *log_table;
     char *dead_table; /* of a stream's dead letters; NULL: they are left out */
     bool stream;      /* positions, not a cursor */
@@ -124,14 +124,14 @@ enum sorex_status postgres_qualified(struct postgres *pg, const char *name, char
 /* Whether SCHEMA.NAME is there. */
 enum sorex_status postgres_table_exists(struct postgres *pg, const char *name, bool *out, struct sorex_error *err);
 /* One statement about a table of the sink's own: `before`, SCHEMA.NAME, `after`, with pipeline and sink as $1 and $2,
- * and `count` more parameters behind them. *out_result may be NULL; else pair with PQclear. */
+ * and `count` more parameters behind them. out may be NULL; else pair with postgres_rows_deinit. */
 struct postgres_statement {
     const char *before, *table, *after;
     int count;
     const char *const *more;
 };
 enum sorex_status postgres_own_query(struct postgres *pg, const struct postgres_statement *statement,
-                                     PGresult **out_result, struct sorex_error *err);
+                                     struct postgres_rows *out, struct sorex_error *err);
 /* CREATE TABLE IF NOT EXISTS SCHEMA.NAME (columns), one sorex at a time; in the open transaction, or in one of its own.
  */
 enum sorex_status postgres_own_table(struct postgres *pg, const char *name, const char *columns,

@@ -14,6 +14,8 @@
 
 #include <cmocka.h>
 
+#include <stdio.h>
+
 #include "base/check.h"
 #include "base/codec.h"
 #include "base/file.h"
@@ -23,7 +25,7 @@
 #include "json/json.h"
 #include "pipeline/replay.h"
 #include "serve/service.h"
-#include "sink/postgres_session.h"
+#include "sink/postgres_libpq.h"
 #include "source/fake_node.h"
 #include "store/fault.h"
 
@@ -31,7 +33,7 @@
 
 static char root[] = "/dev/shm/sorex-alloc-XXXXXX"; /* or below /tmp, where that is not to be had */
 static struct postgres_server *postgres;
-static struct postgres_session admin;
+static struct postgres_session *admin;
 static int node_pipe = -1;
 static pid_t node_pid;
 static char node_url[64];
@@ -139,7 +141,7 @@ static void server_prepare(void)
 {
     struct sorex_error err;
     data_remove();
-    good(postgres_exec(&admin, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public",
+    good(postgres_exec(admin, "SET client_min_messages = error; DROP SCHEMA public CASCADE; CREATE SCHEMA public",
                        &err),
          &err);
 }
@@ -459,8 +461,8 @@ void lives_start(void)
     assert_non_null(mkdtemp(root));
     node_start(); /* before there are threads */
     if (postgres_server_new(NULL, &postgres, &err) == SOREX_OK) {
-        good(postgres_session_init(&admin, postgres_server_url(postgres), &err), &err);
-        good(postgres_session_open(&admin, &err), &err);
+        good(postgres_libpq_new(postgres_server_url(postgres), &admin, &err), &err);
+        good(postgres_session_open(admin, &err), &err);
     }
     store_fault_prune_budget(1);
     files_write();
@@ -475,7 +477,7 @@ void lives_end(void)
     (void)close(node_pipe);
     (void)waitpid(node_pid, NULL, 0);
     if (postgres != NULL) {
-        postgres_session_deinit(&admin);
+        postgres_session_free(admin);
         postgres_server_free(postgres);
     }
     buf_deinit(&block);

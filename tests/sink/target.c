@@ -31,8 +31,8 @@ int target_start(void **state)
     }
     arena_init(&target.arena, 0);
     if (json_parser_new(&target.parser, &err) != SOREX_OK ||
-        postgres_session_init(&target.admin, postgres_server_url(target.server), &err) != SOREX_OK ||
-        postgres_session_open(&target.admin, &err) != SOREX_OK) {
+        postgres_libpq_new(postgres_server_url(target.server), &target.admin, &err) != SOREX_OK ||
+        postgres_session_open(target.admin, &err) != SOREX_OK) {
         print_error("%s\n", err.text);
         return -1;
     }
@@ -43,7 +43,7 @@ int target_stop(void **state)
 {
     (void)state;
     config_free(target.tables);
-    postgres_session_deinit(&target.admin);
+    postgres_session_free(target.admin);
     json_parser_free(target.parser);
     arena_deinit(&target.arena);
     postgres_server_free(target.server);
@@ -80,9 +80,9 @@ int target_fresh(void **state)
 
 void target_reconnect(void)
 {
-    postgres_session_close(&target.admin);
+    postgres_session_close(target.admin);
     struct sorex_error err;
-    if (postgres_session_open(&target.admin, &err) != SOREX_OK)
+    if (postgres_session_open(target.admin, &err) != SOREX_OK)
         fail_msg("%s", err.text);
     search_path_set();
 }
@@ -90,7 +90,7 @@ void target_reconnect(void)
 void target_exec(const char *sql)
 {
     struct sorex_error err;
-    if (postgres_exec(&target.admin, sql, &err) != SOREX_OK)
+    if (postgres_exec(target.admin, sql, &err) != SOREX_OK)
         fail_msg("%s: %s", sql, err.text);
 }
 
@@ -98,19 +98,19 @@ const char *target_query(const char *sql)
 {
     static char text[1 << 16];
     struct sorex_error err;
-    PGresult *rows;
-    if (postgres_query(&target.admin, sql, 0, NULL, &rows, &err) != SOREX_OK)
+    struct postgres_rows rows;
+    if (postgres_query(target.admin, sql, 0, NULL, &rows, &err) != SOREX_OK)
         fail_msg("%s: %s", sql, err.text);
     size_t len = 0;
     text[0] = '\0';
-    for (int row = 0; row < PQntuples(rows); row++)
-        for (int column = 0; column < PQnfields(rows); column++) {
+    for (size_t row = 0; row < rows.count; row++)
+        for (size_t column = 0; column < rows.columns; column++) {
             const char *before = column > 0 ? "|" : row > 0 ? "\n" : "";
-            const char *value = PQgetisnull(rows, row, column) ? "-" : PQgetvalue(rows, row, column);
+            const char *value = postgres_null(&rows, row, column) ? "-" : postgres_value(&rows, row, column);
             len += (size_t)snprintf(text + len, sizeof text - len, "%s%s", before, value);
             assert_true(len < sizeof text);
         }
-    PQclear(rows);
+    postgres_rows_deinit(&rows);
     return text;
 }
 

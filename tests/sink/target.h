@@ -4,12 +4,12 @@
 
 #include "base/arena.h"
 #include "integration/postgres.h"
-#include "sink/postgres_session.h"
+#include "sink/postgres_libpq.h"
 #include "sink/sink.h"
 
 struct target {
     struct postgres_server *server;
-    struct postgres_session admin; /* connection of the test's own, with search_path set to the schema */
+    struct postgres_session *admin; /* connection of the test's own, with search_path set to the schema */
     char schema[32];
     unsigned schemas;
     struct arena arena;

@@ -523,7 +523,7 @@ static void the_answer_to_commit_is_lost(void **state)
     target_needed();
     struct single single = {.sink = first_batch(), .from = 1, .partition = "p", .key = "b"};
     pthread_t thread = commit_held(&single);
-    struct postgres_session *session = &((struct postgres *)single.sink)->session;
+    struct postgres_libpq *session = (struct postgres_libpq *)((struct postgres *)single.sink)->session;
     (void)pthread_mutex_lock(&session->interrupt_lock);
     assert_int_equal(shutdown(session->socket, SHUT_RDWR), 0);
     (void)pthread_mutex_unlock(&session->interrupt_lock);

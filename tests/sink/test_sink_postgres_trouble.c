@@ -153,10 +153,10 @@ static pid_t backend_kill(bool hard)
     /* The whole server drops its connections and recovers, the test's own connection among them. */
     struct sorex_error err;
     uint64_t deadline = clock_ms() + PATIENCE_MS;
-    while (postgres_exec(&target.admin, "SELECT 1", &err) == SOREX_OK && clock_ms() < deadline)
+    while (postgres_exec(target.admin, "SELECT 1", &err) == SOREX_OK && clock_ms() < deadline)
         (void)poll(NULL, 0, 5);
-    postgres_session_close(&target.admin);
-    while (postgres_session_open(&target.admin, &err) != SOREX_OK && clock_ms() < deadline)
+    postgres_session_close(target.admin);
+    while (postgres_session_open(target.admin, &err) != SOREX_OK && clock_ms() < deadline)
         (void)poll(NULL, 0, 5);
     target_reconnect();
     return pid;
@@ -281,7 +281,7 @@ static void the_answer_to_commit_is_lost(void **state)
     target_needed();
     struct single single = {.sink = first_batch()};
     pthread_t thread = second_batch_start(&single, in_commit);
-    struct postgres_session *session = &postgres_of(single.sink)->session;
+    struct postgres_libpq *session = (struct postgres_libpq *)postgres_of(single.sink)->session;
     (void)pthread_mutex_lock(&session->interrupt_lock);
     assert_int_equal(shutdown(session->socket, SHUT_RDWR), 0);
     (void)pthread_mutex_unlock(&session->interrupt_lock);
@@ -369,11 +369,11 @@ static enum sorex_status connect_as(const char *who)
 {
     char url[320];
     (void)snprintf(url, sizeof url, "%s %s", postgres_server_url(target.server), who);
-    struct postgres_session session;
-    MUST(postgres_session_init(&session, url, &sink_error));
+    struct postgres_session *session;
+    MUST(postgres_libpq_new(url, &session, &sink_error));
     sink_error = (struct sorex_error){0};
-    enum sorex_status status = postgres_session_open(&session, &sink_error);
-    postgres_session_deinit(&session);
+    enum sorex_status status = postgres_session_open(session, &sink_error);
+    postgres_session_free(session);
     return status;
 }
 
