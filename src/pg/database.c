@@ -69,6 +69,8 @@ void database_program_close(struct database_program *program)
     free(program);
 }
 
+struct postgres *database_program_postgres(const struct database_program *program) { return program->postgres; }
+
 /* -- open and close */
 
 static void mark_next(struct database *database)
@@ -97,8 +99,8 @@ static enum sorex_status database_make(const struct snapshot *snapshot, uint64_t
     return SOREX_OK;
 }
 
-static enum sorex_status snapshot_open(const struct snapshot *snapshot, const struct database_options *options,
-                                       struct database **out, struct sorex_error *err)
+enum sorex_status database_open_snapshot(const struct snapshot *snapshot, const struct database_options *options,
+                                         struct database **out, struct sorex_error *err)
 {
     static const struct database_options none;
     if (options == NULL)
@@ -116,7 +118,7 @@ static enum sorex_status snapshot_open(const struct snapshot *snapshot, const st
 enum sorex_status database_open(struct database_program *program, const struct database_options *options,
                                 struct database **out, struct sorex_error *err)
 {
-    return snapshot_open(program->base, options, out, err);
+    return database_open_snapshot(program->base, options, out, err);
 }
 
 enum sorex_status database_open_image(struct database_program *program, const struct database_options *options,
@@ -124,7 +126,7 @@ enum sorex_status database_open_image(struct database_program *program, const st
 {
     struct snapshot *snapshot = NULL;
     TRY(image_read(program->postgres, image, &snapshot, err));
-    enum sorex_status status = snapshot_open(snapshot, options, out, err);
+    enum sorex_status status = database_open_snapshot(snapshot, options, out, err);
     snapshot_drop(snapshot);
     return status;
 }

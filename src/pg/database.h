@@ -26,6 +26,7 @@ enum sorex_status database_program_open(const struct database_program_options *o
                                         struct sorex_error *err);
 /* No database or snapshot may be left. NULL is fine. */
 void database_program_close(struct database_program *program);
+struct postgres *database_program_postgres(const struct database_program *program);
 
 /* -- open and close ---------------------------------------------------------------------------------------------- */
 
@@ -44,6 +45,9 @@ enum sorex_status database_open(struct database_program *program, const struct d
  * Errors: SOREX_CORRUPT; SOREX_MISMATCH of another PostgreSQL. */
 enum sorex_status database_open_image(struct database_program *program, const struct database_options *options,
                                       struct bytes image, struct database **out, struct sorex_error *err);
+/* As the snapshot says, with options of its own, as database_open. */
+enum sorex_status database_open_snapshot(const struct snapshot *snapshot, const struct database_options *options,
+                                         struct database **out, struct sorex_error *err);
 void database_close(struct database *database); /* NULL is fine */
 
 /* -- statements -------------------------------------------------------------------------------------------------- */

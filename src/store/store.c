@@ -337,6 +337,8 @@ void store_crash(struct store *store)
     store_close(store);
 }
 
+bool store_read_only(const struct store *store) { return store->read_only; }
+
 const uint8_t *store_id(const struct store *store) { return store->id; }
 
 void store_figures(const struct store *store, struct store_figures *out)

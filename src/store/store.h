@@ -40,6 +40,8 @@ enum sorex_status store_open(const struct store_options *options, struct store *
 /* Writes the group first; errors are logged. Readers must be closed before. */
 void store_close(struct store *store);
 
+bool store_read_only(const struct store *store);
+
 /* Random when the store was made; names it in cursors. */
 const uint8_t *store_id(const struct store *store);
 

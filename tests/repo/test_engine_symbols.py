@@ -20,8 +20,8 @@ ENGINE = {
     "json": "",
     "change": "",
     "guest": "",
-    "wasm": "cache fiber linear watchdog",
-    "pg": "api api_result api_statement database database_digest place protocol protocol_write result value value_array value_number value_time",
+    "wasm": "cache fiber linear linear_image watchdog",
+    "pg": "api api_result api_statement database database_digest place protocol protocol_write result saved saved_record value value_array value_number value_time",
     "store": "lockfile",
     "pipeline": "api config_json flow flow_batch flow_open flow_status outlet pipeline progress pool query run section settings settings_table status stream",
 }
@@ -95,7 +95,7 @@ ALLOWED = [
     ("pg/postgres", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy",
      "the list of libraries that instances on any thread have loaded; code by the hash of its bytes"),
     ("pg/library pg/syscall_file", "log_line log_enabled", "says what happened"),
-    ("pg/image", "linear_*", "memory, whose content is that of its images, however the system keeps it"),
+    ("pg/image pg/snapshot_codec", "linear_*", "memory, whose content is that of its images, however the system keeps it"),
     ("pg/image", "ZSTD_*", "how an image is packed; its hash is of what is inside"),
     # the engines, each from its one room
     ("wasm/", "wasm_* wasmtime_* sorex_wasmtime_*", "Wasmtime, with the settings of wasm/engine.c"),
