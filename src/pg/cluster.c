@@ -312,8 +312,8 @@ static enum sorex_status streams_remove(struct tree *tree, struct sorex_error *e
     static const char *const paths[] = {STDIN_PATH, STDOUT_PATH};
     for (size_t i = 0; i < 2; i++) {
         struct tree_place place;
-        if (tree_walk(tree, TREE_ROOT, paths[i], false, &place) != W_OK ||
-            tree_unlink(tree, place.directory, place.name) != W_OK)
+        if (tree_walk(tree, TREE_ROOT, paths[i], false, &place) != W_SUCCESS ||
+            tree_unlink(tree, place.directory, place.name) != W_SUCCESS)
             return sorex_error_set(err, SOREX_NOMEM, "file %s: out of memory", paths[i]);
     }
     return SOREX_OK;

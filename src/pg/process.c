@@ -17,7 +17,7 @@ enum sorex_status process_begin(struct process *process, uint64_t time_us, uint6
     state->umask = 022;
     for (size_t i = 0; i < 3; i++) {
         struct tree_place place;
-        if (tree_walk(process->tree, TREE_ROOT, standard[i].path, true, &place) != W_OK)
+        if (tree_walk(process->tree, TREE_ROOT, standard[i].path, true, &place) != W_SUCCESS)
             return sorex_error_set(err, SOREX_INVALID, "files: no %s", standard[i].path);
         if (process_open(process, place.inode, standard[i].flags, 0) != (int32_t)i)
             return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
@@ -28,7 +28,7 @@ enum sorex_status process_begin(struct process *process, uint64_t time_us, uint6
 enum sorex_status process_end(struct process *process, struct sorex_error *err)
 {
     for (uint32_t fd = 0; fd < PROCESS_FDS_MAX; fd++)
-        if (process_file(process, fd) != NULL && process_close(process, fd) != W_OK)
+        if (process_file(process, fd) != NULL && process_close(process, fd) != W_SUCCESS)
             return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
     return SOREX_OK;
 }
@@ -51,7 +51,7 @@ int32_t process_open(struct process *process, uint32_t inode, uint32_t flags, ui
     while (state->files[at].inode != 0)
         at++; /* there are as many as descriptors, and one of these is free */
     enum wasi_errno error = tree_hold(process->tree, inode);
-    if (error != W_OK)
+    if (error != W_SUCCESS)
         return -(int32_t)error;
     state->files[at] = (struct open_file){.inode = inode, .flags = flags, .refs = 1};
     state->fds[fd] = (uint16_t)(at + 1);
@@ -71,7 +71,7 @@ enum wasi_errno process_close(struct process *process, uint32_t fd)
         return W_EBADF;
     process->state->fds[fd] = 0;
     if (--file->refs > 0)
-        return W_OK;
+        return W_SUCCESS;
     uint32_t inode = file->inode;
     *file = (struct open_file){0};
     return tree_release(process->tree, inode);

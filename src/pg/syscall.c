@@ -17,7 +17,7 @@ enum machine_next syscall_give(struct machine *machine, union wasm_value *values
 {
     if (error == W_HOST_NOMEM)
         return host_nomem(machine);
-    values[0].i32 = error == W_OK ? (int32_t)result : -(int32_t)error;
+    values[0].i32 = error == W_SUCCESS ? (int32_t)result : -(int32_t)error;
     return MACHINE_GO;
 }
 
@@ -74,7 +74,7 @@ enum wasi_errno syscall_stat(const struct process *process, const struct machine
         u32le_put(p + 48 + 16 * i, (uint32_t)(inode->mtime_ns % 1000000000));
     }
     u64le_put(p + 88, number);
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum machine_next syscall_alloc(struct machine *machine, uint32_t align, uint32_t len, uint32_t *out)

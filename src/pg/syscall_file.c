@@ -17,13 +17,13 @@ static enum wasi_errno read_some(struct process *process, struct open_file *file
         for (size_t i = 0; i < len; i++)
             out[i] = (uint8_t)process_random(process);
         *out_len = len;
-        return W_OK;
+        return W_SUCCESS;
     case TREE_PIPE:
         return tree_pipe_read(process->tree, file->inode, out, len, out_len);
     case TREE_FILE:
         tree_read(process->tree, file->inode, *position, out, len, out_len);
         *position += *out_len;
-        return W_OK;
+        return W_SUCCESS;
     case TREE_DIRECTORY:
         return W_EISDIR;
     case TREE_NULL:
@@ -31,7 +31,7 @@ static enum wasi_errno read_some(struct process *process, struct open_file *file
     case TREE_LINK:
         break;
     }
-    return W_OK;
+    return W_SUCCESS;
 }
 
 static enum wasi_errno write_some(struct process *process, struct open_file *file, struct bytes content,
@@ -43,11 +43,11 @@ static enum wasi_errno write_some(struct process *process, struct open_file *fil
     if (inode->kind == TREE_TTY && log_enabled(LOG_DEBUG))
         log_line(LOG_DEBUG, "postgres", "%.*s", BYTES_FMT(content));
     if (inode->kind != TREE_FILE)
-        return W_OK; /* devices swallow it */
+        return W_SUCCESS; /* devices swallow it */
     if ((file->flags & W_O_APPEND) != 0)
         *position = inode->size;
     enum wasi_errno error = tree_write(process->tree, file->inode, *position, content, syscall_now(process));
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         *position += content.len;
     return error;
 }
@@ -77,15 +77,15 @@ static enum wasi_errno transfer_run(struct process *process, const struct machin
             continue;
         enum wasi_errno error = t->writes ? write_some(process, file, bytes_of(data, len), position)
                                           : read_some(process, file, data, len, position, &done);
-        if (error != W_OK && total == 0)
+        if (error != W_SUCCESS && total == 0)
             return error;
-        if (error != W_OK)
+        if (error != W_SUCCESS)
             break;
         total += (uint32_t)done;
         if (done < len)
             break;
     }
-    return syscall_put_u32(machine, t->out, total) ? W_OK : W_EFAULT;
+    return syscall_put_u32(machine, t->out, total) ? W_SUCCESS : W_EFAULT;
 }
 
 static enum machine_next transfer(struct process *process, struct machine *machine, union wasm_value *values,
@@ -142,7 +142,7 @@ static enum wasi_errno seek(struct process *process, const struct machine *machi
         return W_EFAULT;
     file->position = (uint64_t)position;
     u64le_put(out, file->position);
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum machine_next sys_fd_seek(void *user_data, struct machine *machine, union wasm_value *values)
@@ -153,13 +153,13 @@ enum machine_next sys_fd_seek(void *user_data, struct machine *machine, union wa
 enum machine_next sys_fd_sync(void *user_data, struct machine *machine, union wasm_value *values)
 {
     bool open = process_file(user_data, values[0].u32) != NULL;
-    return syscall_errno(machine, values, open ? W_OK : W_EBADF);
+    return syscall_errno(machine, values, open ? W_SUCCESS : W_EBADF);
 }
 
 enum machine_next sys_fdatasync(void *user_data, struct machine *machine, union wasm_value *values)
 {
     bool open = process_file(user_data, values[0].u32) != NULL;
-    return syscall_give(machine, values, open ? W_OK : W_EBADF, 0);
+    return syscall_give(machine, values, open ? W_SUCCESS : W_EBADF, 0);
 }
 
 enum machine_next sys_fd_close(void *user_data, struct machine *machine, union wasm_value *values)
@@ -178,7 +178,7 @@ enum machine_next sys_fdstat(void *user_data, struct machine *machine, union was
     enum tree_kind kind = tree_inode(process->tree, file->inode)->kind;
     memset(p, 0, 24);
     p[0] = kind == TREE_DIRECTORY ? 3 : kind == TREE_FILE || kind == TREE_PIPE ? 4 : 2;
-    return syscall_errno(machine, values, W_OK);
+    return syscall_errno(machine, values, W_SUCCESS);
 }
 
 enum machine_next sys_fstat(void *user_data, struct machine *machine, union wasm_value *values)
@@ -200,10 +200,10 @@ enum machine_next sys_ftruncate(void *user_data, struct machine *machine, union 
 {
     const struct process *process = user_data;
     const struct open_file *file = process_file(process, values[0].u32);
-    enum wasi_errno error = file == NULL ? W_EBADF : W_OK;
+    enum wasi_errno error = file == NULL ? W_EBADF : W_SUCCESS;
     if (file != NULL && tree_inode(process->tree, file->inode)->kind != TREE_FILE)
         error = W_EINVAL;
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_resize(process->tree, file->inode, values[1].u64, syscall_now(process));
     return syscall_give(machine, values, error, 0);
 }
@@ -214,19 +214,19 @@ enum machine_next sys_fallocate(void *user_data, struct machine *machine, union 
     const struct process *process = user_data;
     const struct open_file *file = process_file(process, values[0].u32);
     uint64_t end = values[2].u64 + values[3].u64;
-    enum wasi_errno error = file == NULL ? W_EBADF : W_OK;
-    if (error == W_OK && values[1].u32 != 0)
+    enum wasi_errno error = file == NULL ? W_EBADF : W_SUCCESS;
+    if (error == W_SUCCESS && values[1].u32 != 0)
         error = W_EOPNOTSUPP;
-    if (error == W_OK && (tree_inode(process->tree, file->inode)->kind != TREE_FILE || end < values[2].u64))
+    if (error == W_SUCCESS && (tree_inode(process->tree, file->inode)->kind != TREE_FILE || end < values[2].u64))
         error = W_EINVAL;
-    if (error == W_OK && end > tree_inode(process->tree, file->inode)->size)
+    if (error == W_SUCCESS && end > tree_inode(process->tree, file->inode)->size)
         error = tree_resize(process->tree, file->inode, end, syscall_now(process));
     return syscall_give(machine, values, error, 0);
 }
 
 static enum machine_next give_fd(struct machine *machine, union wasm_value *values, int32_t fd)
 {
-    return syscall_give(machine, values, fd < 0 ? (enum wasi_errno)(-fd) : W_OK, (uint32_t)fd);
+    return syscall_give(machine, values, fd < 0 ? (enum wasi_errno)(-fd) : W_SUCCESS, (uint32_t)fd);
 }
 
 enum machine_next sys_dup(void *user_data, struct machine *machine, union wasm_value *values)
@@ -238,13 +238,13 @@ enum machine_next sys_dup3(void *user_data, struct machine *machine, union wasm_
 {
     struct process *process = user_data;
     uint32_t from = values[0].u32, to = values[1].u32;
-    enum wasi_errno error = process_file(process, from) == NULL || to >= PROCESS_FDS_MAX ? W_EBADF : W_OK;
-    if (error == W_OK && from == to)
+    enum wasi_errno error = process_file(process, from) == NULL || to >= PROCESS_FDS_MAX ? W_EBADF : W_SUCCESS;
+    if (error == W_SUCCESS && from == to)
         error = W_EINVAL;
-    if (error == W_OK && process_file(process, to) != NULL)
+    if (error == W_SUCCESS && process_file(process, to) != NULL)
         error = process_close(process, to);
-    return error != W_OK ? syscall_give(machine, values, error, 0)
-                         : give_fd(machine, values, process_dup(process, from, to));
+    return error != W_SUCCESS ? syscall_give(machine, values, error, 0)
+                              : give_fd(machine, values, process_dup(process, from, to));
 }
 
 /* Commands of musl: 0 dup, 1 and 2 close-on-exec, 3 and 4 flags, 12 to 14 locks, which nobody else could hold. */
@@ -263,17 +263,17 @@ enum machine_next sys_fcntl(void *user_data, struct machine *machine, union wasm
     case 2:
     case 13:
     case 14:
-        return syscall_give(machine, values, W_OK, 0);
+        return syscall_give(machine, values, W_SUCCESS, 0);
     case 3:
-        return syscall_give(machine, values, W_OK, file->flags);
+        return syscall_give(machine, values, W_SUCCESS, file->flags);
     case 4:
         file->flags = (file->flags & ~W_O_SETTABLE) | (value & W_O_SETTABLE);
-        return syscall_give(machine, values, W_OK, 0);
+        return syscall_give(machine, values, W_SUCCESS, 0);
     case 12: {
         uint8_t *lock = syscall_range(machine, value, 2);
         if (lock != NULL)
             u16le_put(lock, 2); /* F_UNLCK */
-        return syscall_give(machine, values, lock == NULL ? W_EFAULT : W_OK, 0);
+        return syscall_give(machine, values, lock == NULL ? W_EFAULT : W_SUCCESS, 0);
     }
     default:
         return syscall_give(machine, values, W_EINVAL, 0);
@@ -326,7 +326,7 @@ enum machine_next sys_getdents(void *user_data, struct machine *machine, union w
         dirent_put(out + len, name->inode, file->position, tree_inode(process->tree, name->inode)->kind,
                    name_text(&directory->names, name));
     }
-    return syscall_give(machine, values, W_OK, len);
+    return syscall_give(machine, values, W_SUCCESS, len);
 }
 
 /* -- pipes and poll */
@@ -339,18 +339,18 @@ enum machine_next sys_pipe(void *user_data, struct machine *machine, union wasm_
     if (out == NULL)
         return syscall_give(machine, values, W_EFAULT, 0);
     enum wasi_errno error = tree_make(process->tree, 0, NULL, TREE_PIPE, 0600, syscall_now(process), &inode);
-    if (error != W_OK)
+    if (error != W_SUCCESS)
         return syscall_give(machine, values, error, 0);
     int32_t reader = process_open(process, inode, flags, 0);
     int32_t writer = reader < 0 ? reader : process_open(process, inode, flags | 1, 0);
     if (writer < 0) {
         if (reader >= 0)
             error = process_close(process, (uint32_t)reader);
-        return error != W_OK ? syscall_give(machine, values, error, 0) : give_fd(machine, values, writer);
+        return error != W_SUCCESS ? syscall_give(machine, values, error, 0) : give_fd(machine, values, writer);
     }
     u32le_put(out, (uint32_t)reader);
     u32le_put(out + 4, (uint32_t)writer);
-    return syscall_give(machine, values, W_OK, 0);
+    return syscall_give(machine, values, W_SUCCESS, 0);
 }
 
 /* Never waits: nobody else could make anything happen. Events: 1 readable, 4 writable, 32 not open. */
@@ -370,7 +370,7 @@ enum machine_next sys_poll(void *user_data, struct machine *machine, union wasm_
         u16le_put(p + 6, events);
         ready += events != 0;
     }
-    return syscall_give(machine, values, W_OK, ready);
+    return syscall_give(machine, values, W_SUCCESS, ready);
 }
 
 /* -- mapping: a copy of the file in memory of the guest's own */
@@ -392,7 +392,7 @@ enum machine_next sys_mmap(void *user_data, struct machine *machine, union wasm_
         return syscall_give(machine, values, W_ENOMEM, 0);
     tree_read(process->tree, file->inode, offset, syscall_range(machine, place, rounded), len, &got);
     bool ok = syscall_put_u32(machine, values[5].u32, 1) && syscall_put_u32(machine, values[6].u32, place);
-    return syscall_give(machine, values, ok ? W_OK : W_EFAULT, 0);
+    return syscall_give(machine, values, ok ? W_SUCCESS : W_EFAULT, 0);
 }
 
 /* A shared writable mapping goes back into its file. */
@@ -401,9 +401,9 @@ enum machine_next sys_munmap(void *user_data, struct machine *machine, union was
     const struct process *process = user_data;
     const struct open_file *file = process_file(process, values[4].u32);
     const uint8_t *data = syscall_range(machine, values[0].u32, values[1].u32);
-    enum wasi_errno error = file == NULL ? W_EBADF : data == NULL ? W_EFAULT : W_OK;
+    enum wasi_errno error = file == NULL ? W_EBADF : data == NULL ? W_EFAULT : W_SUCCESS;
     bool shared = (values[2].u32 & 2) != 0 && (values[3].u32 & 2) == 0;
-    if (error == W_OK && shared && tree_inode(process->tree, file->inode)->kind == TREE_FILE)
+    if (error == W_SUCCESS && shared && tree_inode(process->tree, file->inode)->kind == TREE_FILE)
         error =
             tree_write(process->tree, file->inode, values[5].u64, bytes_of(data, values[1].u32), syscall_now(process));
     return syscall_give(machine, values, error, 0);

@@ -34,13 +34,13 @@ static enum wasi_errno open_place(struct process *process, const struct machine 
 {
     uint32_t flags = values[2].u32;
     enum wasi_errno error = find(process, machine, values[0].i32, values[1].u32, (flags & W_O_NOFOLLOW) == 0, place);
-    if (error == W_OK && (flags & W_O_CREAT) != 0 && (flags & W_O_EXCL) != 0)
+    if (error == W_SUCCESS && (flags & W_O_CREAT) != 0 && (flags & W_O_EXCL) != 0)
         return W_EEXIST;
     if (error == W_ENOENT && (flags & W_O_CREAT) != 0 && place->directory != 0) {
         uint8_t *mode = values[3].u32 == 0 ? NULL : syscall_range(machine, values[3].u32, 4);
         error = make(process, place, TREE_FILE, mode == NULL ? 0 : u32le_get(mode), &place->inode);
     }
-    if (error != W_OK)
+    if (error != W_SUCCESS)
         return error;
     enum tree_kind kind = tree_inode(process->tree, place->inode)->kind;
     if (kind == TREE_DIRECTORY && (flags & W_O_ACCMODE) != 0)
@@ -51,7 +51,7 @@ static enum wasi_errno open_place(struct process *process, const struct machine 
         return W_ELOOP;
     if (kind == TREE_FILE && (flags & W_O_TRUNC) != 0)
         return tree_resize(process->tree, place->inode, 0, syscall_now(process));
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum machine_next sys_openat(void *user_data, struct machine *machine, union wasm_value *values)
@@ -60,7 +60,7 @@ enum machine_next sys_openat(void *user_data, struct machine *machine, union was
     struct tree_place place;
     enum wasi_errno error = open_place(process, machine, values, &place);
     int32_t fd = 0;
-    if (error == W_OK) {
+    if (error == W_SUCCESS) {
         fd = process_open(process, place.inode, values[2].u32 & ~(W_O_CREAT | W_O_EXCL | W_O_TRUNC), 0);
         if (fd < 0)
             error = (enum wasi_errno)(-fd);
@@ -73,7 +73,7 @@ static enum machine_next stat_at(struct process *process, struct machine *machin
 {
     struct tree_place place;
     enum wasi_errno error = find(process, machine, dirfd, path, follow, &place);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = syscall_stat(process, machine, place.inode, out);
     return syscall_give(machine, values, error, 0);
 }
@@ -104,7 +104,7 @@ enum machine_next sys_faccessat(void *user_data, struct machine *machine, union 
     struct process *process = user_data;
     struct tree_place place;
     enum wasi_errno error = find(process, machine, values[0].i32, values[1].u32, true, &place);
-    if (error == W_OK) {
+    if (error == W_SUCCESS) {
         uint32_t mode = tree_inode(process->tree, place.inode)->mode, wanted = values[2].u32;
         if (((wanted & 4) != 0 && (mode & 0444) == 0) || ((wanted & 2) != 0 && (mode & 0222) == 0) ||
             ((wanted & 1) != 0 && (mode & 0111) == 0))
@@ -118,9 +118,9 @@ enum machine_next sys_chdir(void *user_data, struct machine *machine, union wasm
     struct process *process = user_data;
     struct tree_place place;
     enum wasi_errno error = find(process, machine, W_AT_FDCWD, values[0].u32, true, &place);
-    if (error == W_OK && tree_inode(process->tree, place.inode)->kind != TREE_DIRECTORY)
+    if (error == W_SUCCESS && tree_inode(process->tree, place.inode)->kind != TREE_DIRECTORY)
         error = W_ENOTDIR;
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         process->state->directory = place.inode;
     return syscall_give(machine, values, error, 0);
 }
@@ -131,7 +131,7 @@ enum machine_next sys_getcwd(void *user_data, struct machine *machine, union was
     uint8_t *out = syscall_range(machine, values[0].u32, values[1].u32);
     enum wasi_errno error =
         out == NULL ? W_EFAULT : tree_path(process->tree, process->state->directory, (char *)out, values[1].u32);
-    return syscall_give(machine, values, error, error == W_OK ? (uint32_t)strlen((const char *)out) + 1 : 0);
+    return syscall_give(machine, values, error, error == W_SUCCESS ? (uint32_t)strlen((const char *)out) + 1 : 0);
 }
 
 static enum machine_next mode_at(struct process *process, struct machine *machine, union wasm_value *values,
@@ -139,7 +139,7 @@ static enum machine_next mode_at(struct process *process, struct machine *machin
 {
     struct tree_place place;
     enum wasi_errno error = find(process, machine, dirfd, path, true, &place);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_mode_set(process->tree, place.inode, mode & 07777);
     return syscall_give(machine, values, error, 0);
 }
@@ -160,7 +160,7 @@ enum machine_next sys_mkdirat(void *user_data, struct machine *machine, union wa
     struct tree_place place;
     uint32_t inode;
     enum wasi_errno error = find(process, machine, values[0].i32, values[1].u32, true, &place);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = W_EEXIST;
     else if (error == W_ENOENT && place.directory != 0)
         error = make(process, &place, TREE_DIRECTORY, values[2].u32, &inode);
@@ -172,7 +172,7 @@ static enum machine_next unlink_at(struct process *process, struct machine *mach
 {
     struct tree_place place;
     enum wasi_errno error = find(process, machine, dirfd, path, false, &place);
-    if (error == W_OK) {
+    if (error == W_SUCCESS) {
         bool is = tree_inode(process->tree, place.inode)->kind == TREE_DIRECTORY;
         if (is != directory)
             error = directory ? W_ENOTDIR : W_EISDIR;
@@ -199,9 +199,9 @@ enum machine_next sys_renameat(void *user_data, struct machine *machine, union w
     struct process *process = user_data;
     struct tree_place from, to;
     enum wasi_errno error = find(process, machine, values[0].i32, values[1].u32, false, &from);
-    if (error == W_OK) {
+    if (error == W_SUCCESS) {
         error = find(process, machine, values[2].i32, values[3].u32, false, &to);
-        if (error == W_OK || (error == W_ENOENT && to.directory != 0))
+        if (error == W_SUCCESS || (error == W_ENOENT && to.directory != 0))
             error = tree_rename(process->tree, &from, &to);
     }
     return syscall_give(machine, values, error, 0);
@@ -216,11 +216,11 @@ enum machine_next sys_symlinkat(void *user_data, struct machine *machine, union 
     enum wasi_errno error = find(process, machine, values[1].i32, values[2].u32, false, &place);
     if (target == NULL)
         error = W_EFAULT;
-    else if (error == W_OK)
+    else if (error == W_SUCCESS)
         error = W_EEXIST;
     else if (error == W_ENOENT && place.directory != 0)
         error = make(process, &place, TREE_LINK, 0777, &inode);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_write(process->tree, inode, 0, bytes_str(target), syscall_now(process));
     return syscall_give(machine, values, error, 0);
 }
@@ -232,11 +232,11 @@ enum machine_next sys_readlinkat(void *user_data, struct machine *machine, union
     size_t len = 0;
     uint8_t *out = syscall_range(machine, values[2].u32, values[3].u32);
     enum wasi_errno error = find(process, machine, values[0].i32, values[1].u32, false, &place);
-    if (error == W_OK && tree_inode(process->tree, place.inode)->kind != TREE_LINK)
+    if (error == W_SUCCESS && tree_inode(process->tree, place.inode)->kind != TREE_LINK)
         error = W_EINVAL;
-    else if (error == W_OK && out == NULL)
+    else if (error == W_SUCCESS && out == NULL)
         error = W_EFAULT;
-    else if (error == W_OK)
+    else if (error == W_SUCCESS)
         tree_read(process->tree, place.inode, 0, out, values[3].u32, &len);
     return syscall_give(machine, values, error, (uint32_t)len);
 }
@@ -253,7 +253,7 @@ enum machine_next sys_umask(void *user_data, struct machine *machine, union wasm
     struct process *process = user_data;
     uint32_t before = process->state->umask;
     process->state->umask = values[0].u32 & 0777;
-    return syscall_give(machine, values, W_OK, before);
+    return syscall_give(machine, values, W_SUCCESS, before);
 }
 
 /* struct statfs of musl on wasm32, 88 bytes: a file system that is half full, whatever the host's. */
@@ -274,7 +274,7 @@ enum machine_next sys_statfs(void *user_data, struct machine *machine, union was
     u32le_put(p + 56, NAME_BYTES_MAX);
     u32le_put(p + 60, 4096);
     u32le_put(p + 64, 2);
-    return syscall_give(machine, values, W_OK, 0);
+    return syscall_give(machine, values, W_SUCCESS, 0);
 }
 
 enum machine_next sys_truncate(void *user_data, struct machine *machine, union wasm_value *values)
@@ -282,9 +282,9 @@ enum machine_next sys_truncate(void *user_data, struct machine *machine, union w
     struct process *process = user_data;
     struct tree_place place;
     enum wasi_errno error = find(process, machine, W_AT_FDCWD, values[0].u32, true, &place);
-    if (error == W_OK && tree_inode(process->tree, place.inode)->kind != TREE_FILE)
+    if (error == W_SUCCESS && tree_inode(process->tree, place.inode)->kind != TREE_FILE)
         error = W_EINVAL;
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_resize(process->tree, place.inode, values[1].u64, syscall_now(process));
     return syscall_give(machine, values, error, 0);
 }

@@ -11,7 +11,7 @@
 enum machine_next sys_nothing(void *user_data, struct machine *machine, union wasm_value *values)
 {
     (void)user_data;
-    return syscall_give(machine, values, W_OK, 0);
+    return syscall_give(machine, values, W_SUCCESS, 0);
 }
 
 enum machine_next sys_void(void *user_data, struct machine *machine, union wasm_value *values)
@@ -66,7 +66,7 @@ enum machine_next sys_environ_sizes(void *user_data, struct machine *machine, un
     for (; process->environment[count] != NULL; count++)
         bytes += (uint32_t)strlen(process->environment[count]) + 1;
     bool ok = syscall_put_u32(machine, values[0].u32, count) && syscall_put_u32(machine, values[1].u32, bytes);
-    return syscall_errno(machine, values, ok ? W_OK : W_EFAULT);
+    return syscall_errno(machine, values, ok ? W_SUCCESS : W_EFAULT);
 }
 
 enum machine_next sys_environ(void *user_data, struct machine *machine, union wasm_value *values)
@@ -82,7 +82,7 @@ enum machine_next sys_environ(void *user_data, struct machine *machine, union wa
         pointers += 4;
         text += len;
     }
-    return syscall_errno(machine, values, W_OK);
+    return syscall_errno(machine, values, W_SUCCESS);
 }
 
 enum machine_next sys_random(void *user_data, struct machine *machine, union wasm_value *values)
@@ -92,7 +92,7 @@ enum machine_next sys_random(void *user_data, struct machine *machine, union was
         return syscall_errno(machine, values, W_EFAULT);
     for (uint32_t i = 0; i < values[1].u32; i++)
         out[i] = (uint8_t)process_random(user_data);
-    return syscall_errno(machine, values, W_OK);
+    return syscall_errno(machine, values, W_SUCCESS);
 }
 
 /* -- time: virtual, a microsecond for every look at it */
@@ -111,7 +111,7 @@ enum machine_next sys_clock(void *user_data, struct machine *machine, union wasm
         return syscall_errno(machine, values, W_EFAULT);
     look(process);
     u64le_put(out, values[0].u32 == 0 ? process->state->clock_ns : process->state->monotonic_ns);
-    return syscall_errno(machine, values, W_OK);
+    return syscall_errno(machine, values, W_SUCCESS);
 }
 
 static enum machine_next give_f64(union wasm_value *values, double value)
@@ -159,7 +159,7 @@ enum machine_next sys_gmtime(void *user_data, struct machine *machine, union was
 {
     (void)user_data;
     bool ok = tm_put(machine, values[0].i64, values[1].u32) != NULL;
-    return syscall_give(machine, values, ok ? W_OK : W_EFAULT, 0);
+    return syscall_give(machine, values, ok ? W_SUCCESS : W_EFAULT, 0);
 }
 
 enum machine_next sys_localtime(void *user_data, struct machine *machine, union wasm_value *values)
@@ -168,7 +168,7 @@ enum machine_next sys_localtime(void *user_data, struct machine *machine, union 
     uint8_t *p = tm_put(machine, values[0].i64, values[1].u32);
     if (p != NULL)
         memset(p + 32, 0, 8);
-    return syscall_give(machine, values, p != NULL ? W_OK : W_EFAULT, 0);
+    return syscall_give(machine, values, p != NULL ? W_SUCCESS : W_EFAULT, 0);
 }
 
 enum machine_next sys_mktime(void *user_data, struct machine *machine, union wasm_value *values)

@@ -98,14 +98,14 @@ static enum wasi_errno reap(struct tree *tree, uint32_t number)
 {
     const struct inode *inode = tree_inode(tree, number);
     if (inode->links > 0 || inode->opens > 0)
-        return W_OK;
+        return W_SUCCESS;
     uint64_t held = extents_held(inode);
     if (!trie_put(&tree->inodes, number, NULL))
         return W_HOST_NOMEM;
     tree->extents -= held;
     if (number < tree->free_from)
         tree->free_from = number;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 void tree_limit_set(struct tree *tree, uint64_t bytes_max)
@@ -118,7 +118,7 @@ enum sorex_status tree_init(struct tree *tree, uint64_t bytes_max, struct sorex_
     uint32_t root;
     *tree = (struct tree){.inodes.type = &inode_type, .free_from = TREE_ROOT};
     tree_limit_set(tree, bytes_max);
-    if (tree_make(tree, 0, NULL, TREE_DIRECTORY, 0777, 0, &root) != W_OK)
+    if (tree_make(tree, 0, NULL, TREE_DIRECTORY, 0777, 0, &root) != W_SUCCESS)
         return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
     struct inode *inode = own(tree, root);
     inode->parent = root;
@@ -161,7 +161,7 @@ static enum wasi_errno link_follow(struct walk *walk, uint32_t number)
     walk->path[len] = '/';
     memcpy(walk->path + len + 1, rest, rest_len + 1);
     walk->at = walk->path;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 /* Takes one name; *current is where it is looked up, then what it names (0: nothing). */
@@ -179,10 +179,10 @@ static enum wasi_errno walk_step(struct walk *walk, uint32_t *current, bool foll
     walk->out->name[0] = '\0';
     walk->out->directory = *current;
     if (bytes_is(name, "."))
-        return W_OK;
+        return W_SUCCESS;
     if (bytes_is(name, "..")) {
         *current = directory->parent;
-        return W_OK;
+        return W_SUCCESS;
     }
     memcpy(walk->out->name, name.data, len);
     walk->out->name[len] = '\0';
@@ -198,7 +198,7 @@ static enum wasi_errno walk_step(struct walk *walk, uint32_t *current, bool foll
         return error;
     }
     *current = found->inode;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum wasi_errno tree_walk(const struct tree *tree, uint32_t from, const char *path, bool follow, struct tree_place *out)
@@ -222,13 +222,13 @@ enum wasi_errno tree_walk(const struct tree *tree, uint32_t from, const char *pa
         missing = current == 0;
         if (error == W_ENOENT && missing)
             return W_ENOENT; /* out says where it would be */
-        if (error != W_OK) {
+        if (error != W_SUCCESS) {
             *out = (struct tree_place){0};
             return missing ? W_ENOENT : error;
         }
     }
     out->inode = current;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum wasi_errno tree_path(const struct tree *tree, uint32_t directory, char *out, size_t cap)
@@ -258,7 +258,7 @@ enum wasi_errno tree_path(const struct tree *tree, uint32_t directory, char *out
         return W_ERANGE;
     memcpy(out, path + at, len);
     out[len] = '\0';
-    return W_OK;
+    return W_SUCCESS;
 }
 
 /* -- names */
@@ -270,7 +270,7 @@ static enum wasi_errno name_add(struct tree *tree, uint32_t directory, const cha
         return W_HOST_NOMEM;
     inode->parent = directory;
     inode->links = 1;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 struct inode *tree_inode_put(struct tree *tree, uint32_t number)
@@ -300,7 +300,7 @@ enum wasi_errno tree_make(struct tree *tree, uint32_t directory, const char *nam
     inode->mtime_ns = now_ns;
     tree->free_from = number + 1;
     *out = number;
-    return name == NULL ? W_OK : name_add(tree, directory, name, number);
+    return name == NULL ? W_SUCCESS : name_add(tree, directory, name, number);
 }
 
 enum wasi_errno tree_unlink(struct tree *tree, uint32_t directory, const char *name)
@@ -333,7 +333,7 @@ static bool is_above(const struct tree *tree, uint32_t upper, uint32_t lower)
 enum wasi_errno tree_rename(struct tree *tree, const struct tree_place *from, const struct tree_place *to)
 {
     if (from->inode == to->inode)
-        return W_OK;
+        return W_SUCCESS;
     bool directory = tree_inode(tree, from->inode)->kind == TREE_DIRECTORY;
     if (from->name[0] == '\0' || to->name[0] == '\0' || (directory && is_above(tree, from->inode, to->directory)))
         return W_EINVAL;
@@ -342,7 +342,7 @@ enum wasi_errno tree_rename(struct tree *tree, const struct tree_place *from, co
         if (directory != onto_directory)
             return directory ? W_ENOTDIR : W_EISDIR;
         enum wasi_errno error = tree_unlink(tree, to->directory, to->name);
-        if (error != W_OK)
+        if (error != W_SUCCESS)
             return error;
     }
     struct inode *parent = own(tree, from->directory);
@@ -358,7 +358,7 @@ enum wasi_errno tree_hold(struct tree *tree, uint32_t number)
     if (inode == NULL)
         return W_HOST_NOMEM;
     inode->opens++;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum wasi_errno tree_release(struct tree *tree, uint32_t number)
@@ -377,7 +377,7 @@ enum wasi_errno tree_mode_set(struct tree *tree, uint32_t number, uint32_t mode)
     if (inode == NULL)
         return W_HOST_NOMEM;
     inode->mode = mode;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 /* -- content */
@@ -434,7 +434,7 @@ static enum wasi_errno extent_write(struct tree *tree, struct inode *inode, uint
     struct extent *extent = (struct extent *)trie_own(&inode->extents, index, &nomem);
     if (extent == NULL && !nomem) {
         if (all_zero(part.data, part.len))
-            return W_OK;
+            return W_SUCCESS;
         extent = calloc(1, sizeof *extent);
         if (extent != NULL)
             atomic_init(&extent->leaf.refs, 1);
@@ -447,7 +447,7 @@ static enum wasi_errno extent_write(struct tree *tree, struct inode *inode, uint
     if (extent == NULL)
         return W_HOST_NOMEM;
     memcpy(extent->data + within, part.data, part.len);
-    return W_OK;
+    return W_SUCCESS;
 }
 
 /* Extents that a write would add at most. */
@@ -473,13 +473,13 @@ enum wasi_errno tree_write(struct tree *tree, uint32_t number, uint64_t offset, 
         size_t part = TREE_EXTENT_BYTES - within < left ? TREE_EXTENT_BYTES - within : left;
         enum wasi_errno error = extent_write(tree, inode, (uint32_t)((offset + done) / TREE_EXTENT_BYTES), within,
                                              bytes_of(content.data + done, part));
-        if (error != W_OK)
+        if (error != W_SUCCESS)
             return error;
         done += part;
     }
     if (content.len > 0 && offset + content.len > inode->size)
         inode->size = offset + content.len;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum wasi_errno tree_resize(struct tree *tree, uint32_t number, uint64_t size, int64_t now_ns)
@@ -505,7 +505,7 @@ enum wasi_errno tree_resize(struct tree *tree, uint32_t number, uint64_t size, i
             return W_HOST_NOMEM;
     }
     inode->size = size;
-    return W_OK;
+    return W_SUCCESS;
 }
 
 enum wasi_errno tree_pipe_read(struct tree *tree, uint32_t number, uint8_t *out, size_t len, size_t *out_len)
@@ -518,7 +518,7 @@ enum wasi_errno tree_pipe_read(struct tree *tree, uint32_t number, uint8_t *out,
         return W_EAGAIN;
     inode->read += *out_len;
     if (inode->read < inode->size)
-        return W_OK;
+        return W_SUCCESS;
     inode->read = 0; /* empty: what was read goes */
     return tree_resize(tree, number, 0, inode->mtime_ns);
 }
@@ -527,7 +527,7 @@ enum wasi_errno tree_pipe_read(struct tree *tree, uint32_t number, uint8_t *out,
 
 static enum sorex_status host_error(enum wasi_errno error, const char *path, struct sorex_error *err)
 {
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         return SOREX_OK;
     return sorex_error_set(err, error == W_HOST_NOMEM ? SOREX_NOMEM : SOREX_INVALID, "file %s: error %d", path,
                            (int)error);
@@ -551,7 +551,7 @@ static enum wasi_errno put_kind(struct tree *tree, const char *path, enum tree_k
         if (error == W_ENOENT && place.directory != 0)
             error = tree_make(tree, place.directory, place.name, end == len ? kind : TREE_DIRECTORY,
                               end == len ? mode : 0777, 0, out);
-        if (error != W_OK)
+        if (error != W_SUCCESS)
             return error;
     }
     return tree_mode_set(tree, *out, mode);
@@ -569,9 +569,9 @@ enum sorex_status tree_put(struct tree *tree, const char *path, struct bytes con
 {
     uint32_t inode;
     enum wasi_errno error = put_kind(tree, path, TREE_FILE, mode, &inode);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_resize(tree, inode, 0, 0);
-    if (error == W_OK)
+    if (error == W_SUCCESS)
         error = tree_write(tree, inode, 0, content, 0);
     return host_error(error, path, err);
 }
@@ -580,7 +580,7 @@ enum sorex_status tree_take(const struct tree *tree, const char *path, struct bu
 {
     struct tree_place place;
     enum wasi_errno error = tree_walk(tree, TREE_ROOT, path, true, &place);
-    if (error != W_OK || tree_inode(tree, place.inode)->kind != TREE_FILE)
+    if (error != W_SUCCESS || tree_inode(tree, place.inode)->kind != TREE_FILE)
         return sorex_error_set(err, SOREX_GONE, "file %s: there is none", path);
     size_t len = (size_t)tree_inode(tree, place.inode)->size;
     TRY(buf_reserve(out, len, err));

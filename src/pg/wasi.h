@@ -3,7 +3,7 @@
 #define SOREX_PG_WASI_H
 
 enum wasi_errno {
-    W_OK = 0,
+    W_SUCCESS = 0,
     W_EACCES = 2,
     W_EAFNOSUPPORT = 5,
     W_EAGAIN = 6,
