@@ -1,0 +1,109 @@
+-- The board: 16 cells by 12. '.' is open ground, '~' rough ground, '^' trees, '#' a wall.
+create table terrain (
+    y     int  primary key,
+    cells text not null check (cells ~ '^[.~^#]{16}$')
+);
+
+insert into terrain values
+    ( 0, '................'),
+    ( 1, '...~~....^^.....'),
+    ( 2, '#...~....^......'),
+    ( 3, '......##........'),
+    ( 4, '..^...##...~~...'),
+    ( 5, '..^^........~...'),
+    ( 6, '...~........^^..'),
+    ( 7, '...~~...##...^..'),
+    ( 8, '........##......'),
+    ( 9, '......^....~...#'),
+    (10, '.....^^....~~...'),
+    (11, '................');
+
+-- What units can be: hp when new, armour to be reached, bonus to hit, faces of the damage die, how far it strikes and walks.
+create table classes (
+    class  text primary key,
+    letter text not null,
+    hp     int  not null,
+    armour int  not null,
+    bonus  int  not null,
+    die    int  not null,
+    reach  int  not null,
+    speed  int  not null
+);
+
+insert into classes values
+    ('knight', 'K', 16, 16, 5,  8, 1, 4),
+    ('ranger', 'R', 10, 13, 5,  6, 5, 5),
+    ('mage',   'M',  8, 11, 6, 10, 4, 4),
+    ('orc',    'O', 14, 13, 4, 10, 1, 5),
+    ('goblin', 'G',  9, 14, 4,  6, 3, 6),
+    ('troll',  'T', 22, 12, 3, 12, 1, 3);
+
+create table players (
+    seat int  primary key,
+    name text not null unique
+);
+
+-- One row. seed: where the next dice come from.
+create table game (
+    one    boolean primary key default true check (one),
+    phase  text not null default 'camp' check (phase in ('camp', 'battle', 'over')),
+    turn   int not null default 0,
+    active int references players,
+    winner text references players (name),
+    seed   bytea not null default sha256('sorex dnd')
+);
+
+insert into game default values;
+
+create table units (
+    name  text    primary key check (name ~ '^[a-z][a-z0-9-]{0,15}$'),
+    seat  int     not null references players,
+    class text    not null references classes,
+    x     int     not null,
+    y     int     not null,
+    hp    int     not null check (hp >= 0),
+    steps int     not null default 0,
+    ready boolean not null default false
+);
+
+-- Two of the living never stand on one cell: the database sees to that.
+create unique index units_cell on units (x, y) where hp > 0;
+
+-- What happened; now() is the time of the message.
+create table events (
+    message bigint      primary key,
+    at      timestamptz not null default now(),
+    player  text        not null,
+    action  text        not null,
+    unit    text,
+    target  text,
+    x       int,
+    y       int,
+    steps   int,
+    roll    int,
+    damage  int
+);
+
+-- Seat 1 in capitals, seat 2 in small letters.
+create view map as
+    select terrain.y, string_agg(coalesce(unit, substr(cells, col + 1, 1)), ' ' order by col) as cells
+    from terrain cross join generate_series(0, 15) as col left join (
+        select x, y, case seat when 1 then letter else lower(letter) end as unit
+        from units join classes using (class) where units.hp > 0
+    ) as living on living.x = col and living.y = terrain.y
+    group by terrain.y
+    order by terrain.y;
+
+create view story as
+    select message, player || ' ' || case action
+        when 'spawn' then format('brings %s to (%s, %s)', unit, x, y)
+        when 'start' then 'begins the battle'
+        when 'move' then format('moves %s to (%s, %s), %s steps', unit, x, y, steps)
+        when 'attack' then format('lets %s attack %s: %s, ', unit, target, roll) ||
+            case damage when 0 then 'missed' else format('%s damage', damage) end
+        else 'ends the turn'
+    end as what
+    from events
+    order by message;
+
+create function victor() returns text language sql stable return (select winner from game);
