@@ -27,22 +27,16 @@
 #include "pg/image.h"
 #include "pg/instance.h"
 #include "pg/protocol.h"
-#include "serve/wire.h"
 
 #define PIECE_BYTES 65536u
-#define COPIES_MAX 64u
+#define STARTUP_BYTES_MAX 10000u
 
 struct host {
     struct postgres *postgres;
     struct buf wasm;
     struct instance *instance;
     bool used; /* there was a session */
-    /* of the session */
-    struct buf pending; /* messages that wait for the rest of their unit */
-    struct buf unit;    /* a query that reads from the client, with all that came for it */
-    size_t unit_sent;   /* of its answer */
-    unsigned copies;    /* how many times it asked for data */
-    char transaction;
+    int fd;    /* of the session's connection; -1: none */
 };
 
 static enum sorex_status ask(struct host *host, const char *sql, struct sorex_error *err)
@@ -74,159 +68,100 @@ static enum sorex_status backend_renew(struct host *host, struct sorex_error *er
 
 /* ---- a session ---- */
 
-static enum sorex_status setting_say(struct buf *out, const char *name, const char *value, struct sorex_error *err)
+/* Its first message, from behind the length; requests for encryption before it are declined. False: there was none. */
+static bool startup_take(int fd, char text[STARTUP_BYTES_MAX])
 {
-    uint8_t header[5] = {'S'};
-    u32be_put(header + 1, (uint32_t)(4 + strlen(name) + 1 + strlen(value) + 1));
-    TRY(buf_append(out, bytes_of(header, sizeof header), err));
-    TRY(buf_append(out, bytes_of(name, strlen(name) + 1), err));
-    return buf_append(out, bytes_of(value, strlen(value) + 1), err);
+    uint8_t head[8];
+    for (;;) {
+        if (recv(fd, head, sizeof head, MSG_WAITALL) != sizeof head)
+            return false;
+        uint32_t len = u32be_get(head), code = u32be_get(head + 4);
+        if (code == PROTOCOL_VERSION_3_0 && len >= sizeof head && len < STARTUP_BYTES_MAX) {
+            ssize_t rest = (ssize_t)(len - sizeof head);
+            memset(text, 0, STARTUP_BYTES_MAX);
+            return recv(fd, text, (size_t)rest, MSG_WAITALL) == rest;
+        }
+        if ((code != PROTOCOL_SSL && code != PROTOCOL_GSSENC) || send(fd, "N", 1, MSG_NOSIGNAL) != 1)
+            return false;
+    }
 }
 
-static enum sorex_status session_open(void *user_data, const struct wire_startup *startup, void **out_session,
-                                      struct buf *out, struct sorex_error *err)
+static const char *startup_value(const char *text, const char *name)
 {
-    static const uint8_t key[] = {'K', 0, 0, 0, 12, 0, 0, 0, 42, 0, 0, 0, 0}, ready[] = {'Z', 0, 0, 0, 5, 'I'};
-    struct host *host = user_data;
-    char sql[256];
-    if (host->used)
+    for (; *text != '\0'; text += strlen(text) + 1) {
+        bool is_it = strcmp(text, name) == 0;
+        text += strlen(text) + 1;
+        if (is_it)
+            return text;
+    }
+    return "";
+}
+
+static bool all_send(int fd, struct bytes bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t sent = send(fd, bytes.data, bytes.len, MSG_NOSIGNAL);
+        if (sent <= 0)
+            return false;
+        bytes = bytes_of(bytes.data + sent, bytes.len - (size_t)sent);
+    }
+    return true;
+}
+
+static enum sorex_status session_begin(struct host *host, struct sorex_error *err)
+{
+    char text[STARTUP_BYTES_MAX], sql[256];
+    struct buf greeting = {0};
+    if (!startup_take(host->fd, text))
+        return sorex_error_set(err, SOREX_IO, "no startup message");
+    if (host->used || instance_broken(host->instance))
         TRY(backend_renew(host, err));
     host->used = true;
-    if (!bytes_equal(startup->user, bytes_str("postgres"))) {
-        (void)snprintf(sql, sizeof sql, "set session authorization \"%.*s\"", BYTES_FMT(startup->user));
+    const char *user = startup_value(text, "user");
+    TRY(ask(host, "set application_name = 'psql'", err));
+    if (strcmp(user, "postgres") != 0) {
+        (void)snprintf(sql, sizeof sql, "set session authorization \"%.100s\"", user);
         TRY(ask(host, sql, err));
     }
-    TRY(ask(host, "set application_name = 'psql'", err));
-    TRY(setting_say(out, "server_version", "18.6", err));
-    TRY(setting_say(out, "server_encoding", "UTF8", err));
-    TRY(setting_say(out, "client_encoding", "UTF8", err));
-    TRY(setting_say(out, "standard_conforming_strings", "on", err));
-    TRY(setting_say(out, "is_superuser", "on", err));
-    TRY(setting_say(out, "integer_datetimes", "on", err));
-    TRY(buf_append(out, bytes_of(key, sizeof key), err));
-    TRY(buf_append(out, bytes_of(ready, sizeof ready), err));
-    *out_session = host;
-    return SOREX_OK;
-}
-
-static void session_close(void *session)
-{
-    struct host *host = session;
-    host->pending.len = 0;
-    host->unit.len = 0;
-    host->copies = 0;
-    host->unit_sent = 0;
-}
-
-static void cancel(void *user_data, uint32_t process, struct bytes secret)
-{
-    (void)user_data;
-    (void)process;
-    (void)secret;
-}
-
-static bool word_in(struct bytes text, const char *word)
-{
-    size_t len = strlen(word);
-    for (size_t i = 0; i + len <= text.len; i++)
-        if (strncasecmp((const char *)text.data + i, word, len) == 0)
-            return true;
-    return false;
-}
-
-/* Where the answer's request for data number `count` (from 1) ends; 0: there are fewer. */
-static size_t request_find(struct bytes answer, unsigned count)
-{
-    for (size_t at = 0; at + 5 <= answer.len;) {
-        size_t len = 1 + u32be_get(answer.data + at + 1);
-        if (answer.data[at] == 'G' && --count == 0)
-            return at + len;
-        at += len;
-    }
-    return 0;
-}
-
-/* The backend reads a COPY's data within one call. So a query that may ask for data is run with all that came for it so
- * far; when it asks for more, the backend is put back to before it, and it runs again once there is more: the same
- * bytes again, and then others. */
-static enum sorex_status unit_try(struct host *host, bool *out_asks, struct buf *out, struct sorex_error *err)
-{
-    struct buf answer = {0};
-    struct snapshot *before = NULL;
-    size_t whole = host->unit.len, end = 0;
-    TRY(instance_save(host->instance, &before, err));
-    enum sorex_status status = protocol_copy_fail(&host->unit, bytes_str("no more"), err);
-    if (status == SOREX_OK)
-        status = instance_exchange(host->instance, buf_view(&host->unit), &answer, err);
-    host->unit.len = whole;
-    if (status == SOREX_OK)
-        end = request_find(buf_view(&answer), host->copies + 1);
-    *out_asks = end > 0;
-    if (end > 0) {
-        host->copies++;
-        status = instance_restore(host->instance, before, err);
-    } else {
-        end = answer.len;
-    }
-    if (status == SOREX_OK || answer.len > host->unit_sent) {
-        enum sorex_status appended =
-            buf_append(out, bytes_of(answer.data + host->unit_sent, end - host->unit_sent), err);
-        status = status == SOREX_OK ? appended : status;
-        host->unit_sent = end;
-    }
-    snapshot_drop(before);
-    buf_deinit(&answer);
+    enum sorex_status status = instance_greet(host->instance, &greeting, err);
+    if (status == SOREX_OK && !all_send(host->fd, buf_view(&greeting)))
+        status = sorex_error_set(err, SOREX_IO, "the client is gone");
+    buf_deinit(&greeting);
     return status;
 }
 
-static enum sorex_status unit_run(struct host *host, struct buf *out, struct sorex_error *err)
+static enum sorex_status stream_read(void *user_data, uint8_t *to, size_t room, size_t *out_len,
+                                     struct sorex_error *err)
 {
-    bool asks = false;
-    TRY(unit_try(host, &asks, out, err));
-    if (!asks) {
-        host->unit.len = 0;
-        host->copies = 0;
-        host->unit_sent = 0;
-    }
+    const struct host *host = user_data;
+    (void)err;
+    ssize_t got = recv(host->fd, to, room, 0);
+    *out_len = got > 0 ? (size_t)got : 0;
     return SOREX_OK;
 }
 
-/* One message: what completes a unit runs it. */
-static enum sorex_status message_take(struct host *host, struct bytes message, struct buf *out, struct sorex_error *err)
+static enum sorex_status stream_write(void *user_data, struct bytes bytes, struct sorex_error *err)
 {
-    uint8_t type = message.data[0];
-    if (host->copies > 0) {
-        if (type != 'd' && type != 'c' && type != 'f')
-            return SOREX_OK; /* ignored while data is expected */
-        TRY(buf_append(&host->unit, message, err));
-        return type == 'd' ? SOREX_OK : unit_run(host, out, err);
-    }
-    if (type == 'Q' && word_in(message, "copy") && word_in(message, "from std")) {
-        TRY(buf_append(&host->unit, message, err));
-        return unit_run(host, out, err);
-    }
-    TRY(buf_append(&host->pending, message, err));
-    if (type != 'Q' && type != 'S' && type != 'F')
-        return SOREX_OK;
-    enum sorex_status status = instance_exchange(host->instance, buf_view(&host->pending), out, err);
-    host->pending.len = 0;
-    return status;
+    const struct host *host = user_data;
+    (void)err;
+    (void)all_send(host->fd, bytes); /* a client that is gone is noticed when it is read from */
+    return SOREX_OK;
 }
 
-static enum sorex_status exchange(void *session, struct bytes messages, struct buf *out, struct sorex_error *err)
+/* False: the session is over. */
+static bool session_go_on(struct host *host)
 {
-    struct host *host = session;
-    while (messages.len >= 5) {
-        size_t len = 1 + u32be_get(messages.data + 1);
-        CHECK(len <= messages.len);
-        enum sorex_status status = message_take(host, bytes_of(messages.data, len), out, err);
-        if (status != SOREX_OK) {
-            (void)fprintf(stderr, "pg_host: the backend broke: %s\n", err->text);
-            return status;
-        }
-        messages = bytes_of(messages.data + len, messages.len - len);
-    }
-    return SOREX_OK;
+    static uint8_t piece[PIECE_BYTES];
+    struct sorex_error err = {0};
+    struct instance_stream stream = {host, stream_read, stream_write};
+    bool ended = false;
+    ssize_t got = recv(host->fd, piece, sizeof piece, 0);
+    if (got <= 0 || (got == 5 && piece[0] == 'X')) /* Terminate: the backend can go on */
+        return false;
+    enum sorex_status status = instance_converse(host->instance, bytes_of(piece, (size_t)got), &stream, &ended, &err);
+    if (status != SOREX_OK)
+        (void)fprintf(stderr, "pg_host: the backend broke: %s\n", err.text);
+    return status == SOREX_OK && !ended;
 }
 
 /* ---- connections ---- */
@@ -243,47 +178,30 @@ static int socket_listen(const char *path)
     return fd;
 }
 
-static bool all_send(int fd, struct bytes bytes)
+static void session_end(struct host *host)
 {
-    while (bytes.len > 0) {
-        ssize_t sent = send(fd, bytes.data, bytes.len, MSG_NOSIGNAL);
-        if (sent <= 0)
-            return false;
-        bytes = bytes_of(bytes.data + sent, bytes.len - (size_t)sent);
-    }
-    return true;
+    if (host->fd >= 0)
+        (void)close(host->fd);
+    host->fd = -1;
 }
 
-/* False: the connection is over. */
-static bool feed(struct wire *wire, int fd)
+static _Noreturn void serve(struct host *host, int listener)
 {
-    static uint8_t piece[PIECE_BYTES];
     struct sorex_error err = {0};
-    struct buf out = {0};
-    ssize_t got = recv(fd, piece, sizeof piece, 0);
-    bool ok = got > 0 && wire_feed(wire, bytes_of(piece, (size_t)got), &out, &err) == SOREX_OK;
-    ok = all_send(fd, buf_view(&out)) && ok && wire->state != WIRE_CLOSED;
-    buf_deinit(&out);
-    return ok;
-}
-
-static _Noreturn void serve(const struct wire_backend *backend, int listener)
-{
-    struct wire wire = {0};
-    int fd = -1;
+    host->fd = -1;
     for (;;) {
-        struct pollfd polls[2] = {{.fd = listener, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+        struct pollfd polls[2] = {{.fd = listener, .events = POLLIN}, {.fd = host->fd, .events = POLLIN}};
         if (poll(polls, 2, -1) < 0)
             exit(1);
-        bool over = fd >= 0 && (polls[0].revents != 0 || (polls[1].revents != 0 && !feed(&wire, fd)));
-        if (over) {
-            wire_deinit(&wire);
-            (void)close(fd);
-            fd = -1;
-        }
         if (polls[0].revents != 0) {
-            fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-            wire_init(&wire, backend, 0);
+            session_end(host);
+            host->fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+            if (session_begin(host, &err) != SOREX_OK) {
+                (void)fprintf(stderr, "pg_host: no session: %s\n", err.text);
+                session_end(host);
+            }
+        } else if (!session_go_on(host)) {
+            session_end(host);
         }
     }
 }
@@ -343,7 +261,6 @@ int main(int argc, char **argv)
 {
     struct sorex_error err = {0};
     struct host host = {0};
-    struct wire_backend backend = {&host, session_open, exchange, session_close, cancel, NULL};
     if (argc < 5) {
         (void)fputs("usage: pg_host DIRECTORY CACHE SOCKET FILES [NAME=VALUE ...]\n", stderr);
         return 2;
@@ -352,5 +269,5 @@ int main(int argc, char **argv)
         (void)fprintf(stderr, "pg_host: %s\n", err.text);
         return 1;
     }
-    serve(&backend, socket_listen(argv[3]));
+    serve(&host, socket_listen(argv[3]));
 }
