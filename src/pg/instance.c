@@ -14,8 +14,8 @@
 #define EXIT_LONGJMP 100 /* an error jumped to the outermost handler */
 
 /* Variables that PostgreSQL's signal handlers set, and its loops look at. */
-enum interrupt_flag { FLAG_CANCEL, FLAG_TERMINATE, FLAG_PENDING, INTERRUPT_FLAGS };
-static const char *const interrupt_names[] = {"QueryCancelPending", "ProcDiePending", "InterruptPending"};
+enum interrupt_flag { FLAG_CANCEL, FLAG_TERMINATE, FLAG_PENDING, FLAG_LATCH, INTERRUPT_FLAGS };
+static const char *const interrupt_names[] = {"QueryCancelPending", "ProcDiePending", "InterruptPending", "MyLatch"};
 
 struct instance {
     struct postgres *postgres;
@@ -380,17 +380,34 @@ static void interrupts_close(struct instance *instance)
     (void)pthread_mutex_unlock(&instance->lock);
 }
 
+/* Where four bytes of the guest's lie. */
+static enum sorex_status word_place(struct instance *instance, const char *name, uint32_t at, _Atomic uint32_t **out,
+                                    struct sorex_error *err)
+{
+    *out = (_Atomic uint32_t *)(void *)syscall_range(instance->machine, at, sizeof(uint32_t));
+    if (*out == NULL || at % sizeof(uint32_t) != 0)
+        return sorex_error_set(err, SOREX_MISMATCH, "%s is nowhere", name);
+    return SOREX_OK;
+}
+
+static enum sorex_status flag_place(struct instance *instance, enum interrupt_flag flag, _Atomic uint32_t **out,
+                                    struct sorex_error *err)
+{
+    uint32_t at;
+    const char *name = interrupt_names[flag];
+    TRY(machine_data_symbol(instance->machine, name, &at, err));
+    TRY(word_place(instance, name, at, out, err));
+    if (flag == FLAG_LATCH) /* a pointer to a struct Latch, which begins with is_set */
+        TRY(word_place(instance, name, atomic_load_explicit(*out, memory_order_relaxed), out, err));
+    return SOREX_OK;
+}
+
 /* Until interrupts_close others may set the flags. Memory may grow meanwhile, but stays where it is. */
 static enum sorex_status interrupts_open(struct instance *instance, struct sorex_error *err)
 {
     _Atomic uint32_t *flags[INTERRUPT_FLAGS];
-    for (size_t i = 0; i < INTERRUPT_FLAGS; i++) {
-        uint32_t at;
-        TRY(machine_data_symbol(instance->machine, interrupt_names[i], &at, err));
-        flags[i] = (_Atomic uint32_t *)(void *)syscall_range(instance->machine, at, sizeof(uint32_t));
-        if (flags[i] == NULL || at % sizeof(uint32_t) != 0)
-            return sorex_error_set(err, SOREX_MISMATCH, "%s is nowhere", interrupt_names[i]);
-    }
+    for (size_t i = 0; i < INTERRUPT_FLAGS; i++)
+        TRY(flag_place(instance, (enum interrupt_flag)i, &flags[i], err));
     (void)pthread_mutex_lock(&instance->lock);
     memcpy(instance->interrupts, flags, sizeof flags);
     (void)pthread_mutex_unlock(&instance->lock);
@@ -417,6 +434,7 @@ void instance_interrupt(struct instance *instance, enum instance_interrupt kind)
     if (instance->interrupts[FLAG_PENDING] != NULL) {
         atomic_store_explicit(instance->interrupts[flag], 1, memory_order_relaxed);
         atomic_store_explicit(instance->interrupts[FLAG_PENDING], 1, memory_order_release);
+        atomic_store_explicit(instance->interrupts[FLAG_LATCH], 1, memory_order_release);
     }
     (void)pthread_mutex_unlock(&instance->lock);
 }
