@@ -26,6 +26,8 @@
 #define DB_WRITE_BUFFER_BYTES ((size_t)16 << 20)
 #define DB_WRITE_BUFFER_SMALL ((size_t)8 << 20)
 #define DB_PAGES_BUFFER_BYTES ((size_t)32 << 20)
+#define DB_PAGES_BLOCK_BYTES ((size_t)64 << 10)
+#define DB_READAHEAD_BYTES ((size_t)2 << 20)
 #define DB_STATE_BUFFER_BYTES ((size_t)2 << 20)
 #define DB_STATE_BUFFERS_MERGED 8 /* into one table */
 #define DB_STATE_BUFFERS_MAX 14   /* then writes wait */
@@ -44,6 +46,7 @@ struct db {
     rocksdb_column_family_handle_t *families[DB_FAMILIES]; /* pages: NULL in an older store that is read only */
     rocksdb_cache_t *cache;
     rocksdb_readoptions_t *read;
+    rocksdb_readoptions_t *read_through; /* from end to end: ahead of the reader, and past the cache */
     rocksdb_writeoptions_t *write_sync;
     rocksdb_writeoptions_t *write_async;
     bool read_only;
@@ -132,6 +135,8 @@ static rocksdb_options_t *family_options(struct db *db, enum db_family family)
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_block_cache(table, db->cache);
     rocksdb_block_based_options_set_format_version(table, 5);
+    if (family == DB_PAGES)
+        rocksdb_block_based_options_set_block_size(table, DB_PAGES_BLOCK_BYTES);
     if (family == DB_STATE || family == DB_ENTRIES)
         rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_ribbon_hybrid(10, 1));
     if (family == DB_STATE)
@@ -193,6 +198,10 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
     db->options = common_options(options);
     db->read = rocksdb_readoptions_create();
     rocksdb_readoptions_set_verify_checksums(db->read, 1);
+    db->read_through = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_verify_checksums(db->read_through, 1);
+    rocksdb_readoptions_set_fill_cache(db->read_through, 0);
+    rocksdb_readoptions_set_readahead_size(db->read_through, DB_READAHEAD_BYTES);
     db->write_sync = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(db->write_sync, !options->no_sync);
     db->write_async = rocksdb_writeoptions_create();
@@ -258,6 +267,7 @@ void db_close(struct db *db)
     rocksdb_options_destroy(db->options);
     rocksdb_cache_destroy(db->cache);
     rocksdb_readoptions_destroy(db->read);
+    rocksdb_readoptions_destroy(db->read_through);
     rocksdb_writeoptions_destroy(db->write_sync);
     rocksdb_writeoptions_destroy(db->write_async);
     rocksdb_free(db->failure);
@@ -378,8 +388,9 @@ struct db_iter *db_iter_new(struct db *db, const struct db_view *view, enum db_f
         free(iter);
         return NULL;
     }
+    const rocksdb_readoptions_t *read = view != NULL ? view->read : family == DB_PAGES ? db->read_through : db->read;
     if (iter != NULL && db->families[family] != NULL)
-        iter->rocks = rocksdb_create_iterator_cf(db->rocks, view != NULL ? view->read : db->read, db->families[family]);
+        iter->rocks = rocksdb_create_iterator_cf(db->rocks, read, db->families[family]);
     return iter;
 }
 
