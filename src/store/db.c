@@ -217,9 +217,8 @@ enum sorex_status db_open(const struct db_options *options, struct db **out, str
             rocksdb_options_set_create_missing_column_families(db->options, 1);
         const rocksdb_options_t *const *all = (const rocksdb_options_t *const *)db->family_options;
         if (options->read_only)
-            db->rocks = rocksdb_open_for_read_only_column_families(db->options, options->path,
-                                                                   old ? DB_PAGES : DB_FAMILIES, family_names, all,
-                                                                   db->families, 0, &text);
+            db->rocks = rocksdb_open_for_read_only_column_families(
+                db->options, options->path, old ? DB_PAGES : DB_FAMILIES, family_names, all, db->families, 0, &text);
         else
             db->rocks = rocksdb_open_column_families(db->options, options->path, DB_FAMILIES, family_names, all,
                                                      db->families, &text);
