@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "sink/database.h"
 
 bool pipeline_stopping(struct pipeline *p)
 {
@@ -197,8 +198,16 @@ static enum sorex_status sinks_start(struct pipeline *p, struct sorex_error *err
 {
     const struct pipeline_settings *s = p->settings;
     static const uint8_t no_hash[HASH_BYTES];
+    char cache[PATH_MAX];
+    if (snprintf(cache, sizeof cache, "%s/cache", s->top.data) >= (int)sizeof cache)
+        return sorex_error_set(err, SOREX_INVALID, "data: the path is too long");
     for (size_t i = 0; i < s->sink_count; i++) {
-        struct sink_context context = {.name = s->sinks[i].name, .pipeline = s->top.name, .base_dir = s->base_dir};
+        struct sink_context context = {.name = s->sinks[i].name,
+                                       .pipeline = s->top.name,
+                                       .base_dir = s->base_dir,
+                                       .store = p->store,
+                                       .cache_dir = cache,
+                                       .guest_inverse = pipeline_guest_inverse(p)};
         if (s->sinks[i].type->open(s->sinks[i].options, &context, &p->sinks[i].sink, err) != SOREX_OK)
             return sorex_error_prefix(err, "sink %s", s->sinks[i].name);
         p->sink_count = i + 1;
@@ -248,6 +257,16 @@ enum sorex_status pipeline_new(const struct pipeline_settings *settings, const s
     }
     *out = p;
     return SOREX_OK;
+}
+
+struct embedded *pipeline_database(struct pipeline *p, const char *sink)
+{
+    for (size_t i = 0; i < p->sink_count; i++) {
+        struct embedded *embedded = sink_embedded(p->sinks[i].sink);
+        if (embedded != NULL && (sink == NULL || strcmp(sink, p->settings->sinks[i].name) == 0))
+            return embedded;
+    }
+    return NULL;
 }
 
 void pipeline_free(struct pipeline *p)

@@ -52,5 +52,8 @@ enum sorex_status pipeline_status(struct pipeline *pipeline, struct json_writer 
 /* Borrowed, for readers on other threads. */
 struct store *pipeline_store(struct pipeline *pipeline);
 struct program *pipeline_indexer(struct pipeline *pipeline); /* NULL: none */
+/* The embedded database of a sink, by the sink's name; NULL: the first there is. NULL when there is none, or source and
+ * sinks were not opened. */
+struct embedded *pipeline_database(struct pipeline *pipeline, const char *sink);
 
 #endif

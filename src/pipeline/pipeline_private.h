@@ -56,6 +56,8 @@ struct pipeline {
 
 /* Sets state and reason. Thread: any. */
 void pipeline_state(struct pipeline *pipeline, const char *state, const char *waiting_for);
+/* Programs whose changes the sinks must not invert, as bits. */
+uint64_t pipeline_guest_inverse(const struct pipeline *pipeline);
 /* Undoes down to height on the calling thread, which must be the one that owns the store's writer. */
 enum sorex_status pipeline_undo_to(struct pipeline *pipeline, uint32_t height, uint64_t *out_undone, struct sorex_error *err);
 

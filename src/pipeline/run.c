@@ -278,8 +278,7 @@ static const struct envelope *sink_envelope(const struct sink_settings *settings
     return settings->envelope == envelope_find("change") ? NULL : settings->envelope;
 }
 
-/* Programs whose changes the sinks must not invert, as bits. */
-static uint64_t guest_inverse_bits(const struct pipeline *p)
+uint64_t pipeline_guest_inverse(const struct pipeline *p)
 {
     uint64_t bits = 0;
     for (size_t i = 0; i < p->settings->transform_count; i++)
@@ -295,7 +294,7 @@ static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *e
                                               .finality = p->settings->sinks[i].finality,
                                               .breaker = p->settings->sinks[i].breaker,
                                               .envelope = sink_envelope(&p->settings->sinks[i]),
-                                              .guest_inverse = guest_inverse_bits(p)};
+                                              .guest_inverse = pipeline_guest_inverse(p)};
         struct sink_runner *runner = NULL;
         if (sink_runner_start(p->sinks[i].sink, p->store, &options, &runner, err) != SOREX_OK)
             return sorex_error_prefix(err, "sink %s", p->settings->sinks[i].name);

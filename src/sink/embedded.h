@@ -24,9 +24,10 @@ void embedded_close(struct embedded *embedded); /* NULL is fine */
  * height     SOREX_HEIGHT_NONE: the newest. *out_height (may be NULL): of the entry that it is the state after;
  *            SOREX_HEIGHT_NONE when nothing was applied yet.
  * Ownership: *out by database_close.
- * Errors:    SOREX_GONE above the newest or below what the outbox still holds; SOREX_AGAIN the sink is being opened.
+ * Errors:    SOREX_GONE above the newest, or below what the outbox leads back to, which it names; SOREX_INVALID a
+ *            program makes its inverses itself, so that earlier heights are not known; as database_fork.
  * Thread:    any, several at once. */
-enum sorex_status embedded_fork(struct embedded *embedded, uint32_t height, struct database **out,
-                                uint32_t *out_height, struct sorex_error *err);
+enum sorex_status embedded_fork(struct embedded *embedded, uint32_t height, struct database **out, uint32_t *out_height,
+                                struct sorex_error *err);
 
 #endif

@@ -1,54 +1,7 @@
-#include "sink/feed.h"
-
 #include <stdlib.h>
 
-#include "base/arena.h"
 #include "base/check.h"
-
-/* A record that finality holds back. */
-struct held {
-    uint64_t sequence;
-    uint32_t height;
-    uint8_t hash[HASH_BYTES];
-};
-
-struct program_name {
-    uint16_t id;
-    char name[64];
-};
-
-/* Memory of a batch. */
-struct making {
-    struct arena arena;
-    struct sink_change *changes;
-    size_t cap;
-};
-
-struct feed {
-    struct store *store;
-    struct feed_options options;
-    struct json_parser *parser;
-    uint64_t scanned; /* last record looked at */
-
-    struct held *held; /* oldest first; held_first is the oldest that is still there */
-    size_t held_first, held_count, held_cap;
-
-    struct program_name *programs;
-    size_t program_count;
-    bool programs_short; /* there was no memory for one of them */
-
-    struct buf converted; /* to the envelope */
-    struct buf record;    /* as read; copied to the arena, where changes point into it */
-    struct buf inverse;
-
-    struct making makings[2];
-    struct making *making; /* the batch in the making; the other one may be in use */
-    size_t count;
-    uint64_t bytes;
-    uint64_t end; /* the clean place that the cursor moves to */
-    uint8_t end_hash[HASH_BYTES];
-    uint32_t end_height;
-};
+#include "sink/feed_private.h"
 
 enum sorex_status feed_new(struct store *store, const struct feed_options *options, struct feed **out,
                            struct sorex_error *err)
@@ -153,18 +106,6 @@ static enum sorex_status program_name(struct feed *feed, uint16_t id, const char
     return SOREX_OK;
 }
 
-/* What the changes of one record have in common. */
-struct origin {
-    uint64_t sequence;
-    uint32_t height;
-    uint64_t time_ms;
-    const uint8_t *hash;
-    bool undo;
-    uint32_t ordinal;
-    uint16_t program;
-    const char *name;
-};
-
 /* The text in the feed's envelope. Images are of the change, which it is not any more. */
 static enum sorex_status convert(struct feed *feed, uint64_t time_ms, struct change *change, struct sorex_error *err)
 {
@@ -226,7 +167,7 @@ static enum sorex_status inverse_add(struct feed *feed, struct origin *origin, u
     return change_add(feed, origin, program, copy, err);
 }
 
-static enum sorex_status record_changes(struct feed *feed, struct outbox_record *record, struct sorex_error *err)
+enum sorex_status feed_record_keep(struct feed *feed, struct outbox_record *record, struct sorex_error *err)
 {
     record->changes = arena_copy(&feed->making->arena, record->changes);
     if (record->changes.data == NULL)
@@ -234,8 +175,8 @@ static enum sorex_status record_changes(struct feed *feed, struct outbox_record 
     return SOREX_OK;
 }
 
-static enum sorex_status hash_keep(struct feed *feed, const uint8_t hash[HASH_BYTES], const uint8_t **out,
-                                   struct sorex_error *err)
+enum sorex_status feed_hash_keep(struct feed *feed, const uint8_t hash[HASH_BYTES], const uint8_t **out,
+                                 struct sorex_error *err)
 {
     struct bytes copy = arena_copy(&feed->making->arena, bytes_of(hash, HASH_BYTES));
     if (copy.data == NULL)
@@ -248,8 +189,8 @@ static enum sorex_status hash_keep(struct feed *feed, const uint8_t hash[HASH_BY
 static enum sorex_status apply_add(struct feed *feed, struct outbox_record *record, struct sorex_error *err)
 {
     struct origin origin = {.sequence = record->sequence, .height = record->height, .time_ms = record->time_ms};
-    TRY(hash_keep(feed, record->hash, &origin.hash, err));
-    TRY(record_changes(feed, record, err));
+    TRY(feed_hash_keep(feed, record->hash, &origin.hash, err));
+    TRY(feed_record_keep(feed, record, err));
     struct bytes rest = record->changes;
     struct bytes json;
     uint16_t program;
@@ -269,8 +210,8 @@ struct emitted {
     struct bytes json;
 };
 
-static enum sorex_status inverses_add(struct feed *feed, const struct outbox_record *original, struct origin *origin,
-                                      struct sorex_error *err)
+enum sorex_status feed_inverses_add(struct feed *feed, const struct outbox_record *original, struct origin *origin,
+                                    struct sorex_error *err)
 {
     struct emitted *list = arena_alloc(&feed->making->arena, ((size_t)original->change_count + 1) * sizeof *list);
     if (list == NULL)
@@ -299,15 +240,15 @@ static enum sorex_status undo_add(struct feed *feed, const struct outbox_record 
     struct origin origin = {
         .sequence = record->sequence, .height = record->height, .time_ms = record->time_ms, .undo = true};
     uint64_t undone = record->undone;
-    TRY(hash_keep(feed, record->hash, &origin.hash, err));
+    TRY(feed_hash_keep(feed, record->hash, &origin.hash, err));
     struct outbox_record original;
     if (store_outbox_read(feed->store, undone, &feed->record, &original, err) != SOREX_OK)
         return sorex_error_prefix(err, "undo of outbox sequence %llu", (unsigned long long)undone);
     if (original.kind != OUTBOX_APPLY)
         return sorex_error_set(err, SOREX_CORRUPT, "outbox sequence %llu undoes %llu, which is no apply record",
                                (unsigned long long)origin.sequence, (unsigned long long)undone);
-    TRY(record_changes(feed, &original, err));
-    return inverses_add(feed, &original, &origin, err);
+    TRY(feed_record_keep(feed, &original, err));
+    return feed_inverses_add(feed, &original, &origin, err);
 }
 
 static void end_set(struct feed *feed, uint64_t sequence, uint32_t height, const uint8_t hash[HASH_BYTES])
@@ -403,20 +344,30 @@ static enum sorex_status gather(struct feed *feed, uint64_t head, uint32_t tip, 
     return SOREX_OK;
 }
 
-void feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct feed_answer *out)
+void feed_begin(struct feed *feed)
 {
     feed->making = feed->making == &feed->makings[0] ? &feed->makings[1] : &feed->makings[0];
     arena_reset(&feed->making->arena);
     feed->count = 0;
     feed->bytes = 0;
     feed->end = 0;
+}
+
+void feed_batch(const struct feed *feed, struct sink_batch *out)
+{
+    *out =
+        (struct sink_batch){.changes = feed->making->changes, .count = feed->count, .cursor = {.sequence = feed->end}};
+    (void)memcpy(out->cursor.store_id, store_id(feed->store), SINK_STORE_ID_BYTES);
+    (void)memcpy(out->cursor.hash, feed->end_hash, HASH_BYTES);
+}
+
+void feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct feed_answer *out)
+{
+    feed_begin(feed);
     *out = (struct feed_answer){0};
     out->status = gather(feed, head, tip, &out->err);
     out->moved = out->status == SOREX_OK && feed->end > 0;
     out->scanned = feed->scanned;
     out->height = feed->end_height;
-    out->batch =
-        (struct sink_batch){.changes = feed->making->changes, .count = feed->count, .cursor = {.sequence = feed->end}};
-    (void)memcpy(out->batch.cursor.store_id, store_id(feed->store), SINK_STORE_ID_BYTES);
-    (void)memcpy(out->batch.cursor.hash, feed->end_hash, HASH_BYTES);
+    feed_batch(feed, &out->batch);
 }

@@ -20,7 +20,8 @@ struct feed_options {
     uint64_t bytes_max;   /* ... or this much JSON text */
     uint32_t finality;
     bool images; /* changes come with their images parsed */
-    const struct envelope *envelope; /* the form of their texts, inverses included; NULL: as they are. Not with images */
+    const struct envelope
+        *envelope;          /* the form of their texts, inverses included; NULL: as they are. Not with images */
     uint64_t guest_inverse; /* bit n: program n makes its inverses itself (inverse: guest) */
 };
 
@@ -50,5 +51,14 @@ struct feed_answer {
  * used. Errors:    SOREX_GONE: a record is not retained any more; SOREX_CORRUPT; SOREX_IO, SOREX_NOMEM. Seek after a
  * failure. */
 void feed_next(struct feed *feed, uint64_t head, uint32_t tip, struct feed_answer *out);
+
+/* The way back to the state at a height, on the branch that the record sought last is on. Between an undo record and
+ * what it undid, nothing is left of it: that is stepped over.
+ *
+ * Batches of inverse changes, with the cursor where the target stands after them; *out_done: there is nothing further.
+ * From feed_seek on, with one height. With no finality and no envelope.
+ * Errors:    SOREX_GONE naming the lowest height that the outbox still leads to; as feed_next. */
+enum sorex_status feed_back(struct feed *feed, uint32_t height, struct sink_batch *out, bool *out_done,
+                            struct sorex_error *err);
 
 #endif

@@ -102,17 +102,19 @@ static enum sorex_status postgres_init(struct postgres *pg, const struct postgre
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
     TRY(postgres_tables_check(settings->tables, err));
     TRY(net_init(&pg->net, err));
-    TRY(json_parser_new(&pg->parser, err));
-    return postgres_libpq_new(settings->url, &pg->session, err);
+    return json_parser_new(&pg->parser, err);
 }
 
-static enum sorex_status postgres_open(const void *settings, const struct sink_context *context, struct sink **out,
-                                       struct sorex_error *err)
+enum sorex_status postgres_new(const struct postgres_settings *settings, const struct sink_context *context,
+                               struct postgres_session *session, struct sink **out, struct sorex_error *err)
 {
     struct postgres *pg = calloc(1, sizeof *pg);
-    if (pg == NULL)
+    if (pg == NULL) {
+        postgres_session_free(session);
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
+    }
     pg->sink.type = &sink_postgres;
+    pg->session = session;
     enum sorex_status status = postgres_init(pg, settings, context, err);
     if (status != SOREX_OK) {
         postgres_close(&pg->sink);
@@ -120,6 +122,14 @@ static enum sorex_status postgres_open(const void *settings, const struct sink_c
     }
     *out = &pg->sink;
     return SOREX_OK;
+}
+
+static enum sorex_status postgres_open(const void *settings, const struct sink_context *context, struct sink **out,
+                                       struct sorex_error *err)
+{
+    struct postgres_session *session;
+    TRY(postgres_libpq_new(((const struct postgres_settings *)settings)->url, &session, err));
+    return postgres_new(settings, context, session, out, err);
 }
 
 static void postgres_interrupt(struct sink *sink) { postgres_session_interrupt(((struct postgres *)sink)->session); }
@@ -162,6 +172,8 @@ static void undo_attempt(struct postgres *pg)
 static enum sorex_status begin(struct postgres *pg, const struct sink_batch *batch, struct sorex_error *err)
 {
     TRY(postgres_session_open(pg->session, err));
+    if (batch->count > 0)
+        postgres_session_time_set(pg->session, batch->changes[batch->count - 1].time_ms);
     TRY(postgres_exec(pg->session, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE", err));
     return pg->stream ? postgres_positions_lock(pg, batch, err) : postgres_cursor_lock(pg, err);
 }

@@ -58,6 +58,10 @@ struct postgres_scope {
     size_t from, to;                    /* to: may lie beyond the end */
 };
 
+/* A PostgreSQL sink on that session, which it takes over, also on failure; settings->url is not looked at. */
+enum sorex_status postgres_new(const struct postgres_settings *settings, const struct sink_context *context,
+                               struct postgres_session *session, struct sink **out, struct sorex_error *err);
+
 /* The sink type's cursor(): also makes table and row, and forgets what is known of the other tables. */
 enum sorex_status postgres_cursor_read(struct sink *sink, struct sink_cursor *out, struct sorex_error *err);
 /* In an open transaction: locks the cursor row.

@@ -65,11 +65,16 @@ struct sink_batch {
     void *group;                /* of the source (event_source_type.group), for a sink that takes it; or NULL */
 };
 
+struct store;
+
 struct sink_context {
-    const char *name;           /* the sink's name in the pipeline file */
+    const char *name;           /* the sink's name in the pipeline file; texts and settings are borrowed as long as the sink */
     const char *pipeline;       /* the pipeline's name */
     const char *base_dir;       /* relative paths are relative to this (the pipeline file's folder) */
     bool stream;                /* of a stream pipeline: batches have positions, not cursors */
+    struct store *store;        /* of a chain pipeline; borrowed. NULL: none, or the sink is opened to be checked only */
+    const char *cache_dir;      /* of compiled code; NULL: none */
+    uint64_t guest_inverse;     /* bit n: program n makes its inverses itself (inverse: guest) */
 };
 
 struct sink; /* an opened sink */
