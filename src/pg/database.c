@@ -9,8 +9,10 @@
 #include "base/limits.h"
 #include "pg/image.h"
 #include "pg/protocol.h"
+#include "pg/snapshot_codec.h"
 
 #define PATH_BYTES_MAX 4096
+#define SQLSTATE_LIMIT "54000" /* program_limit_exceeded */
 
 struct database_program {
     struct postgres *postgres;
@@ -19,6 +21,7 @@ struct database_program {
 
 struct database {
     struct instance *instance;
+    struct snapshot *good; /* the state to go back to when the instance broke */
     uint64_t memory_bytes_max;
     uint64_t statement_fuel;
     uint64_t mark;
@@ -79,6 +82,13 @@ static void mark_next(struct database *database)
     database->mark = atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1;
 }
 
+static void good_set(struct database *database, const struct snapshot *snapshot)
+{
+    struct snapshot *before = database->good;
+    database->good = snapshot_keep(snapshot);
+    snapshot_drop(before);
+}
+
 static enum sorex_status database_make(const struct snapshot *snapshot, uint64_t memory_bytes_max,
                                        uint64_t statement_fuel, struct database **out, struct sorex_error *err)
 {
@@ -95,6 +105,7 @@ static enum sorex_status database_make(const struct snapshot *snapshot, uint64_t
         free(database);
         return status;
     }
+    good_set(database, snapshot);
     *out = database;
     return SOREX_OK;
 }
@@ -103,16 +114,18 @@ enum sorex_status database_open_snapshot(const struct snapshot *snapshot, const 
                                          struct database **out, struct sorex_error *err)
 {
     static const struct database_options none;
+    struct snapshot *start = NULL; /* the snapshot, as the options want it */
     if (options == NULL)
         options = &none;
-    TRY(database_make(snapshot, options->memory_bytes_max, options->statement_fuel, out, err));
-    struct process *process = instance_process((*out)->instance);
+    TRY(snapshot_copy(snapshot, &start, err));
     if (options->time_us != 0)
-        process->state->clock_ns = options->time_us * 1000;
+        start->state.clock_ns = options->time_us * 1000;
     if (options->seed != 0)
-        process->state->random = options->seed;
-    tree_limit_set(process->tree, options->file_bytes_max);
-    return SOREX_OK;
+        start->state.random = options->seed;
+    tree_limit_set(&start->tree, options->file_bytes_max);
+    enum sorex_status status = database_make(start, options->memory_bytes_max, options->statement_fuel, out, err);
+    snapshot_drop(start);
+    return status;
 }
 
 enum sorex_status database_open(struct database_program *program, const struct database_options *options,
@@ -136,6 +149,7 @@ void database_close(struct database *database)
     if (database == NULL)
         return;
     instance_close(database->instance);
+    snapshot_drop(database->good);
     buf_deinit(&database->messages);
     buf_deinit(&database->replies);
     free(database);
@@ -196,6 +210,16 @@ static void last_words_add(struct bytes replies, struct sorex_error *err)
         (void)sorex_error_prefix(err, "%.*s: %.*s", BYTES_FMT(sqlstate), BYTES_FMT(text));
 }
 
+/* After an error of an exchange: back to the last good state. Says so behind the error's text. */
+static enum sorex_status recover(struct database *database, enum sorex_status status, const struct sorex_error *why,
+                                 struct sorex_error *err)
+{
+    struct sorex_error failed = {0};
+    if (database_restore(database, database->good, &failed) != SOREX_OK)
+        return sorex_error_set(err, status, "%s; the database could not be restored: %s", why->text, failed.text);
+    return sorex_error_set(err, status, "%s; the database is back in the state that was saved last", why->text);
+}
+
 enum sorex_status database_exchange(struct database *database, struct bytes messages, struct buf *out,
                                     struct sorex_error *err)
 {
@@ -208,12 +232,18 @@ enum sorex_status database_exchange(struct database *database, struct bytes mess
     if (status == SOREX_OK)
         return SOREX_OK;
     last_words_add(bytes_of(out->data + before, out->len - before), &why);
-    return sorex_error_set(err, status, "%s", why.text);
+    if (status == SOREX_LIMIT)
+        (void)sorex_error_prefix(&why, SQLSTATE_LIMIT ": ");
+    return recover(database, status, &why, err);
 }
 
-static enum sorex_status exchange(void *user_data, struct bytes messages, struct buf *out, struct sorex_error *err)
+static enum sorex_status exchange(struct database *database, struct bytes messages, struct results *results,
+                                  struct sorex_error *err)
 {
-    return database_exchange(user_data, messages, out, err);
+    struct sorex_error why = {0};
+    TRY(database_exchange(database, messages, &database->replies, err));
+    enum sorex_status status = results_collect(results, buf_view(&database->replies), &why);
+    return status == SOREX_OK ? SOREX_OK : recover(database, status, &why, err);
 }
 
 /* Sends what is in database->messages; status is of making these. */
@@ -221,7 +251,7 @@ static enum sorex_status messages_send(struct database *database, enum sorex_sta
                                        struct sorex_error *err)
 {
     if (status == SOREX_OK)
-        status = results_exchange(results, exchange, database, buf_view(&database->messages), &database->replies, err);
+        status = exchange(database, buf_view(&database->messages), results, err);
     buf_reset(&database->messages);
     buf_reset(&database->replies);
     return status;
@@ -344,13 +374,17 @@ enum sorex_status database_query(struct database *database, const char *sql, con
 
 enum sorex_status database_save(struct database *database, struct snapshot **out, struct sorex_error *err)
 {
-    return instance_save(database->instance, out, err);
+    TRY(instance_save(database->instance, out, err));
+    good_set(database, *out);
+    return SOREX_OK;
 }
 
 enum sorex_status database_restore(struct database *database, const struct snapshot *snapshot, struct sorex_error *err)
 {
     mark_next(database);
-    return instance_restore(database->instance, snapshot, err);
+    TRY(instance_restore(database->instance, snapshot, err));
+    good_set(database, snapshot);
+    return SOREX_OK;
 }
 
 enum sorex_status database_fork(const struct database *database, const struct snapshot *snapshot, struct database **out,

@@ -55,9 +55,12 @@ void database_close(struct database *database); /* NULL is fine */
 /* All of these fill results, which results_init made, and return
  *   SOREX_OK       also when a statement failed, which results->error says: the session goes on;
  *   SOREX_GUEST    the backend is gone (FATAL, PANIC, trap); the text has the SQLSTATE where there is one;
- *   SOREX_LIMIT    stack overflow, out of fuel, or results larger than allowed;
- *   SOREX_NOMEM, SOREX_CORRUPT.
- * After an error the database is broken: restore or close it. */
+ *   SOREX_LIMIT    stack overflow, out of fuel, or results larger than allowed: SQLSTATE 54000;
+ *   SOREX_NOMEM, SOREX_CORRUPT;
+ *   SOREX_INVALID  what was given is wrong; nothing was done.
+ * After an error but the last the database is back in its last good state, session and all: the one that it was opened,
+ * saved or restored with last, whichever was later. The clock and the random numbers are back too. Only when that
+ * fails, which the text says, is it broken: restore or close it. */
 
 /* One or several statements; values come as text. COPY FROM STDIN is for database_copy_in, and fails with 57014 here.
  */
@@ -81,9 +84,10 @@ enum sorex_status database_execute_as(struct database *database, const char *nam
 /* A "COPY ... FROM STDIN" statement and all of its data. */
 enum sorex_status database_copy_in(struct database *database, const char *sql, struct bytes data,
                                    struct results *results, struct sorex_error *err);
-/* Messages of PostgreSQL's protocol as they are; for servers. As instance_exchange. */
+/* Messages of PostgreSQL's protocol as they are; for servers. As instance_exchange; errors as above. */
 enum sorex_status database_exchange(struct database *database, struct bytes messages, struct buf *out,
                                     struct sorex_error *err);
+/* No call but restore and close will do. */
 bool database_broken(const struct database *database);
 /* The backend below, for conversations with a client (instance_converse) and states. */
 struct instance *database_instance(struct database *database);
@@ -106,7 +110,8 @@ uint64_t database_mark(const struct database *database);
 
 /* -- states ------------------------------------------------------------------------------------------------------ */
 
-/* The whole state, also in an open transaction. Ownership: *out by snapshot_drop. */
+/* The whole state, also in an open transaction; it is the one that errors go back to. Ownership: *out by snapshot_drop.
+ */
 enum sorex_status database_save(struct database *database, struct snapshot **out, struct sorex_error *err);
 /* Back to it, also when the database is broken. */
 enum sorex_status database_restore(struct database *database, const struct snapshot *snapshot, struct sorex_error *err);

@@ -586,7 +586,12 @@ enum sorex_status instance_fork(const struct snapshot *snapshot, uint64_t memory
     return SOREX_OK;
 }
 
-void snapshot_keep(struct snapshot *snapshot) { atomic_fetch_add_explicit(&snapshot->refs, 1, memory_order_relaxed); }
+struct snapshot *snapshot_keep(const struct snapshot *snapshot)
+{
+    struct snapshot *kept = (struct snapshot *)(uintptr_t)snapshot; /* only its count changes */
+    atomic_fetch_add_explicit(&kept->refs, 1, memory_order_relaxed);
+    return kept;
+}
 
 void snapshot_drop(struct snapshot *snapshot)
 {

@@ -101,7 +101,7 @@ enum sorex_status instance_save(struct instance *instance, struct snapshot **out
  * Errors: SOREX_NOMEM, SOREX_IO: the instance is broken. */
 enum sorex_status instance_restore(struct instance *instance, const struct snapshot *snapshot, struct sorex_error *err);
 
-void snapshot_keep(struct snapshot *snapshot);
-void snapshot_drop(struct snapshot *snapshot); /* NULL is fine */
+struct snapshot *snapshot_keep(const struct snapshot *snapshot); /* returns it */
+void snapshot_drop(struct snapshot *snapshot);                   /* NULL is fine */
 
 #endif

@@ -308,10 +308,8 @@ enum sorex_status saved_commit(struct saved *saved, struct bytes note, struct sn
     snapshot_drop(saved->last);
     saved->last = snapshot;
     saved->head = head;
-    if (out_snapshot != NULL) {
-        snapshot_keep(snapshot);
-        *out_snapshot = snapshot;
-    }
+    if (out_snapshot != NULL)
+        *out_snapshot = snapshot_keep(snapshot);
     return SOREX_OK;
 }
 

@@ -14,6 +14,22 @@ struct snapshot *snapshot_make(struct postgres *postgres)
     return snapshot;
 }
 
+enum sorex_status snapshot_copy(const struct snapshot *snapshot, struct snapshot **out, struct sorex_error *err)
+{
+    struct snapshot *copy = snapshot_make(snapshot->postgres);
+    if (copy == NULL)
+        return sorex_error_set(err, SOREX_NOMEM, "snapshot: out of memory");
+    enum sorex_status status = machine_image_copy(&copy->machine, &snapshot->machine, err);
+    if (status != SOREX_OK) {
+        free(copy);
+        return status;
+    }
+    tree_copy(&copy->tree, &snapshot->tree);
+    copy->state = snapshot->state;
+    *out = copy;
+    return SOREX_OK;
+}
+
 /* -- writing */
 
 enum sorex_status snapshot_globals_encode(const struct snapshot *snapshot, struct buf *out, struct sorex_error *err)

@@ -10,6 +10,10 @@
 
 /* An empty one, to be decoded into. NULL: no memory. Ownership: snapshot_drop. */
 struct snapshot *snapshot_make(struct postgres *postgres);
+/* Shares everything with it, and may be changed until it is used. Errors: SOREX_NOMEM. Ownership: *out by
+ * snapshot_drop.
+ */
+enum sorex_status snapshot_copy(const struct snapshot *snapshot, struct snapshot **out, struct sorex_error *err);
 
 /* The size of memory, the globals. Decoding makes the memory, all zero. */
 enum sorex_status snapshot_globals_encode(const struct snapshot *snapshot, struct buf *out, struct sorex_error *err);

@@ -221,17 +221,17 @@ static void test_fuel(void **state)
     assert_ok(database_open(other, &options, &database, &err));
     exec_ok(database, "create table t(v int)");
     assert_ok(database_save(database, &snapshot, &err));
+    snapshot_drop(snapshot); /* the database has its own */
     for (int round = 0; round < 2; round++) {
         const char *sql =
             round == 0 ? "do $$ begin loop begin perform 1/0; exception when others then null; end; end loop; end $$"
                        : "select count(*) from generate_series(1, 100000000)";
         assert_int_equal(database_exec(database, sql, &results, &err), SOREX_LIMIT);
         assert_non_null(strstr(err.text, "out of fuel"));
-        assert_true(database_broken(database));
-        assert_ok(database_restore(database, snapshot, &err));
+        assert_int_equal(strncmp(err.text, "54000: ", 7), 0);
+        assert_false(database_broken(database));
         exec_value(database, "select count(*) from t", "0"); /* each statement has its own */
     }
-    snapshot_drop(snapshot);
     database_close(database);
     database_program_close(other);
 }
