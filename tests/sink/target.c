@@ -8,12 +8,25 @@
 #include <cmocka.h>
 
 #include "sink/outbox.h"
-#include "sink/postgres.h"
+#include "sink/postgres_embedded.h"
+#include "sink/postgres_target.h"
 
 struct target target;
 struct sorex_error sink_error;
 
 static char skip_reason[SOREX_ERROR_TEXT_MAX];
+
+static int start(enum sorex_status status, struct sorex_error *err)
+{
+    arena_init(&target.arena, 0);
+    if (status == SOREX_OK)
+        status = json_parser_new(&target.parser, err);
+    if (status == SOREX_OK)
+        status = postgres_session_open(target.admin, err);
+    if (status != SOREX_OK)
+        print_error("%s\n", err->text);
+    return status == SOREX_OK ? 0 : -1;
+}
 
 int target_start(void **state)
 {
@@ -25,18 +38,29 @@ int target_start(void **state)
         (void)snprintf(skip_reason, sizeof skip_reason, "%s", err.text);
         return 0;
     }
-    if (status != SOREX_OK) {
-        print_error("%s\n", err.text);
-        return -1;
-    }
-    arena_init(&target.arena, 0);
-    if (json_parser_new(&target.parser, &err) != SOREX_OK ||
-        postgres_libpq_new(postgres_server_url(target.server), &target.admin, &err) != SOREX_OK ||
-        postgres_session_open(target.admin, &err) != SOREX_OK) {
-        print_error("%s\n", err.text);
-        return -1;
-    }
-    return 0;
+    if (status == SOREX_OK)
+        status = postgres_libpq_new(postgres_server_url(target.server), &target.admin, &err);
+    return start(status, &err);
+}
+
+/* Nothing that these tests do ends the backend. */
+static enum sorex_status no_restore(void *user_data, struct sorex_error *err)
+{
+    (void)user_data;
+    return sorex_error_set(err, SOREX_INVALID, "the backend is gone");
+}
+
+int target_start_embedded(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    target = (struct target){0};
+    enum sorex_status status = place_program_take(NULL, false, &target.program, &err);
+    if (status == SOREX_OK)
+        status = database_open(target.program, NULL, &target.database, &err);
+    if (status == SOREX_OK)
+        status = postgres_embedded_new(target.database, no_restore, NULL, &target.admin, &err);
+    return start(status, &err);
 }
 
 int target_stop(void **state)
@@ -47,12 +71,14 @@ int target_stop(void **state)
     json_parser_free(target.parser);
     arena_deinit(&target.arena);
     postgres_server_free(target.server);
+    database_close(target.database);
+    place_program_give(target.program);
     return 0;
 }
 
 void target_needed(void)
 {
-    if (target.server != NULL)
+    if (target.server != NULL || target.database != NULL)
         return;
     print_message("skipped: %s\n", skip_reason);
     skip();
@@ -68,7 +94,7 @@ static void search_path_set(void)
 int target_fresh(void **state)
 {
     (void)state;
-    if (target.server == NULL)
+    if (target.server == NULL && target.database == NULL)
         return 0;
     char sql[128];
     (void)snprintf(target.schema, sizeof target.schema, "test%u", ++target.schemas);
@@ -129,12 +155,13 @@ struct sink *target_sink_with(const struct target_options *options)
     target.tables = NULL;
     if (options->yaml != NULL && config_parse(bytes_str(options->yaml), "test.yaml", &target.tables, &err) != SOREX_OK)
         fail_msg("%s", err.text);
-    char url[256];
+    char url[256] = "";
     char log_table[] = "sorex_changes";
     char dead_letters[64] = "";
     if (options->dead_letters != NULL)
         (void)snprintf(dead_letters, sizeof dead_letters, "%s", options->dead_letters);
-    (void)snprintf(url, sizeof url, "%s", postgres_server_url(target.server));
+    if (target.server != NULL)
+        (void)snprintf(url, sizeof url, "%s", postgres_server_url(target.server));
     struct postgres_settings settings = {.url = url,
                                          .schema = target.schema,
                                          .mode = options->mode,
@@ -144,7 +171,15 @@ struct sink *target_sink_with(const struct target_options *options)
                                          .dead_letters = options->dead_letters == NULL ? NULL : dead_letters};
     struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = ".", .stream = options->stream};
     struct sink *sink = NULL;
-    if (sink_postgres.open(&settings, &context, &sink, &err) != SOREX_OK)
+    struct postgres_session *session = NULL;
+    enum sorex_status status = SOREX_OK;
+    if (target.server != NULL)
+        status = sink_postgres.open(&settings, &context, &sink, &err);
+    else
+        status = postgres_embedded_new(target.database, no_restore, NULL, &session, &err);
+    if (status == SOREX_OK && session != NULL)
+        status = postgres_new(&settings, &context, session, &sink, &err);
+    if (status != SOREX_OK)
         fail_msg("%s", err.text);
     return sink;
 }

@@ -1,14 +1,18 @@
-/* A real PostgreSQL as the target of a test: one server per test program, one schema per test. */
+/* A real PostgreSQL as the target of a test: a server, or an embedded database; one per group of tests, one schema per
+ * test. */
 #ifndef SOREX_TESTS_SINK_TARGET_H
 #define SOREX_TESTS_SINK_TARGET_H
 
 #include "base/arena.h"
 #include "integration/postgres.h"
+#include "pg/place.h"
 #include "sink/postgres_libpq.h"
 #include "sink/sink.h"
 
 struct target {
-    struct postgres_server *server;
+    struct postgres_server *server; /* one of the two */
+    struct database_program *program;
+    struct database *database;
     struct postgres_session *admin; /* connection of the test's own, with search_path set to the schema */
     char schema[32];
     unsigned schemas;
@@ -21,6 +25,8 @@ extern struct target target;
 
 /* Group set-up and tear-down. Without binaries every test of the group is skipped, with a line that says so. */
 int target_start(void **state);
+/* The same with an embedded database, which is always there. */
+int target_start_embedded(void **state);
 int target_stop(void **state);
 /* A schema of its own for the next test. */
 int target_fresh(void **state);

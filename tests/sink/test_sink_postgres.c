@@ -1,4 +1,4 @@
-/* What becomes of changes in a real PostgreSQL. */
+/* What becomes of changes in a real PostgreSQL: a server, then the embedded one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -577,5 +577,6 @@ int main(void)
         TARGETED(the_log_mode_has_every_change),
         TARGETED(settings_are_checked),
     };
-    return cmocka_run_group_tests(tests, target_start, target_stop);
+    int failed = cmocka_run_group_tests_name("server", tests, target_start, target_stop);
+    return failed + cmocka_run_group_tests_name("embedded", tests, target_start_embedded, target_stop);
 }
