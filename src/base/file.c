@@ -90,6 +90,13 @@ enum sorex_status file_replace(const char *path, struct bytes content, struct so
     return directory_sync(path, err);
 }
 
+enum sorex_status file_rename(const char *from, const char *to, struct sorex_error *err)
+{
+    if (rename(from, to) != 0)
+        return sorex_error_set_errno(err, SOREX_IO, errno, "rename %s to %s", from, to);
+    return directory_sync(to, err);
+}
+
 enum sorex_status file_mkdirs(const char *path, struct sorex_error *err)
 {
     char partial[PATH_MAX];

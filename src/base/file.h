@@ -8,6 +8,8 @@
 enum sorex_status file_read(const char *path, size_t max, struct buf *out, struct sorex_error *err);
 /* Writes PATH.tmp, fsyncs, renames over path, fsyncs the directory: after a crash it is the old file or the new one. */
 enum sorex_status file_replace(const char *path, struct bytes content, struct sorex_error *err);
+/* Renames over what is there and fsyncs the directory. */
+enum sorex_status file_rename(const char *from, const char *to, struct sorex_error *err);
 /* mkdir -p. */
 enum sorex_status file_mkdirs(const char *path, struct sorex_error *err);
 

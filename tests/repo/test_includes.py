@@ -19,6 +19,7 @@ LAYERS = [
 SIBLINGS = {
     ("chain", "source"): "chain follows a source",
     ("guest", "change"): "contract 3 takes and gives events",
+    ("derive", "source"): "a log of messages is read as the source of lines reads",
     ("guest", "pg"): "contract 4 folds messages into a database",
 }
 

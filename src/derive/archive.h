@@ -1,0 +1,23 @@
+/* A state as bytes: the database's image and what it stands for. docs/formats/derivation.md, "Snapshots". */
+#ifndef SOREX_DERIVE_ARCHIVE_H
+#define SOREX_DERIVE_ARCHIVE_H
+
+#include "derive/receipt.h"
+
+struct archive {
+    struct bytes identity;
+    struct bytes module; /* the reducer's; may be empty */
+    struct bytes image;
+    struct receipt receipt;
+};
+
+enum sorex_status archive_write(const struct archive *archive, struct buf *out, struct sorex_error *err);
+/* Views are slices of bytes. Errors: SOREX_CORRUPT. */
+enum sorex_status archive_read(struct bytes bytes, struct archive *out, struct sorex_error *err);
+
+/* What stands at the beginning of an archive, for a list of them. */
+#define ARCHIVE_HEAD_BYTES ((size_t)16384)
+/* From its first ARCHIVE_HEAD_BYTES (or all, where there are fewer), unchecked. False: it is none. */
+bool archive_count(struct bytes head, uint64_t *out);
+
+#endif

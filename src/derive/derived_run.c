@@ -1,0 +1,273 @@
+/* Deriving: from the best state that is known, on to the log's end, saved on the way. */
+#include "derive/derived_private.h"
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+/* A snapshot's cost before one was made. */
+#define SNAPSHOT_COST_MS 200u
+/* Deriving between two snapshots takes at least so many times as long as one. */
+#define SNAPSHOT_SHARE 10u
+
+struct run {
+    struct derived *derived;
+    const struct derived_run_options *options;
+    struct derived_progress *progress;
+    struct log_place end; /* of messages.log */
+    bool stopped;
+};
+
+/* ---- snapshots ---- */
+
+enum sorex_status derived_open_cached(struct derived *derived, const uint8_t key[SHA256_BYTES], struct database **out,
+                                      struct receipt *out_receipt, struct sorex_error *err)
+{
+    struct buf file = {0};
+    struct archive archive;
+    enum sorex_status status = cache_get(derived->cache, key, &file, &archive, err);
+    if (status == SOREX_OK && !bytes_equal(archive.identity, derivation_identity(derived->derivation)))
+        status = sorex_error_set(err, SOREX_MISMATCH, "the snapshot is of another derivation");
+    if (status == SOREX_OK)
+        status = database_open_image(derivation_program(derived->derivation),
+                                     derivation_database_options(derived->derivation), archive.image, out, err);
+    if (status == SOREX_OK)
+        *out_receipt = archive.receipt;
+    buf_deinit(&file);
+    if (status != SOREX_OK)
+        return status;
+    status = derivation_continue(derived->derivation, *out, err);
+    if (status != SOREX_OK)
+        database_close(*out);
+    return status;
+}
+
+static enum sorex_status snapshot_put(struct derived *derived, struct sorex_error *err)
+{
+    struct buf image = {0};
+    uint64_t began = clock_ms();
+    enum sorex_status status = database_export(saved_database(derived->saved), &image, err);
+    if (status == SOREX_OK) {
+        struct archive archive = {.identity = derivation_identity(derived->derivation),
+                                  .image = buf_view(&image),
+                                  .receipt = derived->receipt};
+        status = cache_put(derived->cache, &archive, derived->receipt.count, err);
+    }
+    buf_deinit(&image);
+    derived->snapshot_ms = clock_ms();
+    derived->snapshot_cost_ms = derived->snapshot_ms - began + 1;
+    derived->snapshot_count = derived->receipt.count;
+    return status;
+}
+
+static bool snapshot_due(const struct derived *derived)
+{
+    uint64_t each = derived->settings.snapshot_messages;
+    uint64_t cost = derived->snapshot_cost_ms != 0 ? derived->snapshot_cost_ms : SNAPSHOT_COST_MS;
+    if (derived->settings.cache_bytes == 0 || derived->receipt.count == derived->snapshot_count)
+        return false;
+    return each != 0 ? derived->receipt.count % each == 0 : clock_ms() - derived->snapshot_ms >= cost * SNAPSHOT_SHARE;
+}
+
+/* ---- the state to begin with ---- */
+
+/* Puts a snapshot in the place of the saved database. */
+static enum sorex_status become(struct derived *derived, const uint8_t key[SHA256_BYTES], struct sorex_error *err)
+{
+    struct database *database = NULL;
+    struct snapshot *snapshot = NULL;
+    struct receipt receipt;
+    TRY(derived_open_cached(derived, key, &database, &receipt, err));
+    enum sorex_status status = database_save(database, &snapshot, err);
+    if (status == SOREX_OK)
+        status = database_restore(saved_database(derived->saved), snapshot, err);
+    snapshot_drop(snapshot);
+    database_close(database);
+    TRY(status);
+    derived->receipt = receipt;
+    return derived_commit(derived, err);
+}
+
+/* What is left behind for another branch is kept: whoever goes back to it need not derive it again. */
+static enum sorex_status leave(struct derived *derived, struct sorex_error *err)
+{
+    if (derived->settings.cache_bytes == 0 || !derived->begun || derived->receipt.count == 0 ||
+        cache_has(derived->cache, derived->receipt.key))
+        return SOREX_OK;
+    return snapshot_put(derived, err);
+}
+
+static enum sorex_status go_to(struct derived *derived, struct known *known, struct sorex_error *err)
+{
+    struct log_place end;
+    if (!known->tip)
+        TRY(leave(derived, err));
+    while (!known->tip) {
+        struct sorex_error why = {0};
+        enum sorex_status status =
+            known->cached ? become(derived, known->point.key, &why) : derived_begin(derived, err);
+        if (!known->cached || status == SOREX_OK)
+            return status;
+        if (status != SOREX_GONE)
+            return sorex_error_set(err, status, "%s", why.text);
+        TRY(derived_scan(derived, UINT64_MAX, known, &end, err)); /* it was damaged: the next best one */
+    }
+    return SOREX_OK;
+}
+
+/* ---- messages ---- */
+
+static bool go_on(struct run *run, bool waiting)
+{
+    const struct derived *derived = run->derived;
+    struct derived_progress *progress = run->progress;
+    progress->count = derived->receipt.count;
+    progress->rejected = derived->receipt.rejected;
+    progress->total = run->end.end.count;
+    progress->waiting = waiting;
+    if (run->options->progress != NULL && !run->options->progress(run->options->user_data, progress))
+        run->stopped = true;
+    return !run->stopped;
+}
+
+static enum sorex_status checkpoint(struct derived *derived, struct sorex_error *err)
+{
+    if (derived->dirty) {
+        if (derived->writer.open)
+            TRY(messages_writer_sync(&derived->writer, err));
+        TRY(derived_commit(derived, err));
+    }
+    derived->committed = derived->receipt;
+    derived->committed_ms = clock_ms();
+    return SOREX_OK;
+}
+
+/* After a message that stopped the derivation: everything before it again, and saved. */
+static enum sorex_status recover(struct derived *derived, struct sorex_error *err)
+{
+    uint64_t count = derived->receipt.count;
+    struct messages *own = NULL;
+    struct logged logged;
+    enum messages_state state;
+    if (derived->writer.open)
+        TRY(messages_writer_sync(&derived->writer, err));
+    TRY(saved_restore(derived->saved, err));
+    derived->receipt = derived->committed;
+    TRY(derivation_continue(derived->derivation, saved_database(derived->saved), err));
+    TRY(derived_messages(derived, derived->receipt.count, &own, err));
+    enum sorex_status status = SOREX_OK;
+    while (status == SOREX_OK && derived->receipt.count < count) {
+        status = messages_next(own, 0, &state, &logged, err);
+        if (status == SOREX_OK)
+            status = derivation_step(derived->derivation, saved_database(derived->saved), &derived->receipt, &logged,
+                                     NULL, NULL, NULL, err);
+    }
+    messages_close(own);
+    return status == SOREX_OK ? derived_commit(derived, err) : status;
+}
+
+/* One message: applied, saved when it is time. */
+static enum sorex_status apply(struct run *run, const struct logged *logged, struct sorex_error *err)
+{
+    struct derived *derived = run->derived;
+    const struct derive_settings *settings = &derived->settings;
+    enum sorex_status status = derivation_step(derived->derivation, saved_database(derived->saved), &derived->receipt,
+                                               logged, NULL, NULL, NULL, err);
+    if (status != SOREX_OK) {
+        struct sorex_error again = {0};
+        if (recover(derived, &again) != SOREX_OK)
+            log_line(LOG_ERROR, "derive", "the state before it could not be restored: %s", again.text);
+        return status;
+    }
+    derived->dirty = true;
+    run->progress->applied++;
+    bool snapshot = snapshot_due(derived);
+    if (snapshot || derived->receipt.count - derived->committed.count >= settings->checkpoint_messages ||
+        clock_ms() - derived->committed_ms >= settings->checkpoint_ms)
+        TRY(checkpoint(derived, err));
+    return snapshot ? snapshot_put(derived, err) : SOREX_OK;
+}
+
+/* What messages.log has behind the state. */
+static enum sorex_status derive_own(struct run *run, const struct log_place *from, struct sorex_error *err)
+{
+    struct derived *derived = run->derived;
+    struct messages *own = NULL;
+    struct logged logged;
+    enum messages_state state = MESSAGES_ONE;
+    TRY(messages_open(derived->messages, &(struct messages_options){.torn_end = true}, &own, err));
+    enum sorex_status status = messages_seek(own, from->offset, &from->end, err);
+    while (status == SOREX_OK && go_on(run, false)) {
+        status = messages_next(own, 0, &state, &logged, err);
+        if (status != SOREX_OK || state != MESSAGES_ONE)
+            break;
+        status = apply(run, &logged, err);
+    }
+    messages_close(own);
+    return status == SOREX_OK ? checkpoint(derived, err) : status;
+}
+
+/* What the given log gets from now on. */
+static enum sorex_status derive_following(struct run *run, struct sorex_error *err)
+{
+    struct derived *derived = run->derived;
+    struct logged logged;
+    enum messages_state state = MESSAGES_ONE;
+    TRY(messages_writer_open(&derived->writer, derived->messages, run->end.offset, err));
+    while (state != MESSAGES_END && go_on(run, state == MESSAGES_NONE)) {
+        uint64_t wait = derived->dirty ? 0 : derived->settings.checkpoint_ms;
+        TRY(messages_next(run->options->log, wait, &state, &logged, err));
+        if (state != MESSAGES_ONE) { /* idle: what there is should be durable, and seen by others */
+            TRY(checkpoint(derived, err));
+            continue;
+        }
+        TRY(messages_writer_add(&derived->writer, &logged, err));
+        run->end.offset += 12 + logged.canonical.len;
+        run->end.end = *messages_end(run->options->log);
+        TRY(apply(run, &logged, err));
+    }
+    return checkpoint(derived, err);
+}
+
+/* Everything before what is wrong is kept; the first error is told. */
+static enum sorex_status follow(struct run *run, struct sorex_error *err)
+{
+    struct derived *derived = run->derived;
+    enum sorex_status status = derive_following(run, err);
+    if (status != SOREX_OK && derived->dirty && !database_broken(saved_database(derived->saved))) {
+        struct sorex_error again = {0};
+        if (checkpoint(derived, &again) != SOREX_OK)
+            log_line(LOG_ERROR, "derive", "the state could not be saved: %s", again.text);
+    }
+    messages_writer_close(&derived->writer);
+    return status;
+}
+
+enum sorex_status derived_run(struct derived *derived, const struct derived_run_options *options,
+                              struct derived_progress *out, struct sorex_error *err)
+{
+    struct run run = {.derived = derived, .options = options, .progress = out};
+    struct known known;
+    struct sorex_error log_error = {0};
+    *out = (struct derived_progress){0};
+    CHECK(!derived->read_only);
+    if (options->log != NULL)
+        TRY(derived_ingest(derived, options->log, options->follow, &known, &run.end, &log_error, err));
+    else
+        TRY(derived_scan(derived, UINT64_MAX, &known, &run.end, err));
+    if (options->log == NULL && derived->receipt.count > run.end.end.count)
+        return sorex_error_set(
+            err, SOREX_CORRUPT, "%s has %llu whole messages, and %llu were derived: give the log again",
+            derived->messages, (unsigned long long)run.end.end.count, (unsigned long long)derived->receipt.count);
+    TRY(go_to(derived, &known, err));
+    out->began = derived->receipt.count;
+    derived->committed_ms = derived->snapshot_ms = clock_ms();
+    TRY(checkpoint(derived, err));
+    TRY(derive_own(&run, &known.place, err));
+    if (log_error.status != SOREX_OK)
+        return sorex_error_set(err, log_error.status, "%s", log_error.text);
+    if (options->follow && !run.stopped)
+        TRY(follow(&run, err));
+    (void)go_on(&run, false);
+    return SOREX_OK;
+}
