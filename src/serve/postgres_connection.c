@@ -139,7 +139,7 @@ enum sorex_status connection_start(struct postgres_server *server, int fd, uint3
     c->begun_ms = clock_ms();
     c->backend = session_backend;
     c->backend.user_data = c;
-    wire_init(&c->wire, &c->backend, WIRE_STARTUP_BYTES_MAX);
+    wire_init(&c->wire, &c->backend);
     socket_prepare(fd);
     bool secret = getrandom(c->secret, sizeof c->secret, 0) == (ssize_t)sizeof c->secret;
     (void)sigfillset(&all);

@@ -7,14 +7,12 @@
 #include "serve/wire_startup.h"
 
 #define HEADER_BYTES 5u
-#define SMALL_BYTES_MAX 10000u /* of messages that hold no data: as in PostgreSQL */
+#define LENGTH_BYTES 4u
 
-void wire_init(struct wire *wire, const struct wire_backend *backend, size_t message_bytes_max)
+void wire_init(struct wire *wire, const struct wire_backend *backend)
 {
-    CHECK(message_bytes_max == 0 ||
-          (message_bytes_max >= WIRE_STARTUP_BYTES_MAX && message_bytes_max <= PROTOCOL_MESSAGE_BYTES_MAX));
     *wire = (struct wire){.backend = backend};
-    buf_init(&wire->in, 1 + (message_bytes_max == 0 ? PROTOCOL_MESSAGE_BYTES_MAX : message_bytes_max));
+    buf_init(&wire->in, WIRE_STARTUP_BYTES_MAX);
 }
 
 static void session_close(struct wire *wire)
@@ -133,7 +131,7 @@ static enum sorex_status startup_take(struct wire *wire, struct bytes in, size_t
                                       struct sorex_error *err)
 {
     *out_taken = 0;
-    if (in.len < 4)
+    if (in.len < LENGTH_BYTES)
         return SOREX_OK;
     uint32_t len = u32be_get(in.data);
     if (len < 8 || len > WIRE_STARTUP_BYTES_MAX)
@@ -146,65 +144,11 @@ static enum sorex_status startup_take(struct wire *wire, struct bytes in, size_t
 
 /* ---- in the session ---- */
 
-/* The most that the length of a message of this type may say; 0: there is no such type. */
-static size_t length_max(const struct wire *wire, uint8_t type)
-{
-    if (type != 0 && strchr("QPBFd", type) != NULL)
-        return wire->in.max - 1;
-    if (type != 0 && strchr("CDEHSXcf", type) != NULL)
-        return wire->in.max - 1 < SMALL_BYTES_MAX ? wire->in.max - 1 : SMALL_BYTES_MAX;
-    return 0;
-}
-
-/* How many bytes are whole messages before a Terminate; *out_end: there is one. Text: what is wrong with the next. */
-static size_t messages_measure(const struct wire *wire, struct bytes in, bool *out_end, const char **out_wrong)
-{
-    size_t at = 0;
-    *out_end = false;
-    *out_wrong = NULL;
-    while (at < in.len) {
-        size_t max = length_max(wire, in.data[at]);
-        if (max == 0)
-            *out_wrong = "invalid frontend message type";
-        if (max == 0 || in.len - at < HEADER_BYTES)
-            break;
-        uint32_t len = u32be_get(in.data + at + 1);
-        if (len < 4 || len > max)
-            *out_wrong = "invalid message length";
-        if (*out_wrong != NULL || in.len - at - 1 < len)
-            break;
-        *out_end = in.data[at] == 'X';
-        if (*out_end)
-            break;
-        at += 1 + (size_t)len;
-    }
-    return at;
-}
-
-static enum sorex_status messages_take(struct wire *wire, struct bytes in, size_t *out_taken, struct buf *out,
-                                       struct sorex_error *err)
-{
-    struct sorex_error why = {0};
-    const char *wrong;
-    bool end;
-    *out_taken = messages_measure(wire, in, &end, &wrong);
-    if (*out_taken > 0 && wire->backend->exchange(wire->session, bytes_of(in.data, *out_taken), out, &why) != SOREX_OK)
-        return wire_refuse(wire, &why, out, err);
-    if (wrong != NULL)
-        return refuse(wire, "08P01", wrong, out, err);
-    if (end)
-        session_close(wire);
-    return SOREX_OK;
-}
-
-/* To a session that takes all that comes. */
-static enum sorex_status bytes_pass(struct wire *wire, struct bytes in, size_t *out_taken, struct buf *out,
-                                    struct sorex_error *err)
+static enum sorex_status bytes_pass(struct wire *wire, struct bytes bytes, struct buf *out, struct sorex_error *err)
 {
     struct sorex_error why = {0};
     bool ended = false;
-    *out_taken = in.len;
-    if (in.len > 0 && wire->backend->converse(wire->session, in, out, &ended, &why) != SOREX_OK)
+    if (wire->backend->converse(wire->session, bytes, out, &ended, &why) != SOREX_OK)
         return wire_refuse(wire, &why, out, err);
     if (ended)
         session_close(wire);
@@ -213,60 +157,33 @@ static enum sorex_status bytes_pass(struct wire *wire, struct bytes in, size_t *
 
 /* ---- bytes ---- */
 
-static enum sorex_status front_take(struct wire *wire, struct bytes in, size_t *out_taken, struct buf *out,
-                                    struct sorex_error *err)
-{
-    if (wire->state == WIRE_STARTING)
-        return startup_take(wire, in, out_taken, out, err);
-    return wire->backend->converse != NULL ? bytes_pass(wire, in, out_taken, out, err)
-                                           : messages_take(wire, in, out_taken, out, err);
-}
-
-/* Takes what is whole from the front of *in. */
-static enum sorex_status whole_take(struct wire *wire, struct bytes *in, struct buf *out, struct sorex_error *err)
-{
-    size_t taken = 1;
-    while (wire->state != WIRE_CLOSED && taken > 0) {
-        TRY(front_take(wire, *in, &taken, out, err));
-        if (wire->state == WIRE_CLOSED)
-            return SOREX_OK; /* the bytes may have been the buffer's, which is gone */
-        in->data += taken;
-        in->len -= taken;
-    }
-    return SOREX_OK;
-}
-
-/* Bytes of `more` that complete the message that `in` begins with, as far as its length is known. */
+/* Bytes of `more` that complete the first message, as far as its length is known. */
 static size_t missing(const struct wire *wire, size_t more)
 {
-    size_t header = wire->state == WIRE_STARTING ? 4 : HEADER_BYTES;
-    size_t have = wire->in.len;
-    size_t wanted = header;
-    if (have >= header)
-        wanted = header - 4 + (size_t)u32be_get(wire->in.data + header - 4);
+    size_t have = wire->in.len, wanted = LENGTH_BYTES;
+    if (have >= LENGTH_BYTES)
+        wanted = u32be_get(wire->in.data);
     CHECK(wanted > have); /* else it would have been taken */
     return wanted - have < more ? wanted - have : more;
 }
 
+/* A client that offers encryption or asks for a cancellation may say more than one first message. */
+static enum sorex_status starting_take(struct wire *wire, struct bytes *bytes, struct buf *out, struct sorex_error *err)
+{
+    size_t len = missing(wire, bytes->len), taken;
+    TRY(buf_append(&wire->in, bytes_of(bytes->data, len), err));
+    *bytes = bytes_of(bytes->data + len, bytes->len - len);
+    TRY(startup_take(wire, buf_view(&wire->in), &taken, out, err));
+    if (taken > 0 && wire->state != WIRE_CLOSED)
+        buf_reset(&wire->in);
+    return SOREX_OK;
+}
+
 static enum sorex_status bytes_take(struct wire *wire, struct bytes bytes, struct buf *out, struct sorex_error *err)
 {
-    while (wire->state != WIRE_CLOSED && bytes.len > 0) {
-        if (wire->in.len == 0) { /* straight from the caller's bytes; what is left begins a message */
-            TRY(whole_take(wire, &bytes, out, err));
-            if (wire->state == WIRE_CLOSED)
-                break;
-            return buf_append(&wire->in, bytes, err);
-        }
-        size_t len = missing(wire, bytes.len);
-        TRY(buf_append(&wire->in, bytes_of(bytes.data, len), err));
-        bytes.data += len;
-        bytes.len -= len;
-        struct bytes in = buf_view(&wire->in);
-        TRY(whole_take(wire, &in, out, err));
-        if (wire->state != WIRE_CLOSED && in.len == 0)
-            buf_reset(&wire->in);
-    }
-    return SOREX_OK;
+    while (wire->state == WIRE_STARTING && bytes.len > 0)
+        TRY(starting_take(wire, &bytes, out, err));
+    return wire->state == WIRE_OPEN && bytes.len > 0 ? bytes_pass(wire, bytes, out, err) : SOREX_OK;
 }
 
 enum sorex_status wire_feed(struct wire *wire, struct bytes bytes, struct buf *out, struct sorex_error *err)

@@ -1,7 +1,7 @@
 /* The server's side of one PostgreSQL connection, as a state machine: bytes from the client in, bytes for it out; no
- * socket, no thread. It answers what comes before a session (encryption is declined, versions are agreed on), checks
- * the frames of all messages, and hands whole ones to a session that the caller provides; or hands on all that comes,
- * to a session that is PostgreSQL itself and checks frames as it does for its own clients.
+ * socket, no thread. It answers what comes before a session (encryption is declined, versions are agreed on), begins
+ * one that the caller provides, and hands it all that comes then: the session is PostgreSQL itself, which checks
+ * messages as it does for its own clients.
  *
  * Source: PostgreSQL documentation, "Frontend/Backend Protocol": "Message Flow", "Message Formats".
  *
@@ -36,16 +36,14 @@ struct wire_backend {
      * gets the text and is disconnected. */
     enum sorex_status (*open)(void *user_data, const struct wire_startup *startup, void **out_session, struct buf *out,
                               struct sorex_error *err);
-    /* Takes whole messages of known types, and appends the answers. In COPY FROM STDIN they may end anywhere between
-     * two messages: the session keeps its place. Errors: the session is over; the client gets the text. */
-    enum sorex_status (*exchange)(void *session, struct bytes messages, struct buf *out, struct sorex_error *err);
+    /* Takes bytes as they come, which begin and end anywhere; appends what is answered, or may send that and what out
+     * has by itself, and empty it. *out_ended: the session is over, and the client was told why.
+     * Errors: the session is over; the client gets the text. */
+    enum sorex_status (*converse)(void *session, struct bytes bytes, struct buf *out, bool *out_ended,
+                                  struct sorex_error *err);
     void (*close)(void *session);
     /* A CancelRequest: the secret decides whether anything happens. Thread: any. */
     void (*cancel)(void *user_data, uint32_t process, struct bytes secret);
-    /* Instead of exchange: takes bytes as they come, Terminate and what is no message included; may send what out has
-     * and empty it. *out_ended: the session is over, and the client was told why. Errors: as of exchange. */
-    enum sorex_status (*converse)(void *session, struct bytes bytes, struct buf *out, bool *out_ended,
-                                  struct sorex_error *err);
 };
 
 enum wire_state { WIRE_STARTING, WIRE_OPEN, WIRE_CLOSED };
@@ -54,12 +52,11 @@ struct wire {
     const struct wire_backend *backend; /* borrowed */
     enum wire_state state;
     void *session; /* when OPEN */
-    struct buf in; /* the beginning of a message */
+    struct buf in; /* the beginning of a first message */
     bool asked_ssl, asked_gss;
 };
 
-/* message_bytes_max: of one message of a session, at least WIRE_STARTUP_BYTES_MAX; 0 = PROTOCOL_MESSAGE_BYTES_MAX. */
-void wire_init(struct wire *wire, const struct wire_backend *backend, size_t message_bytes_max);
+void wire_init(struct wire *wire, const struct wire_backend *backend);
 /* Closes the session if there is one. */
 void wire_deinit(struct wire *wire);
 

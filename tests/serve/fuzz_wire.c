@@ -1,4 +1,4 @@
-/* libFuzzer: what a client sends to the PostgreSQL port. Only whole messages of known types reach a session, what is
+/* libFuzzer: what a client sends to the PostgreSQL port. Only what follows a startup reaches a session, what is
  * answered can be read by a client, and in which pieces the bytes came makes no difference. The first byte says how
  * long the pieces are. */
 #include "base/check.h"
@@ -24,18 +24,17 @@ static enum sorex_status side_open(void *user_data, const struct wire_startup *s
     return buf_append(out, bytes_of("Z\0\0\0\5I", 6), err);
 }
 
-static enum sorex_status side_exchange(void *session, struct bytes messages, struct buf *out, struct sorex_error *err)
+static enum sorex_status side_converse(void *session, struct bytes bytes, struct buf *out, bool *out_ended,
+                                       struct sorex_error *err)
 {
     struct side *side = session;
     (void)out;
-    CHECK(buf_append(&side->got, messages, NULL) == SOREX_OK);
-    while (messages.len > 0) {
-        CHECK(messages.len >= 5 && memchr("QPBFdCDEHScf", messages.data[0], 12) != NULL);
-        uint32_t len = u32be_get(messages.data + 1);
-        CHECK(len >= 4 && len < messages.len);
-        if (messages.data[0] == 'F')
+    CHECK(bytes.len > 0);
+    for (size_t i = 0; i < bytes.len && !*out_ended; i++) {
+        if (bytes.data[i] == 'F')
             return sorex_error_set(err, SOREX_FATAL, "broken");
-        messages = bytes_of(messages.data + 1 + len, messages.len - 1 - len);
+        *out_ended = bytes.data[i] == 'X';
+        CHECK(buf_append_u8(&side->got, bytes.data[i], NULL) == SOREX_OK);
     }
     return SOREX_OK;
 }
@@ -49,13 +48,13 @@ static void side_cancel(void *user_data, uint32_t process, struct bytes secret)
 
 static void run(struct side *side, struct bytes input, size_t piece)
 {
-    const struct wire_backend backend = {side, side_open, side_exchange, side_close, side_cancel, NULL};
+    const struct wire_backend backend = {side, side_open, side_converse, side_close, side_cancel};
     struct wire wire;
-    wire_init(&wire, &backend, WIRE_STARTUP_BYTES_MAX);
+    wire_init(&wire, &backend);
     while (input.len > 0) {
         size_t len = piece < input.len ? piece : input.len;
         CHECK(wire_feed(&wire, bytes_of(input.data, len), &side->out, NULL) == SOREX_OK);
-        CHECK(wire.in.len <= WIRE_STARTUP_BYTES_MAX + 1);
+        CHECK(wire.in.len <= WIRE_STARTUP_BYTES_MAX);
         input = bytes_of(input.data + len, input.len - len);
     }
     wire_deinit(&wire);
@@ -84,6 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     run(&whole, input, input.len + 1);
     run(&pieces, input, 1 + (size_t)data[0]);
     CHECK(bytes_equal(buf_view(&whole.out), buf_view(&pieces.out)) && whole.cancelled == pieces.cancelled);
+    CHECK(bytes_equal(buf_view(&whole.got), buf_view(&pieces.got)));
     out_check(buf_view(&whole.out));
     buf_deinit(&whole.got);
     buf_deinit(&whole.out);

@@ -1,4 +1,5 @@
-/* The text that Prometheus reads, as a whole: what a status gives, to the byte; and a strict reader of the format over all of it. */
+/* The text that Prometheus reads, as a whole: what a status gives, to the byte; and a strict reader of the format over
+ * all of it. */
 #include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,52 +38,60 @@ static void assert_exposition(const char *status, const char *expected)
     buf_deinit(&out);
 }
 
-#define BUILD_INFO "# HELP sorex_build_info The program's version.\n# TYPE sorex_build_info gauge\nsorex_build_info{version=\"0.1.0\"} 1\n"
+#define BUILD_INFO                                                             \
+    "# HELP sorex_build_info The program's version.\n# TYPE sorex_build_info " \
+    "gauge\nsorex_build_info{version=\"0.1.0\"} 1\n"
 
 static void what_is_not_known_is_left_out(void **state)
 {
     (void)state;
     assert_exposition("{}", BUILD_INFO);
-    assert_exposition("{\"pipeline\":\"p\",\"heights\":{\"tip\":null},\"sinks\":[],\"filters\":[{\"name\":\"f\",\"metrics\":{}}]}", BUILD_INFO);
-    assert_exposition("{\"pipeline\":\"p\",\"heights\":7,\"sinks\":{\"a\":1},\"filters\":\"none\",\"entries\":\"many\",\"state\":1}", BUILD_INFO);
+    assert_exposition(
+        "{\"pipeline\":\"p\",\"heights\":{\"tip\":null},\"sinks\":[],\"filters\":[{\"name\":\"f\",\"metrics\":{}}]}",
+        BUILD_INFO);
+    assert_exposition(
+        "{\"pipeline\":\"p\",\"heights\":7,\"sinks\":{\"a\":1},\"filters\":\"none\",\"entries\":\"many\",\"state\":1}",
+        BUILD_INFO);
 }
 
 static void each_shape(void **state)
 {
     (void)state;
-    assert_exposition("{\"pipeline\":\"p\",\"state\":\"waiting\",\"heights\":{\"tip\":812},\"guest_ns\":1234567890123,\"wait_ns\":5,"
-                      "\"filters\":[{\"name\":\"a\",\"events\":3,\"metrics\":{\"hits\":-7,\"odd\":\"x\",\"misses\":0}},"
-                      "{\"name\":\"a\",\"events\":2,\"metrics\":{\"hits\":9223372036854775807}}],"
-                      "\"sinks\":[{\"name\":\"pg\",\"state\":\"retrying\",\"retry_in_ms\":1250},{\"name\":\"file\",\"state\":\"idle\",\"retry_in_ms\":0}]}",
-                      BUILD_INFO "# HELP sorex_pipeline_state What the pipeline does.\n"
-                                 "# TYPE sorex_pipeline_state gauge\n"
-                                 "sorex_pipeline_state{pipeline=\"p\",state=\"waiting\"} 1\n"
-                                 "# HELP sorex_tip_height Height of the newest entry.\n"
-                                 "# TYPE sorex_tip_height gauge\n"
-                                 "sorex_tip_height{pipeline=\"p\"} 812\n"
-                                 "# HELP sorex_guest_seconds_total Time in guests.\n"
-                                 "# TYPE sorex_guest_seconds_total counter\n"
-                                 "sorex_guest_seconds_total{pipeline=\"p\"} 1234.567890123\n"
-                                 "# HELP sorex_source_wait_seconds_total Time that the source was waited for.\n"
-                                 "# TYPE sorex_source_wait_seconds_total counter\n"
-                                 "sorex_source_wait_seconds_total{pipeline=\"p\"} 0.000000005\n"
-                                 "# HELP sorex_filter_events_total Events given to the filter since the start.\n"
-                                 "# TYPE sorex_filter_events_total counter\n"
-                                 "sorex_filter_events_total{pipeline=\"p\",filter=\"a\",stage=\"1\"} 3\n"
-                                 "sorex_filter_events_total{pipeline=\"p\",filter=\"a\",stage=\"2\"} 2\n"
-                                 "# HELP sorex_filter_metric What the filter's module records.\n"
-                                 "# TYPE sorex_filter_metric gauge\n"
-                                 "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"1\",name=\"hits\"} -7\n"
-                                 "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"1\",name=\"misses\"} 0\n"
-                                 "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"2\",name=\"hits\"} 9223372036854775807\n"
-                                 "# HELP sorex_sink_state What the sink does.\n"
-                                 "# TYPE sorex_sink_state gauge\n"
-                                 "sorex_sink_state{pipeline=\"p\",sink=\"pg\",state=\"retrying\"} 1\n"
-                                 "sorex_sink_state{pipeline=\"p\",sink=\"file\",state=\"idle\"} 1\n"
-                                 "# HELP sorex_sink_retry_in_seconds Time until the next attempt.\n"
-                                 "# TYPE sorex_sink_retry_in_seconds gauge\n"
-                                 "sorex_sink_retry_in_seconds{pipeline=\"p\",sink=\"pg\"} 1.250\n"
-                                 "sorex_sink_retry_in_seconds{pipeline=\"p\",sink=\"file\"} 0.000\n");
+    assert_exposition(
+        "{\"pipeline\":\"p\",\"state\":\"waiting\",\"heights\":{\"tip\":812},\"guest_ns\":1234567890123,\"wait_ns\":5,"
+        "\"filters\":[{\"name\":\"a\",\"events\":3,\"metrics\":{\"hits\":-7,\"odd\":\"x\",\"misses\":0}},"
+        "{\"name\":\"a\",\"events\":2,\"metrics\":{\"hits\":9223372036854775807}}],"
+        "\"sinks\":[{\"name\":\"pg\",\"state\":\"retrying\",\"retry_in_ms\":1250},{\"name\":\"file\",\"state\":"
+        "\"idle\",\"retry_in_ms\":0}]}",
+        BUILD_INFO "# HELP sorex_pipeline_state What the pipeline does.\n"
+                   "# TYPE sorex_pipeline_state gauge\n"
+                   "sorex_pipeline_state{pipeline=\"p\",state=\"waiting\"} 1\n"
+                   "# HELP sorex_tip_height Height of the newest entry.\n"
+                   "# TYPE sorex_tip_height gauge\n"
+                   "sorex_tip_height{pipeline=\"p\"} 812\n"
+                   "# HELP sorex_guest_seconds_total Time in guests.\n"
+                   "# TYPE sorex_guest_seconds_total counter\n"
+                   "sorex_guest_seconds_total{pipeline=\"p\"} 1234.567890123\n"
+                   "# HELP sorex_source_wait_seconds_total Time that the source was waited for.\n"
+                   "# TYPE sorex_source_wait_seconds_total counter\n"
+                   "sorex_source_wait_seconds_total{pipeline=\"p\"} 0.000000005\n"
+                   "# HELP sorex_filter_events_total Events given to the filter since the start.\n"
+                   "# TYPE sorex_filter_events_total counter\n"
+                   "sorex_filter_events_total{pipeline=\"p\",filter=\"a\",stage=\"1\"} 3\n"
+                   "sorex_filter_events_total{pipeline=\"p\",filter=\"a\",stage=\"2\"} 2\n"
+                   "# HELP sorex_filter_metric What the filter's module records.\n"
+                   "# TYPE sorex_filter_metric gauge\n"
+                   "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"1\",name=\"hits\"} -7\n"
+                   "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"1\",name=\"misses\"} 0\n"
+                   "sorex_filter_metric{pipeline=\"p\",filter=\"a\",stage=\"2\",name=\"hits\"} 9223372036854775807\n"
+                   "# HELP sorex_sink_state What the sink does.\n"
+                   "# TYPE sorex_sink_state gauge\n"
+                   "sorex_sink_state{pipeline=\"p\",sink=\"pg\",state=\"retrying\"} 1\n"
+                   "sorex_sink_state{pipeline=\"p\",sink=\"file\",state=\"idle\"} 1\n"
+                   "# HELP sorex_sink_retry_in_seconds Time until the next attempt.\n"
+                   "# TYPE sorex_sink_retry_in_seconds gauge\n"
+                   "sorex_sink_retry_in_seconds{pipeline=\"p\",sink=\"pg\"} 1.250\n"
+                   "sorex_sink_retry_in_seconds{pipeline=\"p\",sink=\"file\"} 0.000\n");
 }
 
 static void names_are_escaped(void **state)
@@ -226,17 +235,22 @@ static void all_of_it_is_well_formed(void **state)
     (void)state;
     exposition_of("{}", &out);
     assert_int_equal(read_all((char *)out.data), 8);
-    exposition_of("{\"pipeline\":\"p\\\\\\n\\\"\",\"state\":\"waiting\",\"waiting_for\":\"x\",\"entries\":1,\"undone\":2,\"changes\":3,\"fuel\":4,"
-                  "\"guest_ns\":5,\"commit_ns\":6,\"wait_ns\":7,\"entries_per_second\":1.5,\"eta_seconds\":8,"
-                  "\"heights\":{\"tip\":9,\"durable\":9,\"horizon\":0,\"first\":0,\"source\":10,\"lag\":1},"
-                  "\"outbox\":{\"first\":1,\"head\":2,\"waiting_bytes\":3},\"disk_bytes\":4,"
-                  "\"events\":{\"in\":1,\"out\":2,\"filtered\":3,\"failed\":4,\"bytes_in\":5,\"bytes_out\":6,\"batches\":7},"
-                  "\"partitions\":[{\"name\":\"t/0\",\"offset\":1,\"number\":2,\"behind\":3},{\"name\":\"t/1\",\"offset\":null,\"behind\":null}],"
-                  "\"filters\":[{\"name\":\"f\",\"events\":1,\"changed\":2,\"filtered\":3,\"failed\":4,\"instances_made\":5,"
-                  "\"instances_discarded\":6,\"metrics\":{\"a\":1,\"\\\"\\\\\":2}},{\"name\":\"f\",\"events\":1,\"metrics\":{\"a\":1}}],"
-                  "\"sinks\":[{\"name\":\"s\",\"type\":\"file\",\"state\":\"idle\",\"sequence\":1,\"behind\":2,\"height\":3,\"changes\":4,"
-                  "\"attempts\":5,\"retry_in_ms\":6,\"breaker\":\"closed\",\"why\":\"\"}]}",
-                  &out);
+    exposition_of(
+        "{\"pipeline\":\"p\\\\\\n\\\"\",\"state\":\"waiting\",\"waiting_for\":\"x\",\"entries\":1,\"undone\":2,"
+        "\"changes\":3,\"fuel\":4,"
+        "\"guest_ns\":5,\"commit_ns\":6,\"wait_ns\":7,\"entries_per_second\":1.5,\"eta_seconds\":8,"
+        "\"heights\":{\"tip\":9,\"durable\":9,\"horizon\":0,\"first\":0,\"source\":10,\"lag\":1},"
+        "\"outbox\":{\"first\":1,\"head\":2,\"waiting_bytes\":3},\"disk_bytes\":4,"
+        "\"events\":{\"in\":1,\"out\":2,\"filtered\":3,\"failed\":4,\"bytes_in\":5,\"bytes_out\":6,\"batches\":7},"
+        "\"partitions\":[{\"name\":\"t/0\",\"offset\":1,\"number\":2,\"behind\":3},{\"name\":\"t/"
+        "1\",\"offset\":null,\"behind\":null}],"
+        "\"filters\":[{\"name\":\"f\",\"events\":1,\"changed\":2,\"filtered\":3,\"failed\":4,\"instances_made\":5,"
+        "\"instances_discarded\":6,\"metrics\":{\"a\":1,\"\\\"\\\\\":2}},{\"name\":\"f\",\"events\":1,\"metrics\":{"
+        "\"a\":1}}],"
+        "\"sinks\":[{\"name\":\"s\",\"type\":\"file\",\"state\":\"idle\",\"sequence\":1,\"behind\":2,\"height\":3,"
+        "\"changes\":4,"
+        "\"attempts\":5,\"retry_in_ms\":6,\"breaker\":\"closed\",\"why\":\"\"}]}",
+        &out);
     assert_int_equal(read_all((char *)out.data), 51);
     buf_deinit(&out);
 }
@@ -250,9 +264,12 @@ static void figures_of_the_process(void **state)
     static const struct {
         const char *name;
         double least, most;
-    } figures[] = {{"process_cpu_seconds_total", 0, 1e6},      {"process_start_time_seconds", 1.5e9, 1e11},
-                   {"process_resident_memory_bytes", 1e5, 1e13}, {"process_virtual_memory_bytes", 1e6, 1e16},
-                   {"process_threads", 1, 1e4},                  {"process_open_fds", 3, 1e6},
+    } figures[] = {{"process_cpu_seconds_total", 0, 1e6},
+                   {"process_start_time_seconds", 1.5e9, 1e11},
+                   {"process_resident_memory_bytes", 1e5, 1e13},
+                   {"process_virtual_memory_bytes", 1e6, 1e16},
+                   {"process_threads", 1, 1e4},
+                   {"process_open_fds", 3, 1e6},
                    {"process_max_fds", 3, 1e19}};
     for (size_t i = 0; i < sizeof figures / sizeof figures[0]; i++) {
         char line[64];
@@ -270,9 +287,12 @@ static void figures_of_the_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_not_known_is_left_out), cmocka_unit_test(each_shape),
-        cmocka_unit_test(names_are_escaped),             cmocka_unit_test(what_is_no_status_is_refused),
-        cmocka_unit_test(all_of_it_is_well_formed),      cmocka_unit_test(figures_of_the_process),
+        cmocka_unit_test(what_is_not_known_is_left_out),
+        cmocka_unit_test(each_shape),
+        cmocka_unit_test(names_are_escaped),
+        cmocka_unit_test(what_is_no_status_is_refused),
+        cmocka_unit_test(all_of_it_is_well_formed),
+        cmocka_unit_test(figures_of_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,10 +6,9 @@
 #include <cmocka.h>
 
 #include "base/limits.h"
-#include "serve/wire.h"
+#include "serve/wire_startup.h"
 
 #define BYTES(literal) bytes_of(literal, sizeof(literal) - 1)
-#define MESSAGE_MAX 20000u
 
 /* A session that writes down what it was given and answers each exchange with one byte. */
 struct fake {
@@ -48,14 +47,16 @@ static enum sorex_status fake_open(void *user_data, const struct wire_startup *s
     return buf_append_str(answer, "<ready>", error);
 }
 
-static enum sorex_status fake_exchange(void *session, struct bytes messages, struct buf *answer,
+/* An X ends it. */
+static enum sorex_status fake_converse(void *session, struct bytes bytes, struct buf *answer, bool *out_ended,
                                        struct sorex_error *error)
 {
     struct fake *f = session;
     f->exchanges++;
-    OK(buf_append(&f->got, messages, &err));
+    OK(buf_append(&f->got, bytes, &err));
     if (f->exchange_status != SOREX_OK)
         return sorex_error_set(error, f->exchange_status, "it broke");
+    *out_ended = memchr(bytes.data, 'X', bytes.len) != NULL;
     return buf_append_str(answer, "!", error);
 }
 
@@ -66,12 +67,12 @@ static void fake_cancel(void *user_data, uint32_t process, struct bytes secret)
     ((struct fake *)user_data)->cancelled = process + (uint32_t)secret.len;
 }
 
-static const struct wire_backend backend = {&fake, fake_open, fake_exchange, fake_close, fake_cancel, NULL};
+static const struct wire_backend backend = {&fake, fake_open, fake_converse, fake_close, fake_cancel};
 
 static int begin(void **unused)
 {
     (void)unused;
-    wire_init(&wire, &backend, MESSAGE_MAX);
+    wire_init(&wire, &backend);
     return 0;
 }
 
@@ -137,7 +138,7 @@ static void opened(struct bytes parameters, const char *said)
         fail_msg("'%.*s'", BYTES_FMT(buf_view(&fake.said)));
     wire_deinit(&wire);
     buf_reset(&fake.said);
-    wire_init(&wire, &backend, MESSAGE_MAX);
+    wire_init(&wire, &backend);
 }
 
 static void test_startup(void **unused)
@@ -165,7 +166,7 @@ static void startup_refused(struct bytes parameters, uint32_t version, const cha
     feed(BYTES("ignored")); /* and nothing more is said */
     answered(NOTHING);
     wire_deinit(&wire);
-    wire_init(&wire, &backend, MESSAGE_MAX);
+    wire_init(&wire, &backend);
 }
 
 static void test_startup_refused(void **unused)
@@ -193,6 +194,40 @@ static void test_startup_refused(void **unused)
     feed(BYTES("\0\0\x27\x11")); /* 10,001 bytes */
     refused(NOTHING, "08P01", "invalid length");
     assert_int_equal(fake.opened, 0);
+}
+
+/* "name=value" of each, '/' between them; or what is wrong. */
+static void options_are(const char *text, const char *wanted)
+{
+    struct bytes rest = bytes_str(text);
+    struct buf word = {0}, said = {0};
+    struct protocol_setting setting;
+    for (bool found = true; found;) {
+        if (startup_option_next(&rest, &word, &setting, &found, &err) != SOREX_OK) {
+            OK(buf_append_str(&said, err.text, NULL));
+            break;
+        }
+        if (found)
+            OK(buf_printf(&said, &err, "%.*s=%.*s/", BYTES_FMT(setting.name), BYTES_FMT(setting.value)));
+    }
+    if (!bytes_is(buf_view(&said), wanted))
+        fail_msg("'%.*s'", BYTES_FMT(buf_view(&said)));
+    buf_deinit(&word);
+    buf_deinit(&said);
+}
+
+static void test_options(void **unused)
+{
+    (void)unused;
+    options_are("", "");
+    options_are("  ", "");
+    options_are("-c a=1 -cb=2  --c-d=3 ", "a=1/b=2/c_d=3/");
+    options_are("-c a=b\\ c\\\\d -c x=", "a=b c\\d/x=/");
+    options_are("-c a=b=c\\", "a=b=c\\/");
+    options_are("-c", "-c  requires a value");
+    options_are("-c a", "-c a requires a value");
+    options_are("--a", "a requires a value");
+    options_are("-d 5", "invalid command-line argument for server process: -d");
 }
 
 static void test_before(void **unused)
@@ -229,52 +264,42 @@ static void open_session(void)
 }
 
 #define QUERY "Q\0\0\0\x6x\0"
-#define SYNC "S\0\0\0\4"
 
-/* Whole messages go on at once and in one piece; a piece of one waits. */
-static void test_messages(void **unused)
+/* All of it is the session's, in the pieces in which it came. */
+static void test_session(void **unused)
 {
     (void)unused;
     open_session();
-    feed(BYTES(QUERY SYNC QUERY "Q\0\0"));
+    feed(BYTES(QUERY "?\0\0"));
     answered(BYTES("!"));
-    assert_int_equal(fake.exchanges, 1);
-    assert_true(bytes_equal(buf_view(&fake.got), BYTES(QUERY SYNC QUERY)));
-    feed(BYTES("\0\6x"));
-    answered(NOTHING);
-    feed(BYTES("\0" SYNC));
-    answered(BYTES("!!"));
-    feed(BYTES(SYNC "X\0\0\0\4" QUERY)); /* what follows Terminate is nobody's business */
+    feed(BYTES("\xff"));
+    feed(NOTHING);
     answered(BYTES("!"));
-    assert_true(bytes_equal(buf_view(&fake.got), BYTES(QUERY SYNC QUERY QUERY SYNC SYNC)));
+    assert_int_equal(fake.exchanges, 2);
+    feed(BYTES("X..."));
+    answered(BYTES("!"));
     assert_int_equal(wire.state, WIRE_CLOSED);
     assert_int_equal(fake.closed, 1);
+    feed(BYTES(QUERY));
+    answered(NOTHING);
+    assert_true(bytes_equal(buf_view(&fake.got), BYTES(QUERY "?\0\0\xffX...")));
 }
 
-static void message_refused(struct bytes bytes, struct bytes before, const char *text)
-{
-    open_session();
-    feed(bytes);
-    refused(before, "08P01", text);
-    wire_deinit(&wire);
-    wire_init(&wire, &backend, MESSAGE_MAX);
-}
-
-static void test_messages_refused(void **unused)
+/* A client need not wait for the answer to its startup. */
+static void test_at_once(void **unused)
 {
     (void)unused;
-    message_refused(BYTES("?"), NOTHING, "invalid frontend message type");
-    message_refused(BYTES("\0"), NOTHING, "invalid frontend message type");
-    message_refused(BYTES("p\0\0\0\4"), NOTHING, "invalid frontend message type"); /* nobody asked for a password */
-    message_refused(BYTES(QUERY "?"), BYTES("!"), "invalid frontend message type");
-    message_refused(BYTES("Q\0\0\0\3"), NOTHING, "invalid message length");
-    message_refused(BYTES("Q\0\0\x4e\x21"), NOTHING, "invalid message length"); /* 20,001 bytes */
-    message_refused(BYTES("Q\xff\xff\xff\xff"), NOTHING, "invalid message length");
-    message_refused(BYTES("S\0\0\x27\x11"), NOTHING, "invalid message length"); /* 10,001, without data */
-    open_session();
-    feed(BYTES("Q\0\0\x4e\x20")); /* 20,000 are waited for */
-    answered(NOTHING);
-    assert_int_equal(wire.state, WIRE_OPEN);
+    static const char all[] = "\0\0\0\x8\4\xd2\x16\x2f\0\0\0\x10\0\3\0\0user\0u\0\0" QUERY;
+    for (size_t piece = 1; piece < sizeof all; piece++) {
+        for (size_t at = 0; at < sizeof all - 1; at += piece)
+            feed(bytes_of(all + at, sizeof all - 1 - at < piece ? sizeof all - 1 - at : piece));
+        assert_true(out.len > 16 && memcmp(out.data, BYTES("N" AUTHENTICATED "<ready>!").data, 18) == 0);
+        assert_true(bytes_equal(buf_view(&fake.got), BYTES(QUERY)));
+        wire_deinit(&wire);
+        wire_init(&wire, &backend);
+        buf_reset(&fake.got);
+        buf_reset(&out);
+    }
 }
 
 static void test_broken_session(void **unused)
@@ -287,12 +312,35 @@ static void test_broken_session(void **unused)
     assert_int_equal(fake.closed, 1);
 }
 
+static void test_refused_from_outside(void **unused)
+{
+    (void)unused;
+    static const struct {
+        enum sorex_status status;
+        bool open;
+        const char *sqlstate;
+    } cases[] = {{SOREX_STOPPED, true, "57P01"}, {SOREX_STOPPED, false, "57P01"}, {SOREX_LIMIT, false, "53300"},
+                 {SOREX_LIMIT, true, "54000"},   {SOREX_NOMEM, true, "53200"},    {SOREX_INVALID, false, "22023"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct sorex_error why = {0};
+        (void)sorex_error_set(&why, cases[i].status, "no more");
+        if (cases[i].open)
+            open_session();
+        OK(wire_refuse(&wire, &why, &out, &err));
+        refused(NOTHING, cases[i].sqlstate, "no more");
+        wire_init(&wire, &backend);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
-        TEST(test_startup), TEST(test_startup_refused), TEST(test_before),           TEST(test_ssl_twice),
-        TEST(test_cancel),  TEST(test_messages),        TEST(test_messages_refused), TEST(test_broken_session),
+        TEST(test_startup),        TEST(test_startup_refused),
+        TEST(test_options),        TEST(test_before),
+        TEST(test_ssl_twice),      TEST(test_cancel),
+        TEST(test_session),        TEST(test_at_once),
+        TEST(test_broken_session), TEST(test_refused_from_outside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
