@@ -233,7 +233,7 @@ enum sorex_status database_exchange(struct database *database, struct bytes mess
         return SOREX_OK;
     last_words_add(bytes_of(out->data + before, out->len - before), &why);
     if (status == SOREX_LIMIT)
-        (void)sorex_error_prefix(&why, SQLSTATE_LIMIT ": ");
+        (void)sorex_error_prefix(&why, SQLSTATE_LIMIT);
     return recover(database, status, &why, err);
 }
 

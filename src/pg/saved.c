@@ -154,7 +154,7 @@ enum sorex_status saved_open(struct store *store, struct database_program *progr
         status = saved_begin(saved, program, options, err);
     if (status != SOREX_OK) {
         saved_close(saved);
-        return sorex_error_prefix(err, "database %s: ", name);
+        return sorex_error_prefix(err, "database %s", name);
     }
     *out = saved;
     return SOREX_OK;

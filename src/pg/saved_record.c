@@ -65,7 +65,7 @@ enum sorex_status record_error(const struct record_key *key, struct sorex_error 
         (void)snprintf(numbers, sizeof numbers, " %u.%u", (unsigned)key->number, (unsigned)key->index);
     else if (numbers_of(key->kind) > 0)
         (void)snprintf(numbers, sizeof numbers, " %u", (unsigned)key->number);
-    return sorex_error_prefix(err, "%s%s: ", names[key->kind], numbers);
+    return sorex_error_prefix(err, "%s%s", names[key->kind], numbers);
 }
 
 /* -- values */

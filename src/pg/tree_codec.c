@@ -108,7 +108,8 @@ enum sorex_status tree_extent_decode(struct tree *tree, uint32_t number, uint32_
     bool nomem;
     struct inode *inode = (struct inode *)trie_own(&tree->inodes, number, &nomem);
     if (!nomem && (inode == NULL || (uint64_t)index * TREE_EXTENT_BYTES >= inode->size))
-        return broken(err);
+        return sorex_error_set(err, SOREX_CORRUPT, "files: no inode %u with an extent %u", (unsigned)number,
+                               (unsigned)index);
     if (nomem || !tree_extent_put(tree, inode, index, data))
         return sorex_error_set(err, SOREX_NOMEM, "files: out of memory");
     return SOREX_OK;
