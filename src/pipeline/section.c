@@ -168,7 +168,7 @@ void overlay_environment_check(const struct overlay *overlay)
         if (strncmp(*at, VARIABLE_PREFIX, prefix) != 0)
             continue;
         struct nearest nearest = {.word = bytes_of(*at + prefix, strcspn(*at, "=") - prefix)};
-        bool known = false;
+        bool known = bytes_is(nearest.word, "POSTGRES_DIR"); /* pg/place.h reads it */
         for (const struct section_name *name = overlay->names; name != NULL && !known; name = name->next) {
             known = bytes_is(nearest.word, name->variable + prefix);
             (void)nearest_offer(&nearest, name->variable + prefix);

@@ -147,6 +147,15 @@ static enum sorex_status sink_read(struct reading *r, const struct config_node *
     return SOREX_OK;
 }
 
+/* Rows that nobody says where to put go into the embedded database. */
+static enum sorex_status sink_default(struct reading *r, struct sorex_error *err)
+{
+    static char key[] = "type", text[] = "database";
+    static struct config_node type = {.kind = CONFIG_SCALAR, .key = key, .text = text};
+    struct config_node node = {.kind = CONFIG_MAPPING, .file = r->settings->root->file, .first = &type};
+    return sink_read(r, &node, err);
+}
+
 static enum sorex_status transform_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
 {
     struct pipeline_settings *settings = r->settings;
@@ -279,7 +288,10 @@ static enum sorex_status chain_read(struct reading *r, const char *path, struct 
     TRY(each_read(r, out->top.transform, out->top.transforms, "transform", transform_read, err));
     TRY(each_read(r, NULL, out->top.filters, "filter", filter_read, err));
     TRY(filters_check(out, err));
-    TRY(each_read(r, out->top.sink, out->top.sinks, "sink", sink_read, err));
+    if (out->top.sink == NULL && out->top.sinks == NULL && out->transform_count > 0)
+        TRY(sink_default(r, err));
+    else
+        TRY(each_read(r, out->top.sink, out->top.sinks, "sink", sink_read, err));
     if (!out->has_indexer && out->transform_count == 0)
         return config_error(err, out->root, SOREX_INVALID, "neither an indexer nor a transform: there is nothing to run");
     return SOREX_OK;

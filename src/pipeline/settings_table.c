@@ -36,7 +36,7 @@ const struct option pipeline_options[] = {
     {.name = "transforms", .type = OPTION_NODE, .offset = TOP(transforms), .text = "several transform guests, run in this order"},
     {.name = "filters", .type = OPTION_NODE, .offset = TOP(filters), .text = "event transforms between the transforms and the sinks, in this order"},
     {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .text = "one place where changes go: {type: ..., ...}"},
-    {.name = "sinks", .type = OPTION_NODE, .offset = TOP(sinks), .text = "several places where changes go"},
+    {.name = "sinks", .type = OPTION_NODE, .offset = TOP(sinks), .text = "several places where changes go; without `sink` and `sinks`, rows go into the embedded database (type database); []: nowhere"},
     {.name = NULL},
 };
 
