@@ -77,7 +77,7 @@ packages_install() {
 
 packages_build() {
     missing=
-    for package in libc6-dev librocksdb-dev libsimdjson-dev libyaml-dev libcurl4-openssl-dev libpq-dev librdkafka-dev libmicrohttpd-dev libssl-dev libzstd-dev \
+    for package in libc6-dev librocksdb-dev libsimdjson-dev libyaml-dev libcurl4-openssl-dev libpq-dev librdkafka-dev libmicrohttpd-dev libssl-dev libzstd-dev libedit-dev \
         ca-certificates; do
         package_installed $package || missing="$missing $package"
     done

@@ -7,7 +7,7 @@
 #include "base/check.h"
 #include "base/limits.h"
 
-enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_LIST, FLAG_LATEST, FLAG_SET };
+enum flag_kind { FLAG_BOOL, FLAG_TEXT, FLAG_LIST, FLAG_LATEST, FLAG_SET, FLAG_STATEMENT, FLAG_FILE };
 
 struct flag {
     const char *name;
@@ -47,11 +47,31 @@ static const struct flag flags[] = {
     {"wasm", FLAG_LIST, AT(wasm), AT(wasm_count), ARGUMENTS_STAGES_MAX, "FILE", "a filter; several are stages, in this order", NULL},
     {"config", FLAG_LATEST, AT(config), AT(wasm_count), 0, "JSON", "given to init of the filter before it", NULL},
     {"text", FLAG_BOOL, AT(text), 0, 0, NULL, "print the result's bytes as they are, instead of hex", NULL},
+    {"command", FLAG_STATEMENT, 0, 0, 0, "SQL", "execute this and end; repeatable", NULL},
+    {"file", FLAG_FILE, 0, 0, 0, "FILE", "execute a file and end (-: standard input); repeatable", NULL},
+    {"at", FLAG_TEXT, AT(at), 0, 0, "H", "the state after this height (default: the newest durable one)", NULL},
+    {"sink", FLAG_TEXT, AT(sink), 0, 0, "NAME", "whose database, where a pipeline has several", NULL},
+    {"image", FLAG_TEXT, AT(image), 0, 0, "FILE", "a database that was exported, instead of a pipeline's", NULL},
+    {"scratch", FLAG_BOOL, AT(scratch), 0, 0, NULL, "an empty database, instead of a pipeline's", NULL},
+    {"csv", FLAG_BOOL, AT(csv), 0, 0, NULL, "results as CSV", NULL},
+    {"expanded", FLAG_BOOL, AT(expanded), 0, 0, NULL, "one line for each value, instead of for each row", NULL},
+    {"tuples-only", FLAG_BOOL, AT(tuples_only), 0, 0, NULL, "rows only: no headers, no counts", NULL},
+    {"timing", FLAG_BOOL, AT(timing), 0, 0, NULL, "say how long statements take", NULL},
+    {"quiet", FLAG_BOOL, AT(quiet), 0, 0, NULL, "results only: no CREATE TABLE, INSERT 0 1, ...", NULL},
+    {"keep-going", FLAG_BOOL, AT(keep_going), 0, 0, NULL, "go on after a statement that failed (the exit code tells)", NULL},
+    {"json", FLAG_BOOL, AT(json), 0, 0, NULL, "results as JSON, an object a line", "sql"},
     {"set", FLAG_SET, 0, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable", NULL},
     {"json", FLAG_BOOL, AT(json), 0, 0, NULL, "for machines: JSON", NULL},
     {"help", FLAG_BOOL, AT(help), 0, 0, NULL, "this text", NULL},
 };
 #define FLAG_COUNT (sizeof flags / sizeof flags[0])
+
+/* Short for flags of verbs that have letters. */
+static const struct letter {
+    char letter;
+    const char *name;
+} letters[] = {{'c', "command"}, {'f', "file"}, {'q', "quiet"}, {'t', "tuples-only"}, {'x', "expanded"}};
+#define LETTER_COUNT (sizeof letters / sizeof letters[0])
 
 static bool verb_takes(const struct verb *verb, const char *name)
 {
@@ -136,6 +156,12 @@ static enum sorex_status flag_set(const struct flag *flag, char *value, struct a
         memcpy(base + flag->offset + (count - 1) * sizeof text, &text, sizeof text);
         return SOREX_OK;
     }
+    case FLAG_STATEMENT:
+    case FLAG_FILE:
+        if (out->input_count == ARGUMENTS_INPUTS_MAX)
+            return sorex_error_set(err, SOREX_LIMIT, "--%s more than %d times", flag->name, ARGUMENTS_INPUTS_MAX);
+        out->inputs[out->input_count++] = (struct arguments_input){text, flag->kind == FLAG_FILE};
+        return SOREX_OK;
     case FLAG_SET: {
         char *equals = strchr(value, '=');
         if (equals == NULL || equals == value)
@@ -174,6 +200,26 @@ static enum sorex_status flag_parse(const struct verb *verb, int argc, char **ar
     return flag != NULL ? flag_set(flag, value, out, err) : override_add(out, option->name, value, err);
 }
 
+/* One "-x"; *at as above. */
+static enum sorex_status letter_parse(const struct verb *verb, int argc, char **argv, int *at, struct arguments *out,
+                                      struct sorex_error *err)
+{
+    char *word = argv[*at], *value = NULL;
+    const struct flag *flag = NULL;
+    for (size_t i = 0; i < LETTER_COUNT && flag == NULL; i++)
+        if (letters[i].letter == word[1])
+            flag = flag_find(verb, bytes_str(letters[i].name));
+    if (flag == NULL || (flag->kind == FLAG_BOOL && word[2] != '\0'))
+        return sorex_error_set(err, SOREX_INVALID, "sorex %s has no flag %s; `sorex %s --help` lists them", verb->name, word,
+                               verb->name);
+    if (flag->kind != FLAG_BOOL) {
+        value = word[2] != '\0' ? word + 2 : *at + 1 < argc ? argv[++*at] : NULL;
+        if (value == NULL)
+            return sorex_error_set(err, SOREX_INVALID, "%s wants a value", word);
+    }
+    return flag_set(flag, value, out, err);
+}
+
 enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out, struct sorex_error *err)
 {
     bool words_only = false;
@@ -184,6 +230,8 @@ enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv
             out->help = true;
         } else if (!words_only && strncmp(argv[at], "--", 2) == 0) {
             TRY(flag_parse(verb, argc, argv, &at, out, err));
+        } else if (!words_only && verb->letters && argv[at][0] == '-' && argv[at][1] != '\0') {
+            TRY(letter_parse(verb, argc, argv, &at, out, err));
         } else if (out->word_count < verb->words_max) {
             out->words[out->word_count++] = argv[at];
         } else
@@ -204,8 +252,11 @@ enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *er
         const struct flag *flag = &flags[i];
         if (flag_find(verb, bytes_str(flag->name)) != flag)
             continue;
-        char left[40];
-        (void)snprintf(left, sizeof left, "--%s%s%s", flag->name, flag->argument != NULL ? " " : "",
+        char left[40], letter[8] = "";
+        for (size_t l = 0; l < LETTER_COUNT && verb->letters; l++)
+            if (strcmp(letters[l].name, flag->name) == 0)
+                (void)snprintf(letter, sizeof letter, "-%c, ", letters[l].letter);
+        (void)snprintf(left, sizeof left, "%s--%s%s%s", letter, flag->name, flag->argument != NULL ? " " : "",
                        flag->argument != NULL ? flag->argument : "");
         status = buf_printf(&out, err, "  %-24s %s\n", left, flag->text);
     }

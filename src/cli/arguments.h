@@ -9,6 +9,7 @@
 #define ARGUMENTS_LIST_MAX 4096
 #define ARGUMENTS_OVERRIDES_MAX 64
 #define ARGUMENTS_STAGES_MAX 16
+#define ARGUMENTS_INPUTS_MAX 256
 
 struct arguments {
     const char *words[ARGUMENTS_WORDS_MAX];
@@ -31,6 +32,13 @@ struct arguments {
     const char *pipeline, *seed, *runs, *steps;
     const char *wasm[ARGUMENTS_STAGES_MAX], *config[ARGUMENTS_STAGES_MAX]; /* config[i] belongs to wasm[i]; NULL = none */
     size_t wasm_count;
+    const char *image, *at, *sink;
+    struct arguments_input {
+        const char *text;
+        bool file; /* its name, instead of statements */
+    } inputs[ARGUMENTS_INPUTS_MAX]; /* in the order of the command line */
+    size_t input_count;
+    bool scratch, csv, expanded, tuples_only, timing, quiet, keep_going;
     bool json, text, help;
     struct pipeline_override overrides[ARGUMENTS_OVERRIDES_MAX];
     size_t override_count;
@@ -44,6 +52,7 @@ struct verb {
     const struct option *options; /* settings that are flags too and come as overrides; NULL = none */
     const char *options_title;    /* over them in --help */
     size_t words_min, words_max;
+    bool letters;          /* some of its flags are known by a letter too; else -x is a word */
     const char *about;     /* paragraphs for --help */
     const char *example;
     int (*run)(struct arguments *arguments); /* exit code */

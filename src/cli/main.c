@@ -8,7 +8,7 @@
 #include "sorex/version.h"
 
 const struct verb *const verbs[] = {&verb_run,  &verb_try,     &verb_inspect,  &verb_check,   &verb_status,    &verb_view, &verb_preview,
-                                    &verb_rows, &verb_state,   &verb_rollback, &verb_upgrade, &verb_replay, &verb_sim, &verb_pipe, &verb_reference, NULL};
+                                    &verb_rows, &verb_state,   &verb_rollback, &verb_upgrade, &verb_replay, &verb_sim, &verb_pipe, &verb_sql, &verb_reference, NULL};
 
 static void help_print(FILE *out)
 {
@@ -24,7 +24,8 @@ static void help_print(FILE *out)
                        "  sorex try guest.wasm --block block.bin@0     see what a guest does with a block\n"
                        "  sorex check pipeline.yaml                    check a pipeline and all that it names\n"
                        "  sorex run pipeline.yaml                      run it\n"
-                       "  sorex status pipeline.yaml                   what is it doing, and why is it waiting\n");
+                       "  sorex status pipeline.yaml                   what is it doing, and why is it waiting\n"
+                       "  sorex sql pipeline.yaml                      ask its database\n");
 }
 
 int cli_fail(const struct sorex_error *err)

@@ -220,10 +220,26 @@ static enum sorex_status row_count(struct table *t)
     return buf_printf(t->out, t->err, "(%zu row%s)\n", rows, rows == 1 ? "" : "s");
 }
 
+/* In the middle, where the table is wider. */
+static enum sorex_status title_print(struct table *t)
+{
+    struct cell title;
+    size_t width = 3 * t->result->columns_count;
+    width -= width > 0;
+    for (size_t i = 0; i < t->result->columns_count; i++)
+        width += t->widths[i];
+    TRY(cell_make(t, t->options->title, &title));
+    TRY(fill(t, ' ', title.width < width ? (width - title.width) / 2 : 0));
+    TRY(buf_append(t->out, bytes_of(t->texts.data + title.at, title.len), t->err));
+    return put(t, "\n");
+}
+
 static enum sorex_status aligned_print(struct table *t)
 {
     size_t columns = t->result->columns_count;
     bool more = columns > 0 && !t->options->rows_only;
+    if (t->options->title.data != NULL && !t->options->rows_only)
+        TRY(title_print(t));
     for (size_t line = 0; more; line++)
         TRY(header_line(t, line, &more));
     if (!t->options->rows_only)
@@ -234,7 +250,7 @@ static enum sorex_status aligned_print(struct table *t)
             TRY(row_line(t, t->cells + (row + 1) * columns, line, &more));
     }
     if (!t->options->rows_only)
-        TRY(row_count(t));
+        TRY(t->options->footer.data != NULL ? buf_append(t->out, t->options->footer, t->err) : row_count(t));
     return put(t, "\n");
 }
 
@@ -304,7 +320,11 @@ static enum sorex_status expanded_print(struct table *t)
     for (size_t i = 0; i < columns; i++)
         name_width = t->cells[i].width > name_width ? t->cells[i].width : name_width;
     size_t data_width = data_width_of(t, name_width, rows);
-    if (rows == 0 && !t->options->rows_only)
+    if (t->options->title.data != NULL && !t->options->rows_only) {
+        TRY(buf_append(t->out, t->options->title, t->err));
+        TRY(put(t, "\n"));
+    }
+    if (rows == 0 && !t->options->rows_only && t->options->footer.data == NULL)
         TRY(row_count(t));
     for (size_t row = 0; row < rows; row++) {
         if (!t->options->rows_only)
@@ -313,6 +333,10 @@ static enum sorex_status expanded_print(struct table *t)
             TRY(put(t, "\n"));
         for (size_t i = 0; i < columns; i++)
             TRY(field_print(t, &t->cells[i], &t->cells[(row + 1) * columns + i], name_width, data_width));
+    }
+    if (t->options->footer.len > 0 && !t->options->rows_only) {
+        TRY(put(t, "\n"));
+        TRY(buf_append(t->out, t->options->footer, t->err));
     }
     return put(t, "\n");
 }

@@ -12,8 +12,10 @@ enum table_format { TABLE_ALIGNED, TABLE_EXPANDED, TABLE_CSV, TABLE_JSON };
 
 struct table_options {
     enum table_format format;
-    struct bytes null; /* what stands for NULL, but in JSON */
-    bool rows_only;    /* no headers, no "(2 rows)" */
+    struct bytes null;   /* what stands for NULL, but in JSON */
+    bool rows_only;      /* no headers, no "(2 rows)" */
+    struct bytes title;  /* over a table; data NULL: none. As the footer it is for people: CSV and JSON have neither */
+    struct bytes footer; /* lines in the place of "(2 rows)", which may be none; data NULL: that */
 };
 
 /* Appends the rows of a result that has columns; values may be in text or binary format.

@@ -11,7 +11,7 @@ import tempfile
 import sources
 
 CONSUMER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "consumer")
-WANTED = "sorex corrupt\nfiltered, version 1\n"
+WANTED = "sorex corrupt\nfiltered, version 1\norc has 7\n"
 
 
 def run(*command, env=None):
@@ -42,12 +42,13 @@ def main():
         libdir = next(os.path.join(where, "..") for where, _, names in os.walk(prefix) if "sorex.pc" in names)
         libdir = os.path.normpath(libdir)
 
+        cache = os.path.join(build_dir, "postgres-cache")  # of compiled code, as the unit tests have it
         build = os.path.join(folder, "build")
         run(cmake, "-S", CONSUMER, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_C_COMPILER={cc}",
             f"-DCMAKE_CXX_COMPILER={cxx}")
         run(cmake, "--build", build)
         for program in ("consumer_c", "consumer_cxx"):
-            output = run(os.path.join(build, program))
+            output = run(os.path.join(build, program), cache)
             if output != WANTED:
                 problems.append(f"{program} (find_package) printed {output!r}")
 
@@ -56,7 +57,7 @@ def main():
         for compiler, source in ((cc, "consumer.c"), (cxx, "consumer.cpp")):
             program = os.path.join(folder, "consumer")
             run(compiler, "-Wall", "-Werror", os.path.join(CONSUMER, source), "-o", program, *flags)
-            output = run(program, env=env)
+            output = run(program, cache, env=env)
             if output != WANTED:
                 problems.append(f"{source} (pkg-config) printed {output!r}")
 

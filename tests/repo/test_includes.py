@@ -36,11 +36,12 @@ LIBRARIES = {
     "sanitizer/": "wasm",
     "librdkafka/": "kafka",
     "microhttpd.h": "serve",
+    "histedit.h": "cli",
 }
 
 # The C library, POSIX and Linux: any room.
 SYSTEM = re.compile(
-    r"(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|link|math|netdb|poll|pthread|setjmp|signal|stdalign|stdarg|stdatomic|stdbool"
+    r"(assert|ctype|dirent|dlfcn|errno|fcntl|float|inttypes|limits|link|locale|math|netdb|poll|pthread|setjmp|signal|stdalign|stdarg|stdatomic|stdbool"
     r"|stddef|stdint|stdio|stdlib|stdnoreturn|string|strings|termios|threads|time|unistd|endian|ftw|getopt|libgen|malloc|sched"
     r"|(sys|netinet|arpa|linux)/[a-z_]+)\.h"
     # C++, in the shim over simdjson
