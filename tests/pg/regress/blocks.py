@@ -32,6 +32,10 @@ class Script:
                     self.jumps[at + 1] = self.lines.index("\\.", at) + 1
                 statement = []
 
+    def statements(self):
+        """About how many there are."""
+        return sum(END.search(line) is not None for line in self.lines)
+
     def statement(self, at):
         """The statement that ends in line `at`, as far as can be told from the lines' ends."""
         first = at
