@@ -1,22 +1,29 @@
 /* Random statements in random transactions, rewound at random points: what follows a rewind is what followed before,
- * and the end is that of a run that was never interrupted. One seed a round; SOREX_PG_ROUNDS more of them. */
+ * and the end is that of a run that was never interrupted. One seed a round, from SOREX_PG_SEED on;
+ * SOREX_PG_ROUNDS more of them, and every tenth of these kept in a store that crashes. */
 #include "pg/pg.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "pg/saved.h"
+#include "store/disk.h"
+#include "store/fault.h"
+
 #define STATEMENTS 60
 #define SNAPSHOTS 4
 
-static struct postgres *postgres;
+static struct database_program *program;
 static struct snapshot *base;
 
 static int setup(void **state)
 {
     (void)state;
-    postgres = pg_open();
-    base = pg_base(postgres);
+    struct sorex_error err = {0};
+    struct database_program_options options = {.dir = PG_DIR, .cache_dir = PG_CACHE};
+    assert_ok(database_program_open(&options, &program, &err));
+    base = pg_base(database_program_postgres(program));
     return 0;
 }
 
@@ -24,7 +31,7 @@ static int teardown(void **state)
 {
     (void)state;
     snapshot_drop(base);
-    postgres_close(postgres);
+    database_program_close(program);
     return 0;
 }
 
@@ -102,23 +109,38 @@ static void step(struct instance *instance, struct history *history, int at, uin
     buf_deinit(&reply);
 }
 
+/* Without interruption: what all other runs are compared with. */
+static void history_make(struct history *history, uint64_t seed, uint64_t *state, char hash[HASH_HEX_SIZE])
+{
+    memset(history, 0, sizeof *history);
+    struct instance *instance = instance_begin();
+    *state = seed;
+    for (int i = 0; i < STATEMENTS; i++) {
+        statement_make(state, history->statements[i], sizeof history->statements[i]);
+        step(instance, history, i, seed);
+    }
+    pg_hash(instance, hash);
+    instance_close(instance);
+}
+
+static void history_end(struct history *history, uint64_t seed, const char *wanted, const char *hash)
+{
+    if (strcmp(wanted, hash) != 0)
+        fail_msg("seed %llu: the end is another one", (unsigned long long)seed);
+    for (int i = 0; i < STATEMENTS; i++)
+        buf_deinit(&history->replies[i]);
+}
+
 static void round_run(uint64_t seed)
 {
     struct sorex_error err = {0};
     static struct history history;
-    uint64_t state = seed;
+    uint64_t state;
     char straight[HASH_HEX_SIZE], rewound[HASH_HEX_SIZE];
     struct snapshot *snapshots[SNAPSHOTS] = {NULL};
     int places[SNAPSHOTS] = {0}, rewinds = 0;
-    memset(&history, 0, sizeof history);
+    history_make(&history, seed, &state, straight);
     struct instance *instance = instance_begin();
-    for (int i = 0; i < STATEMENTS; i++) {
-        statement_make(&state, history.statements[i], sizeof history.statements[i]);
-        step(instance, &history, i, seed);
-    }
-    pg_hash(instance, straight);
-    instance_close(instance);
-    instance = instance_begin();
     for (int i = 0; i < STATEMENTS; i++) {
         size_t k = dice(&state) % SNAPSHOTS, what = dice(&state) % 6;
         if (what == 0) {
@@ -137,22 +159,91 @@ static void round_run(uint64_t seed)
         step(instance, &history, i, seed);
     }
     pg_hash(instance, rewound);
-    if (strcmp(straight, rewound) != 0)
-        fail_msg("seed %llu: the end is another one", (unsigned long long)seed);
     instance_close(instance);
     for (int i = 0; i < SNAPSHOTS; i++)
         snapshot_drop(snapshots[i]);
-    for (int i = 0; i < STATEMENTS; i++)
-        buf_deinit(&history.replies[i]);
+    history_end(&history, seed, straight, rewound);
+}
+
+/* -- kept in a store, which crashes */
+
+struct kept {
+    struct disk *disk;
+    struct store *store;
+    struct saved *saved;
+};
+
+static struct instance *kept_open(struct kept *kept)
+{
+    struct sorex_error err = {0};
+    struct store_options options = {
+        .dir = "", .disk = kept->disk, .create = true, .history = STORE_HISTORY_FULL, .cache_bytes = 1 << 20};
+    assert_ok(store_open(&options, &kept->store, &err));
+    assert_ok(saved_open(kept->store, program, "random", NULL, &kept->saved, &err));
+    return database_instance(saved_database(kept->saved));
+}
+
+static void kept_crash(struct kept *kept)
+{
+    saved_close(kept->saved);
+    store_crash(kept->store);
+    disk_crash(kept->disk);
+}
+
+static void kept_run(uint64_t seed)
+{
+    struct sorex_error err = {0};
+    static struct history history;
+    uint64_t state;
+    char straight[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
+    struct kept kept = {.disk = disk_new()};
+    int place = 0, crashes = 0;
+    assert_non_null(kept.disk);
+    history_make(&history, seed, &state, straight);
+    struct instance *instance = kept_open(&kept);
+    (void)pg_run(instance, "create table t(id int primary key, v text, r float8)");
+    assert_ok(saved_commit(kept.saved, bytes_str(""), NULL, &err));
+    for (int i = 0; i < STATEMENTS; i++) {
+        size_t what = dice(&state) % 16;
+        if (what < 5) {
+            assert_ok(saved_commit(kept.saved, bytes_str(""), NULL, &err));
+            place = i;
+        } else if (what == 5) {
+            assert_ok(saved_restore(kept.saved, &err));
+            i = place;
+        } else if (what == 6 && crashes++ < 3) {
+            kept_crash(&kept);
+            instance = kept_open(&kept);
+            i = place;
+        }
+        step(instance, &history, i, seed);
+    }
+    pg_hash(instance, hash);
+    kept_crash(&kept);
+    disk_free(kept.disk);
+    history_end(&history, seed, straight, hash);
+}
+
+static uint64_t setting(const char *name, uint64_t normal)
+{
+    const char *text = getenv(name);
+    return text != NULL ? strtoull(text, NULL, 10) : normal;
 }
 
 static void test_rewinds(void **state)
 {
     (void)state;
-    const char *more = getenv("SOREX_PG_ROUNDS");
-    uint64_t rounds = 20 + (more == NULL ? 0 : strtoull(more, NULL, 10));
-    for (uint64_t seed = 1; seed <= rounds; seed++)
+    uint64_t first = setting("SOREX_PG_SEED", 1), rounds = 20 + setting("SOREX_PG_ROUNDS", 0);
+    for (uint64_t seed = first; seed < first + rounds; seed++)
         round_run(seed);
+}
+
+static void test_kept(void **state)
+{
+    (void)state;
+    uint64_t first = setting("SOREX_PG_SEED", 1), rounds = 5 + setting("SOREX_PG_ROUNDS", 0) / 10;
+    for (uint64_t seed = first; seed < first + rounds; seed++)
+        kept_run(seed);
 }
 
 /* -- forks of one snapshot on threads of their own: they share pages, extents and inodes */
@@ -214,6 +305,7 @@ static void test_threads(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewinds), cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewinds), cmocka_unit_test(test_kept),
+                                       cmocka_unit_test(test_threads)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
