@@ -59,7 +59,8 @@ void outbox_close(struct outbox *outbox)
 
 void outbox_reopen(struct outbox *outbox)
 {
-    store_close(outbox->store);
+    if (outbox->store != NULL)
+        store_close(outbox->store);
     store_start(outbox);
 }
 

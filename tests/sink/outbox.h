@@ -23,7 +23,7 @@ struct outbox {
 
 void outbox_open(struct outbox *outbox);
 void outbox_close(struct outbox *outbox);
-/* Closes the store and opens it again. */
+/* Closes the store, unless that was done (NULL), and opens it again. */
 void outbox_reopen(struct outbox *outbox);
 
 /* The next entry, durable, with these changes (JSON texts). */
