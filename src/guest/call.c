@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "json/utf8.h"
 #include "wasm/watchdog.h"
 
 #define ABORT_TEXT_MAX 256
@@ -36,9 +37,8 @@ static enum sorex_status sandbox_open(const struct guest_call *call, const char 
                                       struct sorex_error *err)
 {
     struct watchdog_call watch = watched(call, what);
-    struct wasm_limits limits = {.memory_bytes_max = call->limits->memory_bytes_max,
-                                 .fuel = call->limits->fuel,
-                                 .start_watch = &watch};
+    struct wasm_limits limits = {
+        .memory_bytes_max = call->limits->memory_bytes_max, .fuel = call->limits->fuel, .start_watch = &watch};
     return wasm_sandbox_open(call->program, &limits, call->user_data, out, err);
 }
 
@@ -113,6 +113,24 @@ enum sorex_status guest_pointer_error(const char *import, uint32_t pointer, stru
 {
     return sorex_error_set(err, SOREX_GUEST, "%s: the buffer at pointer %u leaves the memory of %zu bytes", import,
                            pointer, memory.len);
+}
+
+size_t guest_text_clean(struct bytes text, char *out, size_t cap)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.len;) {
+        size_t sequence = utf8_sequence(text.data + i, text.len - i);
+        size_t take = sequence == 0 ? 1 : sequence;
+        if (n + take > cap)
+            break;
+        if (sequence == 0 || text.data[i] < 0x20 || text.data[i] == 0x7f)
+            out[n++] = '?';
+        else
+            for (size_t k = 0; k < take; k++)
+                out[n++] = (char)text.data[i + k];
+        i += take;
+    }
+    return n;
 }
 
 void guest_log(enum log_level level, const char *name, uint32_t height, struct bytes line)

@@ -45,6 +45,10 @@ enum sorex_status guest_pointer_error(const char *import, uint32_t pointer, stru
  * long. */
 void guest_log(enum log_level level, const char *name, uint32_t height, struct bytes line);
 
+/* Text for one line: what is no UTF-8 or a control character becomes '?', and what is too long is cut between
+ * characters. */
+size_t guest_text_clean(struct bytes text, char *out, size_t cap);
+
 /* AssemblyScript's abort(message, file, line, column): SOREX_GUEST with what of it can be read. values: the four
  * arguments. */
 enum sorex_status guest_abort(struct guest_memory memory, const union wasm_value *values, struct sorex_error *err);

@@ -21,25 +21,6 @@ static enum sorex_status dropped(struct filter_instance *instance)
 
 /* -- log */
 
-/* Text for one line of a log: what is no UTF-8 or a control character becomes '?'. */
-static size_t line_clean(struct bytes text, char *out, size_t cap)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < text.len;) {
-        size_t sequence = utf8_sequence(text.data + i, text.len - i);
-        size_t take = sequence == 0 ? 1 : sequence;
-        if (n + take > cap)
-            break;
-        if (sequence == 0 || text.data[i] < 0x20 || text.data[i] == 0x7f)
-            out[n++] = '?';
-        else
-            for (size_t k = 0; k < take; k++)
-                out[n++] = (char)text.data[i + k];
-        i += take;
-    }
-    return n;
-}
-
 /* True when this line may still be written. The time is that of the call in hand: a guest has no clock, and needs none
  * here. */
 static bool log_admit(struct filter_host *host, uint64_t now_ns, uint64_t *out_dropped)
@@ -77,7 +58,7 @@ static enum sorex_status import_log(void *user_data, struct wasm_sandbox *sandbo
     if (!log_enabled(level) || !log_admit(&instance->filter->host, instance->watch.started_ns, &suppressed))
         return SOREX_OK;
     char line[SOREX_LOG_LINE_MAX];
-    size_t len = line_clean(text, line, sizeof line);
+    size_t len = guest_text_clean(text, line, sizeof line);
     if (suppressed > 0)
         log_line(LOG_WARN, instance->filter->what, "%llu log lines were dropped: more than %d in a second",
                  (unsigned long long)suppressed, FILTER_LOG_LINES_PER_SECOND);

@@ -22,9 +22,9 @@ struct reducer_options {
 };
 
 struct reducer_message {
-    uint64_t index;             /* from 0 */
-    int64_t time_ms;            /* since 1970 */
-    struct bytes author;        /* UTF-8, may be empty */
+    uint64_t index;      /* from 0 */
+    int64_t time_ms;     /* since 1970 */
+    struct bytes author; /* UTF-8, may be empty */
     struct bytes payload;
     uint8_t hash[SHA256_BYTES]; /* over canonical (time, author, payload): derive/log.h */
     uint8_t key[SHA256_BYTES];  /* key_n after this message: seeds the random numbers */
@@ -35,10 +35,10 @@ enum reducer_status { REDUCER_APPLIED, REDUCER_REJECTED };
 /* What a message did. Views are the reducer's until its next call. */
 struct reducer_result {
     enum reducer_status status;
-    int32_t code;           /* of the guest: its own, > 0; else 0 */
-    char sqlstate[6];       /* where an SQL error was the cause; "" */
-    struct bytes reason;    /* text of a rejection, deterministic */
-    uint64_t fuel;          /* that the guest used */
+    int32_t code;        /* of the guest: its own, > 0; else 0 */
+    char sqlstate[6];    /* where an SQL error was the cause; "" */
+    struct bytes reason; /* text of a rejection, deterministic */
+    uint64_t fuel;       /* that the guest used */
     uint64_t statements;
     uint8_t trace[SHA256_BYTES]; /* SHA-256 over status, every statement, its parameters, its results */
 };

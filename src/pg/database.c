@@ -171,6 +171,8 @@ void database_seed_set(struct database *database, uint64_t seed)
     mark_next(database);
 }
 
+uint64_t database_fuel(const struct database *database) { return database->statement_fuel; }
+
 bool database_metered(const struct database *database)
 {
     return postgres_metered(instance_postgres(database->instance));
