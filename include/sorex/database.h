@@ -130,10 +130,14 @@ struct sorex_value {
 
 /* Errors of all functions that execute:
  *   SOREX_INVALID  the statement failed: the text begins with the SQLSTATE, sorex_database_error has all that
- * PostgreSQL said of it. The session goes on; in an open transaction as PostgreSQL does, until ROLLBACK. Also: wrong
- * parameters, which PostgreSQL did not see. SOREX_GUEST    PostgreSQL ended (FATAL, PANIC) or trapped; the text has the
- * SQLSTATE where there is one. SOREX_LIMIT    the stack, the fuel or the room for a result is used up. SOREX_NOMEM,
- * SOREX_CORRUPT. After the latter three lines the database may be broken (sorex_database_broken): then every call but
+ *                  PostgreSQL said of it. The session goes on; in an open transaction as PostgreSQL does, until
+ *                  ROLLBACK. Also: wrong parameters, which PostgreSQL did not see;
+ *   SOREX_GUEST    PostgreSQL ended (FATAL, PANIC) or trapped; the text has the SQLSTATE where there is one;
+ *   SOREX_LIMIT    the stack, the fuel or the room for a result is used up: SQLSTATE 54000;
+ *   SOREX_NOMEM, SOREX_CORRUPT.
+ * After the last three lines the database is back in its last good state, session and all: the one that it was opened
+ * with, restored to, or of which a snapshot or a fork was made, whichever was last; what was prepared later must be
+ * prepared again. Only when that fails too is it broken (sorex_database_broken): then every call but
  * sorex_database_restore and sorex_database_close fails. On failure outputs are unchanged. */
 
 /* One or several statements, separated by semicolons; together they are one transaction, unless they say otherwise.
