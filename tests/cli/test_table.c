@@ -62,7 +62,7 @@ static void ours(struct bytes sql, enum protocol_format format, const struct tab
 
 static void same(enum table_format format, const char *null, bool rows_only, const char *const *arguments)
 {
-    const struct table_options options = {format, bytes_str(null), rows_only};
+    const struct table_options options = {.format = format, .null = bytes_str(null), .rows_only = rows_only};
     struct bytes sql;
     size_t count = 0;
     for (struct bytes rest = buf_view(&statements); statement_next(&rest, &sql); count++) {
