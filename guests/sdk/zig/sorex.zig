@@ -53,8 +53,14 @@ fn must(result: i32) i32 {
     return result;
 }
 
+/// Inside of the memory also where it is empty: an empty slice of Zig's points anywhere, which the host refuses.
 fn alloc(len: i32) []u8 {
-    return gpa.alloc(u8, @intCast(len)) catch @trap();
+    const bytes = gpa.alloc(u8, @intCast(len + 1)) catch @trap();
+    return bytes[0..@intCast(len)];
+}
+
+fn pointer(bytes: []const u8) [*]const u8 {
+    return if (bytes.len > 0) bytes.ptr else "";
 }
 
 // ---- the message ----
@@ -120,10 +126,10 @@ pub const Statement = struct {
             .bool => abi.bind_i64(s.handle, parameter, @intFromBool(value)),
             .float, .comptime_float => abi.bind_f64(s.handle, parameter, value),
             else => if (T == Blob)
-                abi.bind_blob(s.handle, parameter, value.bytes.ptr, @intCast(value.bytes.len))
+                abi.bind_blob(s.handle, parameter, pointer(value.bytes), @intCast(value.bytes.len))
             else blk: {
                 const slice: []const u8 = value;
-                break :blk abi.bind_text(s.handle, parameter, slice.ptr, @intCast(slice.len));
+                break :blk abi.bind_text(s.handle, parameter, pointer(slice), @intCast(slice.len));
             },
         });
     }
