@@ -22,6 +22,8 @@ static enum sorex_status write_content(const struct archive *archive, struct buf
     if (status == SOREX_OK)
         status = append_part(out, buf_view(&receipt), err);
     if (status == SOREX_OK)
+        status = append_part(out, archive->settings, err);
+    if (status == SOREX_OK)
         status = append_part(out, archive->module, err);
     if (status == SOREX_OK)
         status = buf_append(out, archive->image, err);
@@ -71,7 +73,8 @@ enum sorex_status archive_read(struct bytes bytes, struct archive *out, struct s
     sha256_once(bytes_of(reader.at, reader_left(&reader)), hash);
     if (memcmp(hash, wanted, sizeof hash) != 0)
         return sorex_error_set(err, SOREX_CORRUPT, "the snapshot is damaged: its hash is another one");
-    if (!take_part(&reader, &out->identity) || !take_part(&reader, &receipt) || !take_part(&reader, &out->module))
+    if (!take_part(&reader, &out->identity) || !take_part(&reader, &receipt) || !take_part(&reader, &out->settings) ||
+        !take_part(&reader, &out->module))
         return sorex_error_set(err, SOREX_CORRUPT, "the snapshot does not decode");
     out->image = bytes_of(reader.at, reader_left(&reader));
     return receipt_decode(receipt, &out->receipt, err);

@@ -6,7 +6,8 @@
 
 struct archive {
     struct bytes identity;
-    struct bytes module; /* the reducer's; may be empty */
+    struct bytes settings; /* as derivation.json has them; may be empty */
+    struct bytes module;   /* the reducer's; may be empty */
     struct bytes image;
     struct receipt receipt;
 };

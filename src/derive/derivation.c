@@ -59,9 +59,11 @@ enum sorex_status derivation_new(struct bytes wasm, const struct derivation_opti
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a derivation");
     self->maintenance = options->maintenance;
     buf_init(&self->wasm, SOREX_MODULE_BYTES_MAX);
+    struct reducer_options reducer = options->reducer;
+    reducer.cache_dir = options->cache_dir;
     enum sorex_status status = buf_append(&self->wasm, wasm, err);
     if (status == SOREX_OK)
-        status = reducer_load(wasm, &options->reducer, &self->reducer, err);
+        status = reducer_load(wasm, &reducer, &self->reducer, err);
     if (status == SOREX_OK)
         status = place_program_take(options->cache_dir, true, &self->program, err);
     if (status == SOREX_OK)
@@ -167,6 +169,21 @@ enum sorex_status derivation_step(struct derivation *derivation, struct database
         receipt_digest_add(receipt, digest);
     if (out != NULL)
         *out = result;
+    return SOREX_OK;
+}
+
+enum sorex_status derivation_replay(struct derivation *derivation, struct database *database, struct receipt *receipt,
+                                    struct messages *messages, uint64_t count, struct sorex_error *err)
+{
+    struct logged logged;
+    enum messages_state state;
+    while (receipt->count < count) {
+        TRY(messages_next(messages, INT32_MAX, &state, &logged, err));
+        if (state != MESSAGES_ONE)
+            return sorex_error_set(err, SOREX_GONE, "the log has %llu messages, %llu were wanted",
+                                   (unsigned long long)receipt->count, (unsigned long long)count);
+        TRY(derivation_step(derivation, database, receipt, &logged, NULL, NULL, NULL, err));
+    }
     return SOREX_OK;
 }
 

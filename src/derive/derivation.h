@@ -5,6 +5,7 @@
 #ifndef SOREX_DERIVE_DERIVATION_H
 #define SOREX_DERIVE_DERIVATION_H
 
+#include "derive/messages.h"
 #include "derive/receipt.h"
 #include "guest/reducer.h"
 
@@ -42,6 +43,11 @@ enum sorex_status derivation_continue(struct derivation *derivation, struct data
 enum sorex_status derivation_step(struct derivation *derivation, struct database *database, struct receipt *receipt,
                                   const struct logged *logged, reducer_trace_fn *trace, void *user_data,
                                   struct reducer_result *out, struct sorex_error *err);
+
+/* Applies messages of a log, which stands where the receipt does, until there are `count`.
+ * Errors: as derivation_step, messages_next; SOREX_GONE the log ends before. */
+enum sorex_status derivation_replay(struct derivation *derivation, struct database *database, struct receipt *receipt,
+                                    struct messages *messages, uint64_t count, struct sorex_error *err);
 
 /* Appends what a query gives, as CSV with the names of its columns. Errors: SOREX_INVALID the statement failed, or is
  * not one query. */

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/limits.h"
 #include "config/node.h"
+#include "derive/verify.h"
 
 #define DATABASE "derived"
 #define STORE_CACHE_BYTES ((uint64_t)16 << 20)
@@ -70,24 +71,6 @@ static enum sorex_status description_write(const char *dir, const struct derived
     return status;
 }
 
-/* Names the first line that differs. */
-static enum sorex_status identity_differs(const char *dir, const char *had, struct bytes now, struct sorex_error *err)
-{
-    const char *text = (const char *)now.data;
-    size_t at = 0;
-    while (at < now.len && had[at] == text[at] && had[at] != '\0')
-        at++;
-    while (at > 0 && had[at - 1] != '\n')
-        at--;
-    size_t old_len = strcspn(had + at, "\n"), new_len = 0;
-    while (at + new_len < now.len && text[at + new_len] != '\n')
-        new_len++;
-    return sorex_error_set(err, SOREX_MISMATCH,
-                           "%s was derived with \"%.*s\", this is \"%.*s\": give it what it was made with, or another "
-                           "directory",
-                           dir, (int)old_len, had + at, (int)new_len, text + at);
-}
-
 static enum sorex_status description_check(const char *dir, const struct derived *derived, struct sorex_error *err)
 {
     struct config_node *root = NULL;
@@ -97,8 +80,8 @@ static enum sorex_status description_check(const char *dir, const struct derived
     enum sorex_status status = SOREX_OK;
     if (identity == NULL || identity->kind != CONFIG_SCALAR)
         status = sorex_error_set(err, SOREX_CORRUPT, "%s/derivation.json has no identity", dir);
-    else if (!bytes_is(now, identity->text))
-        status = identity_differs(dir, identity->text, now, err);
+    else if (identity_compare(bytes_str(identity->text), now, err) != SOREX_OK)
+        status = sorex_error_prefix(err, "%s (what it was made with, or another directory, will do)", dir);
     config_free(root);
     return status;
 }
@@ -119,10 +102,12 @@ static enum sorex_status directory_make(const char *dir, struct derived *derived
 static enum sorex_status reducer_open(const struct derived_options *options, struct derived *derived,
                                       struct sorex_error *err)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], cache[PATH_MAX];
     struct buf own = {0};
     struct bytes wasm = options->wasm;
     struct derivation_options derivation = derive_settings_derivation(&derived->settings);
+    path_of(options->dir, "cache", cache);
+    derivation.cache_dir = cache;
     enum sorex_status status = SOREX_OK;
     if (wasm.len == 0) {
         path_of(options->dir, "reducer.wasm", path);
@@ -255,5 +240,7 @@ void derived_close(struct derived *derived)
 }
 
 struct derivation *derived_derivation(const struct derived *derived) { return derived->derivation; }
+
+const char *derived_log(const struct derived *derived) { return derived->messages; }
 
 const struct receipt *derived_receipt(const struct derived *derived) { return &derived->receipt; }

@@ -7,6 +7,7 @@
 
 #include <signal.h>
 
+#include "derive/archive.h"
 #include "derive/messages.h"
 #include "derive/settings.h"
 
@@ -32,6 +33,8 @@ enum sorex_status derived_open(const struct derived_options *options, struct der
 void derived_close(struct derived *derived); /* NULL is fine */
 
 struct derivation *derived_derivation(const struct derived *derived);
+/* Path of its log. */
+const char *derived_log(const struct derived *derived);
 /* Of the newest state. Borrowed until derived_run. */
 const struct receipt *derived_receipt(const struct derived *derived);
 
@@ -80,12 +83,22 @@ enum sorex_status derived_receipt_of(struct derived *derived, uint64_t from, uin
 enum sorex_status derived_messages(const struct derived *derived, uint64_t count, struct messages **out,
                                    struct sorex_error *err);
 
+/* The receipt of these messages, with the digest of the database after them and what a query gives there.
+ * count: DERIVED_NEWEST will do. query: NULL: none. out: zero-initialised, by receipt_file_deinit, also after an error.
+ * Errors: SOREX_INVALID the query; as derived_receipt_of. */
+enum sorex_status derived_prove(struct derived *derived, uint64_t from, uint64_t count, const char *query,
+                                struct receipt_file *out, struct sorex_error *err);
+
 /* Appends the newest state, with its reducer: an archive. */
 enum sorex_status derived_export(struct derived *derived, struct buf *out, struct sorex_error *err);
 /* Makes a directory of an archive. It has no messages: to derive on, its whole log has to be given.
  *
  * trusted    NULL, or the receipt that the archive must fit: identity, key, trace, and the digest of its database.
  * Errors:    SOREX_CORRUPT, SOREX_MISMATCH; SOREX_INVALID the directory is there already. */
+/* The first half of it: the archive's derivation and database, checked. Ownership: both are the caller's. */
+enum sorex_status derivation_import(const struct archive *archive, const struct receipt_file *trusted,
+                                    struct derive_settings *out_settings, struct derivation **out_derivation,
+                                    struct database **out_database, struct sorex_error *err);
 enum sorex_status derived_import(const char *dir, struct bytes archive, const struct receipt_file *trusted,
                                  struct sorex_error *err);
 

@@ -50,6 +50,9 @@ enum sorex_status derived_ingest(struct derived *derived, struct messages *log, 
 enum sorex_status derived_commit(struct derived *derived, struct sorex_error *err);
 /* Begins the saved database anew. */
 enum sorex_status derived_begin(struct derived *derived, struct sorex_error *err);
+/* Puts another database in the place of the saved one, and saves it. */
+enum sorex_status derived_become(struct derived *derived, struct database *database, const struct receipt *receipt,
+                                 struct sorex_error *err);
 /* Opens an archive's image as a database, which out_receipt's state is. */
 enum sorex_status derived_open_cached(struct derived *derived, const uint8_t key[SHA256_BYTES], struct database **out,
                                       struct receipt *out_receipt, struct sorex_error *err);

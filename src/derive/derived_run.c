@@ -71,21 +71,27 @@ static bool snapshot_due(const struct derived *derived)
 
 /* ---- the state to begin with ---- */
 
-/* Puts a snapshot in the place of the saved database. */
-static enum sorex_status become(struct derived *derived, const uint8_t key[SHA256_BYTES], struct sorex_error *err)
+enum sorex_status derived_become(struct derived *derived, struct database *database, const struct receipt *receipt,
+                                 struct sorex_error *err)
+{
+    struct snapshot *snapshot = NULL;
+    TRY(database_save(database, &snapshot, err));
+    enum sorex_status status = database_restore(saved_database(derived->saved), snapshot, err);
+    snapshot_drop(snapshot);
+    TRY(status);
+    derived->receipt = *receipt;
+    return derived_commit(derived, err);
+}
+
+static enum sorex_status become_cached(struct derived *derived, const uint8_t key[SHA256_BYTES],
+                                       struct sorex_error *err)
 {
     struct database *database = NULL;
-    struct snapshot *snapshot = NULL;
     struct receipt receipt;
     TRY(derived_open_cached(derived, key, &database, &receipt, err));
-    enum sorex_status status = database_save(database, &snapshot, err);
-    if (status == SOREX_OK)
-        status = database_restore(saved_database(derived->saved), snapshot, err);
-    snapshot_drop(snapshot);
+    enum sorex_status status = derived_become(derived, database, &receipt, err);
     database_close(database);
-    TRY(status);
-    derived->receipt = receipt;
-    return derived_commit(derived, err);
+    return status;
 }
 
 /* What is left behind for another branch is kept: whoever goes back to it need not derive it again. */
@@ -105,7 +111,7 @@ static enum sorex_status go_to(struct derived *derived, struct known *known, str
     while (!known->tip) {
         struct sorex_error why = {0};
         enum sorex_status status =
-            known->cached ? become(derived, known->point.key, &why) : derived_begin(derived, err);
+            known->cached ? become_cached(derived, known->point.key, &why) : derived_begin(derived, err);
         if (!known->cached || status == SOREX_OK)
             return status;
         if (status != SOREX_GONE)
@@ -147,21 +153,13 @@ static enum sorex_status recover(struct derived *derived, struct sorex_error *er
 {
     uint64_t count = derived->receipt.count;
     struct messages *own = NULL;
-    struct logged logged;
-    enum messages_state state;
     if (derived->writer.open)
         TRY(messages_writer_sync(&derived->writer, err));
     TRY(saved_restore(derived->saved, err));
     derived->receipt = derived->committed;
-    TRY(derivation_continue(derived->derivation, saved_database(derived->saved), err));
     TRY(derived_messages(derived, derived->receipt.count, &own, err));
-    enum sorex_status status = SOREX_OK;
-    while (status == SOREX_OK && derived->receipt.count < count) {
-        status = messages_next(own, 0, &state, &logged, err);
-        if (status == SOREX_OK)
-            status = derivation_step(derived->derivation, saved_database(derived->saved), &derived->receipt, &logged,
-                                     NULL, NULL, NULL, err);
-    }
+    enum sorex_status status =
+        derivation_replay(derived->derivation, saved_database(derived->saved), &derived->receipt, own, count, err);
     messages_close(own);
     return status == SOREX_OK ? derived_commit(derived, err) : status;
 }

@@ -256,6 +256,18 @@ enum sorex_status messages_next(struct messages *messages, uint64_t wait_ms, enu
     }
 }
 
+enum sorex_status messages_skip(struct messages *messages, uint64_t count, struct sorex_error *err)
+{
+    struct logged logged;
+    enum messages_state state = MESSAGES_ONE;
+    while (state == MESSAGES_ONE && messages->end.count < count)
+        TRY(messages_next(messages, INT32_MAX, &state, &logged, err));
+    if (messages->end.count == count)
+        return SOREX_OK;
+    return sorex_error_set(err, SOREX_GONE, "%s has %llu messages, %llu were wanted", messages->input.name,
+                           (unsigned long long)messages->end.count, (unsigned long long)count);
+}
+
 const struct log_end *messages_end(const struct messages *messages) { return &messages->end; }
 
 uint64_t messages_offset(const struct messages *messages) { return messages->input.base + messages->input.at; }

@@ -36,6 +36,8 @@ enum messages_state {
  *         SOREX_IO, SOREX_NOMEM. */
 enum sorex_status messages_next(struct messages *messages, uint64_t wait_ms, enum messages_state *out_state,
                                 struct logged *out, struct sorex_error *err);
+/* Reads on until `count` messages were given in all. Errors: SOREX_GONE there are fewer. */
+enum sorex_status messages_skip(struct messages *messages, uint64_t count, struct sorex_error *err);
 /* The end of what was given so far. */
 const struct log_end *messages_end(const struct messages *messages);
 /* Offset in the file behind what was given so far. */

@@ -1,5 +1,7 @@
 #include "derive/settings.h"
 
+#include "base/check.h"
+
 static const char *const on_error_words[] = {"reject", "halt", NULL};
 
 #define AT(field) offsetof(struct derive_settings, field)
@@ -71,6 +73,22 @@ void derive_settings_write(const struct derive_settings *settings, struct json_w
     json_name(w, "maintenance");
     json_uint(w, settings->maintenance);
     json_object_end(w);
+}
+
+enum sorex_status derive_settings_of(struct bytes identity, struct derive_settings *out, struct sorex_error *err)
+{
+    TRY(options_read(derive_options, NULL, "", ".", out, err));
+    for (size_t at = 0, end; at < identity.len; at = end + 1) {
+        const uint8_t *line = identity.data + at;
+        for (end = at; end < identity.len && identity.data[end] != '\n';)
+            end++;
+        const uint8_t *equals = memchr(line, '=', end - at);
+        for (const struct option *option = derive_options; equals != NULL && option->name != NULL; option++)
+            if (bytes_is(bytes_of(line, (size_t)(equals - line)), option->name))
+                TRY(option_set(option, bytes_of(equals + 1, (size_t)(identity.data + end - equals) - 1),
+                               "the receipt's identity", NULL, out, err));
+    }
+    return SOREX_OK;
 }
 
 struct derivation_options derive_settings_derivation(const struct derive_settings *settings)

@@ -22,6 +22,8 @@ extern const struct option derive_options[];
 
 /* Those of the identity as an object, which options_read takes back. */
 void derive_settings_write(const struct derive_settings *settings, struct json_writer *w);
+/* Those that an identity has, the others by default. Errors: SOREX_INVALID. */
+enum sorex_status derive_settings_of(struct bytes identity, struct derive_settings *out, struct sorex_error *err);
 struct derivation_options derive_settings_derivation(const struct derive_settings *settings);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/hex.h"
 #include "guest/call.h"
 #include "guest/reducer_private.h"
 
@@ -84,10 +85,10 @@ const uint8_t *reducer_hash(const struct reducer *reducer) { return reducer->has
 
 enum sorex_status reducer_identity(const struct reducer *reducer, struct buf *out, struct sorex_error *err)
 {
-    TRY(buf_append_u32le(out, REDUCER_SEMANTICS, err));
-    TRY(buf_append(out, bytes_of(reducer->hash, SHA256_BYTES), err));
-    TRY(buf_append_u64le(out, reducer->memory_bytes_max, err));
-    TRY(buf_append_u64le(out, reducer->fuel, err));
-    TRY(buf_append_u64le(out, reducer->sql_fuel, err));
-    return buf_append_u8(out, reducer->halt, err);
+    char hash[HASH_HEX_SIZE];
+    hash_hex(reducer->hash, hash);
+    return buf_printf(out, err, "semantics=%u\nreducer=%s\nmemory_max=%llu\nfuel=%llu\nsql_fuel=%llu\non_error=%s\n",
+                      REDUCER_SEMANTICS, hash, (unsigned long long)reducer->memory_bytes_max,
+                      (unsigned long long)reducer->fuel, (unsigned long long)reducer->sql_fuel,
+                      reducer->halt ? "halt" : "reject");
 }

@@ -53,7 +53,7 @@ enum sorex_status reducer_load(struct bytes wasm, const struct reducer_options *
 void reducer_free(struct reducer *reducer); /* NULL is fine */
 /* SHA-256 of the module. */
 const uint8_t *reducer_hash(const struct reducer *reducer);
-/* Appends what key_0 covers of the reducer: semantics number, module hash, settings. */
+/* Appends what key_0 covers of the reducer, as lines NAME=VALUE: semantics number, module hash, settings. */
 enum sorex_status reducer_identity(const struct reducer *reducer, struct buf *out, struct sorex_error *err);
 
 /* Makes roles, sorex's tables and what the guest's schema() makes, in a new database; or does nothing but check, in

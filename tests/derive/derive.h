@@ -2,6 +2,7 @@
 #ifndef SOREX_TESTS_DERIVE_H
 #define SOREX_TESTS_DERIVE_H
 
+#include <ftw.h>
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -16,7 +18,6 @@
 #include "base/file.h"
 #include "base/hex.h"
 #include "derive/messages.h"
-#include "integration/process.h"
 
 #define assert_ok(call)                                                                 \
     do {                                                                                \
@@ -46,12 +47,20 @@ static inline const char *in_scratch(const char *name)
 
 static inline void folder_make(void)
 {
-    struct sorex_error err = {0};
-    char path[PATH_MAX];
-    assert_ok(scratch_make(path, &err));
-    assert_true(strlen(path) < sizeof scratch);
-    (void)strcpy(scratch, path);
+    const char *base = getenv("TMPDIR");
+    (void)snprintf(scratch, sizeof scratch, "%s/sorex-derive-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(scratch));
 }
+
+static inline int folder_entry_remove(const char *path, const struct stat *st, int kind, struct FTW *where)
+{
+    (void)st;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+static inline void folder_remove(void) { (void)nftw(scratch, folder_entry_remove, 16, FTW_DEPTH | FTW_PHYS); }
 
 static inline void write_file(const char *path, struct bytes content)
 {

@@ -19,7 +19,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    scratch_remove(scratch);
+    folder_remove();
     return 0;
 }
 

@@ -1,0 +1,21 @@
+/* Deriving again what a receipt says, and saying where it is not so. */
+#ifndef SOREX_DERIVE_VERIFY_H
+#define SOREX_DERIVE_VERIFY_H
+
+#include "derive/witness.h"
+
+/* False: stop. count: messages that were derived. */
+typedef bool verify_progress_fn(void *user_data, uint64_t count);
+
+/* Compares everything that a receipt has with what the witness derives: identity, log, keys, traces, rejections,
+ * digests, the query's result. progress may be NULL.
+ *
+ * Errors: SOREX_MISMATCH the first thing that is not so, and between which messages; SOREX_STOPPED by progress; as
+ *         derivation_step, messages_next. */
+enum sorex_status verify_receipt(const struct witness *witness, const struct receipt_file *file,
+                                 verify_progress_fn *progress, void *user_data, struct sorex_error *err);
+
+/* Says the first line in which two identities differ: SOREX_MISMATCH; SOREX_OK: they are equal. */
+enum sorex_status identity_compare(struct bytes theirs, struct bytes ours, struct sorex_error *err);
+
+#endif
