@@ -33,6 +33,8 @@ struct arguments {
     const char *wasm[ARGUMENTS_STAGES_MAX], *config[ARGUMENTS_STAGES_MAX]; /* config[i] belongs to wasm[i]; NULL = none */
     size_t wasm_count;
     const char *image, *at, *sink;
+    const char *postgres, *connections, *statement_timeout;
+    bool remote;
     struct arguments_input {
         const char *text;
         bool file; /* its name, instead of statements */

@@ -9,6 +9,7 @@
 #include "pipeline/filters.h"
 #include "pipeline/program.h"
 #include "serve/metrics.h"
+#include "serve/postgres.h"
 
 /* One line for each thing that was looked at, or with --json one object a line. */
 static enum sorex_status say(bool json, const char *state, const char *what, const char *name, struct bytes detail,
@@ -150,6 +151,12 @@ static enum sorex_status metrics_check(struct findings *findings, const char *ad
     return found(findings, metrics_address_check(address, err), "metrics", address, bytes_str("an address; not listened at yet"), err);
 }
 
+static enum sorex_status postgres_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
+{
+    return found(findings, postgres_address_check(settings->top.postgres, settings->top.postgres_remote, err), "postgres",
+                 settings->top.postgres, bytes_str("an address; not listened at yet"), err);
+}
+
 static enum sorex_status check(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,
                                struct sorex_error *err)
 {
@@ -170,6 +177,8 @@ static enum sorex_status check(const struct arguments *arguments, const struct p
         TRY(sink_check(&findings, settings, &settings->sinks[i], err));
     if (settings->top.metrics != NULL)
         TRY(metrics_check(&findings, settings->top.metrics, err));
+    if (settings->top.postgres != NULL)
+        TRY(postgres_check(&findings, settings, err));
     *err = findings.first;
     return findings.first.status;
 }

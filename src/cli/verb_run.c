@@ -14,6 +14,7 @@
 #include "pipeline/flow.h"
 #include "pipeline/pipeline.h"
 #include "serve/control.h"
+#include "serve/forks.h"
 #include "serve/metrics.h"
 
 #define STOP_MS 1800         /* the process ends within two seconds */
@@ -149,11 +150,13 @@ static enum sorex_status summary_json(const struct pipeline_summary *s, const st
     return json_out_end(&out, summary_file(settings));
 }
 
-/* What others may ask while it runs: the socket in the data directory, and figures over HTTP. */
+/* What others may ask while it runs: the socket in the data directory, figures over HTTP, and the database at PostgreSQL's port. */
 struct serving {
     struct service service;
     struct control *control;
     struct metrics *metrics;
+    struct forks *forks;
+    struct postgres_server *postgres;
 };
 
 static enum sorex_status serving_status(void *user_data, struct buf *out, struct sorex_error *err)
@@ -166,7 +169,24 @@ static void serving_end(struct serving *serving)
     metrics_stop(serving->metrics);
     if (serving->control != NULL)
         control_stop(serving->control);
+    postgres_server_stop(serving->postgres);
+    forks_close(serving->forks);
     service_deinit(&serving->service);
+}
+
+static enum sorex_status postgres_open(struct serving *serving, const struct pipeline_settings *settings, struct pipeline *pipeline,
+                                       struct sorex_error *err)
+{
+    const struct forks_options forks = {.name = settings->top.name, .pipeline = pipeline};
+    TRY(forks_open(&forks, &serving->forks, err));
+    const struct postgres_server_options options = {.address = settings->top.postgres,
+                                                    .remote = settings->top.postgres_remote,
+                                                    .connections_max = settings->top.postgres_connections,
+                                                    .statement_timeout_ms = settings->top.postgres_statement_timeout,
+                                                    .states = forks_states(serving->forks)};
+    TRY(postgres_server_start(&options, &serving->postgres, err));
+    serving->service.postgres = serving->postgres;
+    return SOREX_OK;
 }
 
 /* pipeline or flow is NULL. Pair with serving_end, also after a failure. */
@@ -176,6 +196,8 @@ static enum sorex_status serving_start(struct serving *serving, const struct pip
     *serving = (struct serving){0};
     service_init(&serving->service, pipeline != NULL ? pipeline_store(pipeline) : NULL, settings->top.data, pipeline);
     serving->service.flow = flow;
+    if (settings->top.postgres != NULL)
+        TRY(postgres_open(serving, settings, pipeline, err));
     TRY(control_start(&serving->service, settings->top.data, &serving->control, err));
     if (settings->top.metrics == NULL)
         return SOREX_OK;

@@ -8,7 +8,7 @@
 #include "json/writer.h"
 
 extern const struct verb verb_run, verb_try, verb_inspect, verb_check, verb_status, verb_view, verb_preview, verb_rows, verb_state,
-    verb_rollback, verb_upgrade, verb_replay, verb_sim, verb_pipe, verb_sql, verb_reference;
+    verb_rollback, verb_upgrade, verb_replay, verb_sim, verb_pipe, verb_sql, verb_serve, verb_reference;
 
 #define PIPELINE_OPTIONS_TITLE                                                                                                          \
     "Top-level settings of the pipeline file, as flags (any other one: --set; all of them: sorex reference)"

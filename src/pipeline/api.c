@@ -76,7 +76,9 @@ enum sorex_status sorex_pipeline_status(struct sorex_pipeline *self, char **out_
     struct json_writer w;
     size_t len;
     json_writer_init(&w, &out, false, err);
+    json_object_begin(&w);
     enum sorex_status status = pipeline_status(self->pipeline, &w, err);
+    json_object_end(&w);
     if (status == SOREX_OK)
         status = json_writer_finish(&w);
     if (status == SOREX_OK)

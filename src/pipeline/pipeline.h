@@ -46,7 +46,7 @@ bool pipeline_stopping(struct pipeline *pipeline);
  * Errors: SOREX_GONE below the horizon or above the tip. Thread: any. */
 enum sorex_status pipeline_rollback(struct pipeline *pipeline, uint32_t height, uint64_t *out_undone, struct sorex_error *err);
 
-/* Writes one object: name, state, waiting_for, heights, sinks, sizes. Thread: any. */
+/* Writes the members name, state, waiting_for, heights, sinks, sizes into an open object. Thread: any. */
 enum sorex_status pipeline_status(struct pipeline *pipeline, struct json_writer *w, struct sorex_error *err);
 
 /* Borrowed, for readers on other threads. */

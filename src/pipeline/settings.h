@@ -70,6 +70,10 @@ struct pipeline_scalars {
     char *name;
     char *data;
     char *metrics;
+    char *postgres;
+    bool postgres_remote;
+    uint32_t postgres_connections;
+    uint32_t postgres_statement_timeout;
     char *history;
     uint32_t finality;
     uint32_t start_height;

@@ -158,7 +158,6 @@ static void summary_members(const struct pipeline_summary *summary, struct json_
 enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, struct sorex_error *err)
 {
     (void)err;
-    json_object_begin(w);
     json_name(w, "pipeline");
     json_string_z(w, p->settings->top.name);
     pthread_mutex_lock(&p->lock);
@@ -188,6 +187,5 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
         json_name(w, "filters");
         filters_status(&p->filters, w);
     }
-    json_object_end(w);
     return w->status;
 }

@@ -58,6 +58,12 @@ static const struct metric metrics[] = {
     {.name = "sorex_outbox_records_total", .counter = true, .help = "Records ever written to the outbox.", .parent = "outbox", .member = "head"},
     {.name = "sorex_outbox_waiting_bytes", .help = "Bytes in the outbox that some sink has not got yet.", .parent = "outbox", .member = "waiting_bytes"},
     {.name = "sorex_store_disk_bytes", .help = "Size of the store.", .member = "disk_bytes"},
+    {.name = "sorex_postgres_connections", .help = "Sessions at PostgreSQL's port.", .parent = "postgres", .member = "connections"},
+    {.name = "sorex_postgres_connections_max", .help = "How many there may be.", .parent = "postgres", .member = "connections_max"},
+    {.name = "sorex_postgres_busy", .help = "Sessions with a statement under way.", .parent = "postgres", .member = "busy"},
+    {.name = "sorex_postgres_opened_total", .counter = true, .help = "Sessions since the start.", .parent = "postgres", .member = "opened"},
+    {.name = "sorex_postgres_refused_total", .counter = true, .help = "Sessions that were asked for and not given.", .parent = "postgres", .member = "refused"},
+    {.name = "sorex_postgres_cancelled_total", .counter = true, .help = "Statements cancelled by request or timeout.", .parent = "postgres", .member = "cancelled"},
     /* of a stream */
     {.name = "sorex_events_in_total", .counter = true, .help = "Events read and delivered, dropped or failed since the start.", .parent = "events", .member = "in"},
     {.name = "sorex_events_out_total", .counter = true, .help = "Events delivered since the start.", .parent = "events", .member = "out"},

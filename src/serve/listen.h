@@ -20,7 +20,7 @@ struct listening {
     char place[128]; /* "127.0.0.1:9100", or the path */
 };
 
-/* Whether there can be such an address; nothing is looked up. Errors: SOREX_INVALID. */
+/* Whether there can be such an address; no name is looked up. Errors: SOREX_INVALID. */
 enum sorex_status listen_check(const struct listen_rules *rules, const char *address, struct sorex_error *err);
 /* A path's file that is left of a server that is gone is replaced.
  * Ownership: listen_close, or whoever closes fd. Errors: SOREX_INVALID; SOREX_IO it is taken. */

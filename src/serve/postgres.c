@@ -26,9 +26,9 @@ static struct listen_rules rules_for(bool remote)
     return (struct listen_rules){.what = "postgres", .example = 5433, .paths = true, .loopback = !remote};
 }
 
-enum sorex_status postgres_address_check(const char *address, struct sorex_error *err)
+enum sorex_status postgres_address_check(const char *address, bool remote, struct sorex_error *err)
 {
-    struct listen_rules rules = rules_for(true);
+    struct listen_rules rules = rules_for(remote);
     return listen_check(&rules, address, err);
 }
 
@@ -82,7 +82,7 @@ void server_cancel(struct postgres_server *server, uint32_t process, struct byte
     (void)pthread_mutex_lock(&server->lock);
     for (struct connection *c = server->connections; c != NULL; c = c->next)
         if (c->process == process && secret_is(c, secret) && is_busy(c)) {
-            session_interrupt(c, false);
+            connection_interrupt(c, false);
             server->cancelled++;
         }
     (void)pthread_mutex_unlock(&server->lock);
@@ -96,6 +96,8 @@ void postgres_server_status(struct postgres_server *server, struct postgres_serv
                                            .opened = server->opened,
                                            .refused = server->refused,
                                            .cancelled = server->cancelled};
+    for (const struct connection *c = server->connections; c != NULL; c = c->next)
+        out->busy += is_busy(c);
     (void)pthread_mutex_unlock(&server->lock);
     (void)snprintf(out->place, sizeof out->place, "%s", server->listening.place);
 }
@@ -116,9 +118,9 @@ static void connection_look(struct postgres_server *server, struct connection *c
     uint64_t since = atomic_load_explicit(&connection->busy_since_ms, memory_order_relaxed);
     uint64_t timeout = server->options.statement_timeout_ms;
     if (stopping || (since != 0 && client_left(connection))) {
-        session_interrupt(connection, true);
+        connection_interrupt(connection, true);
     } else if (since != 0 && timeout != 0 && clock_ms() - since >= timeout) {
-        session_interrupt(connection, false);
+        connection_interrupt(connection, false);
         atomic_store_explicit(&connection->busy_since_ms, clock_ms(), memory_order_relaxed);
         server->cancelled++;
     }

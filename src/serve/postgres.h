@@ -36,7 +36,7 @@ struct postgres_server_options {
 enum sorex_status postgres_server_start(const struct postgres_server_options *options, struct postgres_server **out,
                                         struct sorex_error *err);
 /* Whether there can be such an address. Errors: SOREX_INVALID. */
-enum sorex_status postgres_address_check(const char *address, struct sorex_error *err);
+enum sorex_status postgres_address_check(const char *address, bool remote, struct sorex_error *err);
 /* Ends all sessions with 57P01, in the midst of statements too, and waits for them. NULL is fine. */
 void postgres_server_stop(struct postgres_server *server);
 
@@ -45,6 +45,7 @@ uint16_t postgres_server_port(const struct postgres_server *server); /* 0: a Uni
 struct postgres_server_status {
     char place[128];
     uint32_t connections, connections_max; /* sessions now */
+    uint32_t busy;                         /* of these, with a statement under way */
     uint64_t opened;                       /* sessions since the start */
     uint64_t refused;                      /* asked for and not given */
     uint64_t cancelled;                    /* statements, by request or timeout */

@@ -63,7 +63,7 @@ void connection_end(struct connection *connection);
 /* What a session is for wire.h, whose user_data is a connection. */
 extern const struct wire_backend session_backend;
 /* Cancels the statement under way, or ends the backend. Under the server's lock. Thread: any. */
-void session_interrupt(struct connection *connection, bool end);
+void connection_interrupt(struct connection *connection, bool end);
 
 /* More input of the client, for a session in the midst of something. *out_len 0: there is none.
  * Errors: SOREX_STOPPED the server ends; SOREX_AGAIN nothing came in time; SOREX_IO. */

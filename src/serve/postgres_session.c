@@ -203,7 +203,7 @@ static enum sorex_status stream_write(void *user_data, struct bytes bytes, struc
 }
 
 /* Without a conversation under way nothing happens. */
-void session_interrupt(struct connection *c, bool end)
+void connection_interrupt(struct connection *c, bool end)
 {
     if (c->database != NULL)
         instance_interrupt(database_instance(c->database), end ? INSTANCE_TERMINATE : INSTANCE_CANCEL);

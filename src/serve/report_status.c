@@ -135,6 +135,21 @@ static enum sorex_status status_ends(const struct json_doc *doc, const char *wha
     return SOREX_OK;
 }
 
+/* "postgres  127.0.0.1:5433: 3 of 100 connections, 1 busy; 12 opened, 0 refused, 2 statements cancelled" */
+static enum sorex_status status_postgres(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *postgres = json_member(doc, &doc->nodes[0], "postgres");
+    if (postgres == NULL)
+        return SOREX_OK;
+    struct bytes address = member_raw(doc, postgres, "address");
+    return buf_printf(
+        out, err, "postgres  %.*s: %llu of %llu connections, %llu busy; %llu opened, %llu refused, %llu statements cancelled\n",
+        BYTES_FMT(address), (unsigned long long)member_uint(doc, postgres, "connections"),
+        (unsigned long long)member_uint(doc, postgres, "connections_max"), (unsigned long long)member_uint(doc, postgres, "busy"),
+        (unsigned long long)member_uint(doc, postgres, "opened"), (unsigned long long)member_uint(doc, postgres, "refused"),
+        (unsigned long long)member_uint(doc, postgres, "cancelled"));
+}
+
 static enum sorex_status status_chain(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
 {
     const struct json_node *root = &doc->nodes[0];
@@ -154,7 +169,8 @@ static enum sorex_status status_chain(const struct json_doc *doc, struct buf *ou
     TRY(buf_printf(out, err, "outbox    %llu records written, %s wait for sinks\n",
                    (unsigned long long)member_uint(doc, outbox, "head"), waiting));
     TRY(buf_printf(out, err, "disk      %s\n", disk));
-    return status_ends(doc, "changes", out, err);
+    TRY(status_ends(doc, "changes", out, err));
+    return status_postgres(doc, out, err);
 }
 
 /* "source    orders/3: at 812, 40 behind" */

@@ -272,15 +272,44 @@ static enum sorex_status verb_rows(const struct call *call, struct sorex_error *
     return status;
 }
 
+/* Who is connected. */
+static void postgres_member(struct postgres_server *server, struct json_writer *w)
+{
+    struct postgres_server_status status;
+    postgres_server_status(server, &status);
+    json_name(w, "postgres");
+    json_object_begin(w);
+    json_name(w, "address");
+    json_string_z(w, status.place);
+    json_name(w, "connections");
+    json_uint(w, status.connections);
+    json_name(w, "connections_max");
+    json_uint(w, status.connections_max);
+    json_name(w, "busy");
+    json_uint(w, status.busy);
+    json_name(w, "opened");
+    json_uint(w, status.opened);
+    json_name(w, "refused");
+    json_uint(w, status.refused);
+    json_name(w, "cancelled");
+    json_uint(w, status.cancelled);
+    json_object_end(w);
+}
+
 enum sorex_status service_status(struct service *service, struct buf *out, struct sorex_error *err)
 {
     struct json_writer w;
     json_writer_init(&w, out, false, err);
     if (service->flow != NULL)
         return flow_status(service->flow, &w, err);
-    if (service->pipeline != NULL)
-        return pipeline_status(service->pipeline, &w, err);
     json_object_begin(&w);
+    if (service->pipeline != NULL) {
+        TRY(pipeline_status(service->pipeline, &w, err));
+        if (service->postgres != NULL)
+            postgres_member(service->postgres, &w);
+        json_object_end(&w);
+        return json_writer_finish(&w);
+    }
     json_name(&w, "state");
     json_string_z(&w, "not running");
     json_name(&w, "waiting_for");
