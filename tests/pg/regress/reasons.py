@@ -20,6 +20,7 @@ REASONS = {
     "libraries": ("Libraries that PGlite's package has, but cannot load", "Conversions of encodings and the client side of replication "
                   "want functions that the main module lacks: 58P01 for CREATE CONVERSION, CREATE SUBSCRIPTION with a connection."),
     "single": ("One process", "A single-user backend: no statistics of sessions, checkpointer, WAL writer or archiver, no workers."),
+    "files": ("Files", "What the server reads and writes are files in its own memory, which clients on the same machine do not see."),
     "follows": ("Consequences", "An earlier statement of the same script differs for one of the other reasons; this one meets an object, "
                                 "a privilege or a transaction that is not as it would be."),
     "sqlstate": ("Other SQLSTATE", "The statement fails on both, for the same reason; 16, 17 or 18 gave the error another code."),

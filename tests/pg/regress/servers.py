@@ -1,5 +1,5 @@
 """The two sides of a comparison, both behind a Unix socket for psql: a native PostgreSQL of the test's own, and the embedded one behind
-pg_host. Both have the same settings, and the same files under the same path."""
+pg_host. Both have the same settings."""
 import os, pathlib, signal, shutil, subprocess
 
 from harness import Postgres, check, free_port, wait_for
@@ -13,11 +13,17 @@ NATIVE_SETTINGS = {"search_path": "public", "allow_system_table_mods": "on", "ma
 
 
 class Server:
-    def __init__(self, root, name, files):
+    """data: a folder of files that scripts read. Its copy and a folder that they write to have a path of the same length on both sides, as
+    psql's columns are as wide as what is in them."""
+
+    def __init__(self, root, name, data):
         self.dir = root / name
         self.dir.mkdir()
         self.port = free_port()
-        self.files = files
+        self.files = self.dir / "files"
+        shutil.copytree(data, self.files / "data")
+        (self.files / "results").mkdir()
+        os.chmod(self.files / "results", 0o777)
 
     def psql(self, script, *words, out, seconds, variables=()):
         """Runs a script file through psql as pg_regress does; its output goes to a file. False: it took too long."""
@@ -36,8 +42,8 @@ class Server:
 
 
 class Native(Server):
-    def __init__(self, root, files):
-        super().__init__(root, "native", files)
+    def __init__(self, root, data):
+        super().__init__(root, "native", data)
         self.base = Postgres.__new__(Postgres)
         self.base.find_binaries()
         os.chown(self.dir, self.base.user.pw_uid, self.base.user.pw_gid)
@@ -57,12 +63,12 @@ class Native(Server):
 
 
 class Embedded(Server):
-    def __init__(self, root, files):
-        super().__init__(root, "embedded", files)
+    def __init__(self, root, data):
+        super().__init__(root, "hosted", data)
         build = pathlib.Path(os.environ["SOREX_BUILD"])
         self.log = open(self.dir / "log", "wb")
         self.process = subprocess.Popen([os.environ["SOREX_PG_HOST"], build / "postgres", build / "postgres-cache",
-                                         self.dir / f".s.PGSQL.{self.port}", files,
+                                         self.dir / f".s.PGSQL.{self.port}", self.files,
                                          *(f"{name}={value}" for name, value in SETTINGS.items())], stderr=self.log)
         wait_for("the embedded server",
                  lambda: self.process.poll() is not None or (self.dir / f".s.PGSQL.{self.port}").exists())

@@ -46,13 +46,8 @@ def listed():
 class Play:
     def __init__(self, root):
         self.root = root
-        files = root / "files"
-        shutil.copytree(SUITE / "data", files / "data")
-        (files / "results").mkdir()
-        os.chmod(files / "results", 0o777)
-        self.files = str(files)
-        self.native = Native(root, files)
-        self.embedded = Embedded(root, files)
+        self.native = Native(root, SUITE / "data")
+        self.embedded = Embedded(root, SUITE / "data")
         self.statements = 0
 
     def close(self):
@@ -63,7 +58,7 @@ class Play:
         out = server.dir / "out"
         check(server.psql(script, "-a", "-q", out=out, seconds=SECONDS, variables=VARIABLES),
               f"{script.stem} took longer than {SECONDS} s on {server.dir.name}")
-        outputs[server] = out.read_text(errors="surrogateescape").replace(self.files, "FILES")
+        outputs[server] = out.read_text(errors="surrogateescape").replace(str(server.files), "FILES")
 
     def script(self, name):
         """The differences of one script."""
