@@ -41,7 +41,10 @@ static enum command_end complain(struct call *call, const char *text)
 }
 
 /* What people are told, but not programs that read the output. */
-static bool talks(const struct call *call) { return !call->session->quiet && call->shell->depth == 0; }
+static bool talks(const struct call *call)
+{
+    return call->shell->talks && !call->session->quiet && call->shell->depth == 0;
+}
 
 /* The word, or data NULL. */
 static struct bytes word(const struct call *call, size_t i)

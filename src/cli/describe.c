@@ -275,6 +275,8 @@ static bool relation_show(struct session *session, struct bytes title, const str
     bool good = lines_join(footer->first, &lines, &err) == SOREX_OK || complain(session, &err);
     options.title = title;
     options.footer = buf_view(&lines);
+    if (options.format == TABLE_EXPANDED) /* would be confusing, as psql has it */
+        options.format = TABLE_ALIGNED;
     good = good && session_show(session, columns->first, &options);
     buf_deinit(&lines);
     return good;

@@ -242,6 +242,7 @@ static bool talk(struct shell *shell, struct sorex_error *err)
     struct input in = {0};
     if (line_editor_open(home_history(history) ? history : NULL, &in.editor, err) != SOREX_OK)
         return session_complain(shell->session, NULL, err->text);
+    shell->talks = true;
     greet(shell->session);
     bool good = input_run(shell, &in);
     if (!shell->quit)

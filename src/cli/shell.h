@@ -12,6 +12,7 @@
 struct shell {
     struct session *session; /* borrowed */
     bool keep_going;         /* after what failed, where nobody types */
+    bool talks;              /* somebody types */
     bool quit;               /* \q */
     bool failed;             /* something did, sometime */
     unsigned depth;
