@@ -40,6 +40,8 @@ struct arguments {
         bool file; /* its name, instead of statements */
     } inputs[ARGUMENTS_INPUTS_MAX]; /* in the order of the command line */
     size_t input_count;
+    const char *reducer, *log, *receipt, *query, *export_file, *import_file, *trust, *message, *author, *time;
+    bool follow;
     bool scratch, csv, expanded, tuples_only, timing, quiet, keep_going;
     bool json, text, help;
     struct pipeline_override overrides[ARGUMENTS_OVERRIDES_MAX];

@@ -8,7 +8,7 @@
 #include "sorex/version.h"
 
 const struct verb *const verbs[] = {&verb_run,  &verb_try,     &verb_inspect,  &verb_check,   &verb_status,    &verb_view, &verb_preview,
-                                    &verb_rows, &verb_state,   &verb_rollback, &verb_upgrade, &verb_replay, &verb_sim, &verb_pipe, &verb_sql, &verb_serve, &verb_reference, NULL};
+                                    &verb_rows, &verb_state,   &verb_rollback, &verb_upgrade, &verb_replay, &verb_sim, &verb_pipe, &verb_sql, &verb_serve, &verb_derive, &verb_verify, &verb_bisect, &verb_messages, &verb_reference, NULL};
 
 static void help_print(FILE *out)
 {

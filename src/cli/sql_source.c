@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "cli/home.h"
+#include "derive/derived.h"
 #include "pg/image.h"
 #include "pg/place.h"
 #include "sink/embedded.h"
@@ -28,6 +29,7 @@ struct sql_source {
     struct database_program *program;
     struct store *store;
     struct embedded *embedded; /* of a store */
+    struct derived *derived;   /* of messages */
     struct database *origin;   /* of an image, or a new one */
     struct snapshot *state;    /* of origin */
     bool scratch;
@@ -52,6 +54,8 @@ static enum sorex_status data_try(struct sql_source *self, const char *dir, cons
 static enum sorex_status data_begin(struct sql_source *self, const char *dir, const char *sink, struct sorex_error *err)
 {
     char cache[PATH_MAX];
+    if (derived_is(dir))
+        return derived_open(&(struct derived_options){.dir = dir, .read_only = true}, &self->derived, err);
     if (access(dir, F_OK) != 0 && errno == ENOENT)
         return sorex_error_set(err, SOREX_GONE, "no store in %s: nothing ran there yet (`sorex run PIPELINE` makes it)",
                                dir);
@@ -94,6 +98,17 @@ static enum sorex_status origin_begin(struct sql_source *self, const char *image
     }
     buf_deinit(&bytes);
     return status == SOREX_OK ? database_save(self->origin, &self->state, err) : status;
+}
+
+/* ---- derived databases: heights are numbers of messages ---- */
+
+static enum sorex_status derived_fork(struct derived *derived, uint32_t height, struct database **out,
+                                      uint32_t *out_height, struct sorex_error *err)
+{
+    static struct receipt receipt;
+    TRY(derived_at(derived, height == SOREX_HEIGHT_NONE ? DERIVED_NEWEST : height, out, &receipt, err));
+    *out_height = receipt.count < SOREX_HEIGHT_NONE ? (uint32_t)receipt.count : SOREX_HEIGHT_NONE;
+    return SOREX_OK;
 }
 
 /* ---- names ---- */
@@ -151,6 +166,7 @@ void sql_source_close(struct sql_source *self)
     if (self == NULL)
         return;
     embedded_close(self->embedded);
+    derived_close(self->derived);
     if (self->store != NULL)
         store_close(self->store);
     snapshot_drop(self->state);
@@ -165,6 +181,8 @@ enum sorex_status sql_source_fork(struct sql_source *self, uint32_t height, stru
 {
     if (self->embedded != NULL)
         return embedded_fork(self->embedded, height, out, out_height, err);
+    if (self->derived != NULL)
+        return derived_fork(self->derived, height, out, out_height, err);
     if (height != SOREX_HEIGHT_NONE)
         return sorex_error_set(err, SOREX_INVALID, "%s has no heights: only the database of a pipeline has",
                                self->name);

@@ -255,18 +255,25 @@ static enum sorex_status preview_fill(struct request *request, const struct argu
 
 static int preview_run(struct arguments *arguments)
 {
+    if (arguments->message != NULL)
+        return preview_message_run(arguments);
     return ask(arguments, "preview", false, preview_fill);
 }
 
 const struct verb verb_preview = {
     .name = "preview",
-    .summary = "a view as it would be after one more block",
-    .usage = "(PIPELINE | --data DIR) NAME [INPUT_HEX] --block FILE [--height H] [--text | --json]",
-    .flags = "data block height text json set",
-    .words_min = 1,
+    .summary = "a view, or a derived database, as it would be after one more entry",
+    .usage = "(PIPELINE | --data DIR) NAME [INPUT_HEX] --block FILE [--height H], or --data DIR --message JSON [-c SQL]...",
+    .flags = "data block height text json set message author time at command",
     .words_max = 3,
-    .about = "Runs the indexer on the raw block at H + 1 over a throw-away overlay, then the view there. The store is not touched.",
-    .example = "sorex preview pipeline.yaml supply --block next.bin",
+    .letters = true,
+    .about = "With --block: runs the indexer on the raw block at H + 1 over a throw-away overlay, then the view there. The store "
+             "is not\n"
+             "touched.\n\n"
+             "With --message: applies the message to a fork of the derived database in DIR, says whether it is applied or "
+             "rejected,\n"
+             "and why, and executes the statements there. The fork is thrown away: nothing has happened.",
+    .example = "sorex preview --data game --author ann --message '{\"end_turn\":{}}' -c \"select * from units\"",
     .run = preview_run,
 };
 

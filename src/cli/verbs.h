@@ -8,10 +8,13 @@
 #include "json/writer.h"
 
 extern const struct verb verb_run, verb_try, verb_inspect, verb_check, verb_status, verb_view, verb_preview, verb_rows, verb_state,
-    verb_rollback, verb_upgrade, verb_replay, verb_sim, verb_pipe, verb_sql, verb_serve, verb_reference;
+    verb_rollback, verb_upgrade, verb_replay, verb_sim, verb_pipe, verb_sql, verb_serve, verb_derive, verb_verify, verb_bisect, verb_messages, verb_reference;
 
 #define PIPELINE_OPTIONS_TITLE                                                                                                          \
     "Top-level settings of the pipeline file, as flags (any other one: --set; all of them: sorex reference)"
+
+/* `sorex preview --message`: of a derived database. */
+int preview_message_run(struct arguments *arguments);
 
 /* Prints "sorex: TEXT" to standard error and returns the exit code. */
 int cli_fail(const struct sorex_error *err);
