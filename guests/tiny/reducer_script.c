@@ -2,7 +2,8 @@
  *
  *   SQL               runs it; the first column of each row goes into the table out, as text
  *   ?SQLSTATE SQL     runs it, and rejects with code 99 and what came instead unless it fails so
- *   !trap !loop !recurse !grow !error !reject N TEXT !return N !log TEXT !fill N (bytes bound) !same !many N */
+ *   !ACTION           see below; !i64 N SQL and its siblings run SQL with one parameter, !column SQL says what the first
+ *                     column of the first row is: type, integer, float times 4, length, text */
 #include "sorex/reducer.h"
 
 static int32_t result;
@@ -116,9 +117,107 @@ static void many(int32_t count)
     }
 }
 
+static void run_bound(int32_t s)
+{
+    while (sx_step(s))
+        out_write(sx_column_text(s, 0));
+}
+
+/* A decimal number, with its sign. */
+static int64_t integer(struct sx_bytes *text)
+{
+    while (text->len > 0 && text->data[0] == ' ')
+        *text = sx_bytes_of(text->data + 1, text->len - 1);
+    bool negative = text->len > 0 && text->data[0] == '-';
+    uint64_t n = 0;
+    uint32_t at = negative;
+    for (; at < text->len && text->data[at] >= '0' && text->data[at] <= '9'; at++)
+        n = n * 10 + (uint64_t)(text->data[at] - '0');
+    *text = sx_bytes_of(text->data + at, text->len - at);
+    return (int64_t)(negative ? 0 - n : n);
+}
+
+static bool bound(struct sx_bytes text)
+{
+    if (directive(&text, "i64")) {
+        int64_t value = integer(&text);
+        int32_t s = sx_prepare_bytes(text);
+        sx_bind_i64(s, 1, value);
+        run_bound(s);
+    } else if (directive(&text, "f64")) { /* quarters */
+        double value = (double)integer(&text) / 4;
+        int32_t s = sx_prepare_bytes(text);
+        sx_bind_f64(s, 1, value);
+        run_bound(s);
+    } else if (directive(&text, "text") || directive(&text, "blob")) { /* up to a comma */
+        bool blob = text.data[-1] == 'b';
+        uint32_t len = 1;
+        while (len < text.len && text.data[len] != ',')
+            len++;
+        int32_t s = sx_prepare_bytes(sx_bytes_of(text.data + len + 1, text.len - len - 1));
+        struct sx_bytes value = sx_bytes_of(text.data + 1, len - 1);
+        if (blob)
+            sx_bind_blob(s, 1, value);
+        else
+            sx_bind_text(s, 1, value);
+        run_bound(s);
+    } else if (directive(&text, "unbound")) {
+        run_bound(sx_prepare_bytes(text));
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void decimal(struct sx_buf *out, int64_t n)
+{
+    if (n < 0)
+        sx_buf_u8(out, '-');
+    sx_buf_decimal(out, n < 0 ? 0 - (uint64_t)n : (uint64_t)n);
+    sx_buf_u8(out, ' ');
+}
+
+static void column(struct sx_bytes text)
+{
+    struct sx_buf out = {0};
+    int32_t s = sx_prepare_bytes(text);
+    if (!sx_step(s))
+        __builtin_trap();
+    decimal(&out, sorex_column_type(s, 0));
+    decimal(&out, sorex_column_i64(s, 0));
+    decimal(&out, (int64_t)(sorex_column_f64(s, 0) * 4));
+    decimal(&out, sorex_column_len(s, 0));
+    sx_buf_bytes(&out, sx_column_text(s, 0));
+    out_write(sx_buf_view(&out));
+}
+
+static void rows(struct sx_bytes text)
+{
+    struct sx_buf out = {0};
+    int64_t count = 0;
+    int32_t s = sx_prepare_bytes(text);
+    while (sx_step(s))
+        count++;
+    decimal(&out, count);
+    decimal(&out, sx_changes());
+    out_write(sx_buf_view(&out));
+}
+
 static void act(struct sx_bytes text)
 {
-    if (directive(&text, "trap"))
+    if (bound(text))
+        return;
+    if (directive(&text, "column "))
+        column(text);
+    else if (directive(&text, "rows "))
+        rows(text);
+    else if (directive(&text, "repeat "))
+        for (int32_t count = number(&text), i = 0; i < count; i++)
+            sx_run(sx_prepare_bytes(text));
+    else if (directive(&text, "fuel"))
+        for (volatile int32_t i = 0; i < 100000000; i = i + 1)
+            ;
+    else if (directive(&text, "trap"))
         __builtin_trap();
     else if (directive(&text, "loop"))
         for (volatile int32_t i = 0;; i = i + 1)

@@ -13,9 +13,10 @@
 #define REDUCER_PREPARED_MAX 256u
 #define REDUCER_PREPARED_BYTES_MAX ((size_t)64 << 10) /* of each of them */
 #define REDUCER_SQL_BYTES_MAX ((size_t)1 << 20)
-#define REDUCER_HANDLES_MAX 1024u      /* in one message */
-#define REDUCER_STATEMENTS_MAX 100000u /* executed in one message: the guest's fuel does not cover PostgreSQL's work \
-                                        */
+#define REDUCER_HANDLES_MAX 1024u /* in one message */
+#define REDUCER_STATEMENTS_MAX                                                            \
+    100000u /* executed in one message: the guest's fuel does not cover PostgreSQL's work \
+             */
 #define REDUCER_HELD_BYTES_MAX ((size_t)64 << 20) /* parameters and rows of all handles together */
 #define REDUCER_ROWS_AT_ONCE 1000u                /* that one exchange fetches */
 #define REDUCER_REASON_BYTES_MAX ((size_t)1024)
@@ -60,10 +61,11 @@ enum reducer_progress { HANDLE_IDLE, HANDLE_ROWS, HANDLE_DONE };
 struct reducer_handle {
     struct reducer_prepared *prepared;
     enum reducer_progress progress;
-    bool portal;     /* there is one of its name */
-    bool suspended;  /* which has more rows */
-    bool bound;      /* something is */
-    int32_t unbound; /* the code of a bind that failed: step gives it back. 0: none */
+    bool portal;      /* there is one of its name */
+    bool suspended;   /* which has more rows */
+    uint64_t fetched; /* rows, by all exchanges */
+    bool bound;       /* something is */
+    int32_t unbound;  /* the code of a bind that failed: step gives it back. 0: none */
     struct reducer_parameter *parameters;
     size_t parameters_cap;
     struct buf reply;  /* what PostgreSQL answered */

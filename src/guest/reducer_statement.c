@@ -100,6 +100,23 @@ enum sorex_status call_exchange(struct reducer_call *call, struct buf *out, stru
     return call_stop(call, status == SOREX_GUEST ? STOP_STATE : STOP_HOST, status, err, "%s", why.text);
 }
 
+/* Another statement has the name of the one that the host prepared: only SQL that was made at run time can do that. */
+static enum sorex_status replaced_stop(struct reducer_call *call, struct reducer_prepared *prepared,
+                                       struct sorex_error *err)
+{
+    prepared->stale = true;
+    return call_stop(call, STOP_FAULT, SOREX_GUEST, err, "a prepared statement was replaced");
+}
+
+static enum sorex_status row_read(struct reducer_call *call, struct reducer_handle *handle,
+                                  const struct protocol_message *message, struct sorex_error *err)
+{
+    if (message->row.count != handle->prepared->columns_count)
+        return replaced_stop(call, handle->prepared, err);
+    handle->fetched++;
+    return trace_row(call, handle->prepared, message, err);
+}
+
 /* What an exchange left: rows and tags are hashed, an error becomes the call's. *out is REDUCER_SQL then, else 0. */
 static enum sorex_status reply_read(struct reducer_call *call, struct reducer_handle *handle, int32_t *out,
                                     struct sorex_error *err)
@@ -107,7 +124,9 @@ static enum sorex_status reply_read(struct reducer_call *call, struct reducer_ha
     struct bytes rest = buf_view(&handle->reply);
     struct protocol_message message;
     bool whole = true;
+    uint64_t before = handle->suspended ? handle->fetched : 0;
     *out = 0;
+    handle->fetched = before;
     handle->suspended = false;
     while (rest.len > 0) {
         TRY(protocol_take(&rest, &message, &whole, err));
@@ -115,10 +134,10 @@ static enum sorex_status reply_read(struct reducer_call *call, struct reducer_ha
             return sorex_error_set(err, SOREX_CORRUPT, "PostgreSQL's answer is cut");
         const struct bytes *fields = message.notice.fields;
         if (message.type == PROTOCOL_ROW) {
-            TRY(trace_row(call, handle->prepared, &message, err));
+            TRY(row_read(call, handle, &message, err));
         } else if (message.type == PROTOCOL_COMPLETE || message.type == PROTOCOL_EMPTY_QUERY) {
             struct bytes tag = message.type == PROTOCOL_COMPLETE ? message.text : bytes_str("");
-            call->changes = (int64_t)result_rows(tag);
+            call->changes = (int64_t)(before + result_rows(tag));
             TRY(trace_end(call, tag, err));
         } else if (message.type == PROTOCOL_SUSPENDED) {
             handle->suspended = true;
@@ -545,7 +564,8 @@ static enum sorex_status execute(struct reducer_call *call, int32_t number, stru
     if (*out == 0 && handle->prepared->resumes)
         call->refused = false;
     /* What is not there any more, or means something else: it is prepared again. */
-    if (*out < 0 && (memcmp(call->sqlstate, "26", 2) == 0 || memcmp(call->sqlstate, "0A", 2) == 0))
+    if (*out < 0 && (strncmp(call->sqlstate, "26", 2) == 0 || strncmp(call->sqlstate, "0A", 2) == 0 ||
+                     strncmp(call->sqlstate, "08", 2) == 0))
         handle->prepared->stale = true;
     return SOREX_OK;
 }
@@ -562,9 +582,6 @@ static enum sorex_status row_take(struct reducer_handle *handle, bool *out_row, 
     }
     if (!*out_row)
         return SOREX_OK;
-    if (message.row.count != handle->prepared->columns_count)
-        return sorex_error_set(err, SOREX_CORRUPT, "a row of %u values in a result of %zu columns", message.row.count,
-                               handle->prepared->columns_count);
     for (size_t i = 0; i < handle->prepared->columns_count; i++)
         handle->values[i] = protocol_value_next(&message.row);
     return SOREX_OK;
@@ -634,5 +651,7 @@ enum sorex_status statement_column(struct reducer_call *call, int32_t number, in
     }
     buf_reset(&handle->text);
     enum sorex_status status = value_read(handle->prepared->columns[column], value, &handle->text, out_value, err);
+    if (status == SOREX_CORRUPT)
+        return replaced_stop(call, handle->prepared, err);
     return status == SOREX_OK ? SOREX_OK : host_stop(call, status, err);
 }

@@ -171,12 +171,18 @@ void database_seed_set(struct database *database, uint64_t seed)
     mark_next(database);
 }
 
-uint64_t database_fuel(const struct database *database) { return database->statement_fuel; }
-
 bool database_metered(const struct database *database)
 {
     return postgres_metered(instance_postgres(database->instance));
 }
+
+static void fuel_give(const struct database *database)
+{
+    if (database_metered(database))
+        instance_fuel_set(database->instance, database->statement_fuel != 0 ? database->statement_fuel : UINT64_MAX);
+}
+
+uint64_t database_fuel(const struct database *database) { return database->statement_fuel; }
 
 enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, struct sorex_error *err)
 {
@@ -189,6 +195,7 @@ enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, st
 enum sorex_status database_role_set(struct database *database, uint32_t role, bool confined, struct sorex_error *err)
 {
     mark_next(database);
+    fuel_give(database);
     return instance_role_set(database->instance, role, confined, err);
 }
 
@@ -228,8 +235,7 @@ enum sorex_status database_exchange(struct database *database, struct bytes mess
     struct sorex_error why = {0};
     size_t before = out->len;
     mark_next(database);
-    if (database->statement_fuel != 0)
-        instance_fuel_set(database->instance, database->statement_fuel);
+    fuel_give(database);
     enum sorex_status status = instance_exchange(database->instance, messages, out, &why);
     if (status == SOREX_OK)
         return SOREX_OK;
