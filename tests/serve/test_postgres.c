@@ -120,20 +120,30 @@ static void value_is(PGconn *connection, const char *sql, const char *wanted)
     PQclear(result);
 }
 
-static uint32_t sessions(void)
+static struct postgres_server_status status_now(void)
 {
     struct postgres_server_status status;
     postgres_server_status(server, &status);
-    return status.connections;
+    return status;
+}
+
+static void wait_a_little(uint64_t until_ms, const char *what)
+{
+    if (clock_ms() > until_ms)
+        fail_msg("gave up waiting for %s", what);
+    (void)nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
 }
 
 static void wait_sessions(uint32_t wanted)
 {
-    for (uint64_t until = clock_ms() + PATIENCE_S * 1000; sessions() != wanted;) {
-        if (clock_ms() > until)
-            fail_msg("%u sessions, not %u", sessions(), wanted);
-        (void)nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
-    }
+    for (uint64_t until = clock_ms() + PATIENCE_S * 1000; status_now().connections != wanted;)
+        wait_a_little(until, "sessions to end");
+}
+
+static void wait_busy(uint32_t wanted)
+{
+    for (uint64_t until = clock_ms() + PATIENCE_S * 1000; status_now().busy != wanted;)
+        wait_a_little(until, "statements to begin");
 }
 
 /* ---- raw sockets ---- */
@@ -206,7 +216,7 @@ static void sessions_are_alone(void **state)
         if (i % 2 == 0)
             value_is(clients[i], "begin", "BEGIN");
     }
-    assert_int_equal(sessions(), MANY);
+    assert_int_equal(status_now().connections, MANY);
     for (int i = 0; i < MANY; i++) {
         (void)snprintf(wanted, sizeof wanted, "%d", 100 + i);
         value_is(clients[i], "select max(height) from heights", wanted);
@@ -404,7 +414,6 @@ static void cancelled(PGconn *c, const char *sql)
 
 static void cancelling(void **state)
 {
-    struct postgres_server_status status;
     (void)state;
     PGconn *c = client(""), *other = client("");
     cancelled(c, ENDLESS);
@@ -413,17 +422,15 @@ static void cancelling(void **state)
     cancelled(c, "do $$ begin loop null; end loop; end $$");
     value_is(c, "rollback", "ROLLBACK");
     value_is(c, "select 1", "1");
-    postgres_server_status(server, &status);
-    assert_true(status.cancelled >= 3);
+    uint64_t before = status_now().cancelled;
+    assert_true(before >= 3);
     int fd = raw(); /* without the secret nothing is cancelled */
     uint8_t request[16] = {0, 0, 0, 16, 4, 0xd2, 0x16, 0x2e};
     u32be_put(request + 8, (uint32_t)PQbackendPID(other));
-    uint64_t before = status.cancelled;
     raw_send(fd, request, sizeof request);
     assert_int_equal(recv(fd, request, 1, 0), 0);
     (void)close(fd);
-    postgres_server_status(server, &status);
-    assert_int_equal(status.cancelled, before);
+    assert_int_equal(status_now().cancelled, before);
     PQfinish(c);
     PQfinish(other);
 }
@@ -474,7 +481,7 @@ static void clients_that_leave(void **state)
     int reading = raw_session();
     raw_query(reading, "select repeat('x', 1000) from generate_series(1, 1000000)");
     assert_true(raw_until(reading, 'D'));
-    assert_int_equal(sessions(), 4);
+    assert_int_equal(status_now().connections, 4);
     (void)close(querying);
     (void)close(copying);
     (void)close(speaking);
@@ -663,6 +670,7 @@ static void ends_in_the_midst(void **state)
     assert_true(raw_until(stalled, 'D'));
     query.connection = client("");
     assert_int_equal(pthread_create(&thread, NULL, long_query_run, &query), 0);
+    wait_busy(2); /* the stalled one waits in the middle of its answer */
     postgres_server_stop(server);
     server = NULL;
     assert_int_equal(pthread_join(thread, NULL), 0);
