@@ -68,11 +68,13 @@ static bool on_board(int64_t x, int64_t y) { return x >= 0 && x < WIDTH && y >= 
 
 static struct turn turn_read(void)
 {
-    struct sx_bytes payload = sx_message();
     struct turn turn = {.author = sx_message_author()};
     int32_t s = sx_prepare("select key, value->>'unit', value->>'class', value->>'target',"
-                           " (value->>'x')::smallint, (value->>'y')::smallint from jsonb_each($1::text::jsonb)");
-    sx_bind_text(s, 1, payload);
+                           " (value->>'x')::smallint, (value->>'y')::smallint,"
+                           " phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)"
+                           " from jsonb_each($1::text::jsonb) cross join game left join players on players.name = $2");
+    sx_bind_text(s, 1, sx_message());
+    sx_bind_text(s, 2, turn.author);
     require(sx_try_step(s) == SX_ROW, MALFORMED, "a message is an object with one action");
     turn.action = sx_column_text(s, 0);
     turn.unit = sx_column_text(s, 1);
@@ -81,17 +83,11 @@ static struct turn turn_read(void)
     turn.placed = !sx_column_is_null(s, 4) && !sx_column_is_null(s, 5);
     turn.x = sx_column_i64(s, 4);
     turn.y = sx_column_i64(s, 5);
+    turn.camp = sx_column_i64(s, 6) != 0;
+    turn.battle = sx_column_i64(s, 7) != 0;
+    turn.active = sx_column_i64(s, 8);
+    turn.seat = sx_column_i64(s, 9);
     require(sx_try_step(s) == SX_DONE, MALFORMED, "a message is an object with one action");
-
-    s = sx_prepare("select phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)"
-                   " from game left join players on players.name = $1");
-    sx_bind_text(s, 1, turn.author);
-    sx_step(s);
-    turn.camp = sx_column_i64(s, 0) != 0;
-    turn.battle = sx_column_i64(s, 1) != 0;
-    turn.active = sx_column_i64(s, 2);
-    turn.seat = sx_column_i64(s, 3);
-    sx_reset(s);
     return turn;
 }
 

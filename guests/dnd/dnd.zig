@@ -52,33 +52,28 @@ const Turn = struct {
 
     fn read() Turn {
         const no_message = "a message is an object with one action";
-        var turn: Turn = undefined;
-        turn.author = sorex.author();
-        const message = sorex.prepare(
-            \\select key, value->>'unit', value->>'class', value->>'target', (value->>'x')::smallint, (value->>'y')::smallint
-            \\from jsonb_each($1::text::jsonb)
+        const author = sorex.author();
+        const s = sorex.prepare(
+            \\select key, value->>'unit', value->>'class', value->>'target', (value->>'x')::smallint, (value->>'y')::smallint,
+            \\  phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)
+            \\from jsonb_each($1::text::jsonb) cross join game left join players on players.name = $2
         );
-        message.bind(1, sorex.payload());
-        require(message.tryStep() == .row, .malformed, no_message);
-        turn.action = message.text(0).?;
-        turn.unit = message.text(1);
-        turn.class = message.text(2);
-        turn.target = message.text(3);
-        turn.x = message.int(4);
-        turn.y = message.int(5);
-        require(message.tryStep() == .done, .malformed, no_message);
-
-        const game = sorex.prepare(
-            \\select phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)
-            \\from game left join players on players.name = $1
-        );
-        game.bind(1, turn.author);
-        _ = game.step();
-        defer game.reset();
-        turn.camp = game.int(0).? != 0;
-        turn.battle = game.int(1).? != 0;
-        turn.active = game.int(2).?;
-        turn.seat = game.int(3).?;
+        s.bind_all(.{ sorex.payload(), author });
+        require(s.tryStep() == .row, .malformed, no_message);
+        const turn: Turn = .{
+            .author = author,
+            .action = s.text(0).?,
+            .unit = s.text(1),
+            .class = s.text(2),
+            .target = s.text(3),
+            .x = s.int(4),
+            .y = s.int(5),
+            .camp = s.int(6).? != 0,
+            .battle = s.int(7).? != 0,
+            .active = s.int(8).?,
+            .seat = s.int(9).?,
+        };
+        require(s.tryStep() == .done, .malformed, no_message);
         return turn;
     }
 
@@ -104,8 +99,8 @@ const Event = struct {
             \\insert into events (message, player, action, unit, target, x, y, steps, roll, damage)
             \\values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
         , .{
-            sorex.index(), turn.author,  turn.action, event.unit, event.target,
-            event.x,       event.y,      event.steps, event.roll, event.damage,
+            sorex.index(), turn.author, turn.action, event.unit, event.target,
+            event.x,       event.y,     event.steps, event.roll, event.damage,
         });
     }
 };
