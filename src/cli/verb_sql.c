@@ -1,10 +1,52 @@
 /* sorex sql: psql's way of asking a database that this process holds. */
+#include <dirent.h>
+#include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/shell.h"
 #include "cli/verbs.h"
+
+#define PIPELINE "pipeline.yaml"
+#define DATA "data"
+
+/* ---- which database, when none is named ---- */
+
+static bool is_data(const char *dir)
+{
+    char path[PATH_MAX];
+    return snprintf(path, sizeof path, "%s/db", dir) < (int)sizeof path && access(path, F_OK) == 0;
+}
+
+static int name_is_data(const struct dirent *entry)
+{
+    char path[PATH_MAX];
+    return entry->d_name[0] != '.' && snprintf(path, sizeof path, DATA "/%s", entry->d_name) < (int)sizeof path &&
+           is_data(path);
+}
+
+/* pipeline.yaml here; else the one data directory that is "data" or lies in it. Nothing is set when there is none. */
+static void database_default(struct arguments *arguments)
+{
+    static char dir[PATH_MAX];
+    struct dirent **names = NULL;
+    if (access(PIPELINE, F_OK) == 0) {
+        arguments->words[arguments->word_count++] = PIPELINE;
+        return;
+    }
+    if (is_data(DATA)) {
+        arguments->data = DATA;
+        return;
+    }
+    int count = scandir(DATA, &names, name_is_data, alphasort);
+    if (count == 1 && snprintf(dir, sizeof dir, DATA "/%s", names[0]->d_name) < (int)sizeof dir)
+        arguments->data = dir;
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    free(names);
+}
 
 static enum sorex_status session_begin(const struct arguments *arguments, struct sql_source *source,
                                        struct session *out, struct sorex_error *err)
@@ -47,6 +89,8 @@ static int sql_run(struct arguments *arguments)
     struct sql_source *source = NULL;
     struct session session = {0};
     struct shell shell = {.session = &session, .keep_going = arguments->keep_going};
+    if (arguments->word_count == 0 && arguments->data == NULL && arguments->image == NULL && !arguments->scratch)
+        database_default(arguments);
     enum sorex_status status = sql_source_open(arguments, &source, &err);
     if (status == SOREX_OK)
         status = session_begin(arguments, source, &session, &err);
@@ -62,18 +106,17 @@ static int sql_run(struct arguments *arguments)
 const struct verb verb_sql = {
     .name = "sql",
     .summary = "ask the embedded database, at any retained height",
-    .usage = "(PIPELINE | --data DIR | --image FILE | --scratch) [--at H] [-c SQL]... [-f FILE]...",
+    .usage = "[PIPELINE | --data DIR | --image FILE | --scratch] [--at H] [-c SQL]... [-f FILE]...",
     .flags = "data at sink image scratch command file csv json expanded tuples-only quiet timing keep-going set",
     .words_max = 1,
     .letters = true,
-    .about = "PostgreSQL on a copy of the database of a sink of type `database`, beside a running `sorex run` too. The "
-             "copy takes\n"
-             "milliseconds and is this command's own: statements may change it, and what they changed ends with it.\n\n"
-             "Without -c and -f: on a terminal a shell with history, in which \\? lists the commands; else statements "
-             "come from\n"
-             "standard input. Results look as psql's do. The first statement that fails ends it with exit code 2, but "
-             "in the shell\n"
-             "and with --keep-going.",
+    .about = "PostgreSQL on a copy of the database of a sink of type `database`, beside a running `sorex run`\n"
+             "too. The copy takes milliseconds and is this command's own: statements may change it, and what\n"
+             "they changed ends with it. Without a name it takes pipeline.yaml here, else the one data directory\n"
+             "that is `data` or lies in it.\n\n"
+             "Without -c and -f: on a terminal a shell with history, in which \\? lists the commands; else\n"
+             "statements come from standard input. Results look as psql's do. The first statement that fails\n"
+             "ends it with exit code 2, but in the shell and with --keep-going.",
     .example = "sorex sql pipeline.yaml --at 14000 -c \"select * from balances order by balance desc limit 10\"",
     .run = sql_run,
 };

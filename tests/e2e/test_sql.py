@@ -129,6 +129,14 @@ def test_heights(root, _):
     for height in (300, 299, 170, 1):
         equal(balances(pipe, "--at", height), engine(height), f"the state at {height}")
     equal(balances("--data", root / "data", "--at", 170), engine(170), "by data directory")
+    query = ("-t", "-c", "select count(*) from balances")
+    for cwd in (root, root / "other", root / "named"):  # data; data/x; pipeline.yaml
+        cwd.mkdir(exist_ok=True)
+    (root / "other" / "data").mkdir()
+    (root / "other" / "data" / "x").symlink_to(root / "data")
+    (root / "named" / "pipeline.yaml").write_text(pipe.read_text())
+    for cwd in (root, root / "other", root / "named"):
+        equal(int(sql(*query, cwd=cwd)[0]), len(engine(300)), f"without a name in {cwd.name}")
     out, err = sql(pipe, "-t", "-c", "delete from balances", "-c", "\\at 10", "-c", "select count(*) from balances", "-c", "\\at",
                    "-c", "select count(*) from balances")
     equal(out.split()[-2:], [str(len(engine(10))), str(len(engine(300)))], "\\at starts again")
