@@ -41,7 +41,7 @@ static void say_one(struct query *query, const char *const *texts, size_t count)
 
 /* ---- expressions ----
  *
- * Templates: %i an integer (bigint), %n a numeric, %t a text, %d a date, %b a boolean, %k a small constant, %w a word.
+ * Forms: %i an integer (bigint), %n a numeric, %t a text, %d a date, %b a boolean, %k a small constant, %w a word.
  */
 
 static void expression(struct query *query, char type, unsigned depth);
@@ -59,21 +59,22 @@ static void word(struct query *query)
            "'\xe6\x97\xa5\xe6\x9c\xac'", "'\xe2\x82\xac 5'", "'12'", "'-7'", "NULL");
 }
 
-static void fill(struct query *query, const char *template, unsigned depth)
+static void fill(struct query *query, const char *form, unsigned depth)
 {
-    for (; *template != '\0'; template ++) {
-        char text[2] = {*template, '\0'};
-        if (*template != '%') {
-            say(query, text);
+    for (; *form != '\0'; form++) {
+        if (*form != '%') {
+            CHECK(buf_append(query->out, bytes_of(form, 1), NULL) == SOREX_OK);
             continue;
         }
-        template ++;
-        if (*template == 'k')
+        form++;
+        if (*form == '%')
+            say(query, "%");
+        else if (*form == 'k')
             say_number(query, (long long)dice(query, 12) - 2);
-        else if (*template == 'w')
+        else if (*form == 'w')
             word(query);
         else
-            expression(query, *template, depth - 1);
+            expression(query, *form, depth - 1);
     }
 }
 
@@ -81,7 +82,7 @@ static const char *const integers[] = {"(%i + %i)",
                                        "(%i - %i)",
                                        "(%i * %k)",
                                        "(%i / nullif(%i, 0))",
-                                       "(%i % nullif(%i, 0))",
+                                       "(%i %% nullif(%i, 0))",
                                        "abs(%i)",
                                        "sign(%i::numeric)::bigint",
                                        "length(%t)::bigint",
@@ -115,7 +116,7 @@ static const char *const numerics[] = {"(%n + %n)",
                                        "round(%n, -1)",
                                        "trunc(%n, 1)",
                                        "abs(%n)",
-                                       "-%n",
+                                       "(- %n)",
                                        "%i::numeric",
                                        "mod(%n, 7)",
                                        "coalesce(%n, 0.5)",
@@ -195,7 +196,7 @@ static const char *const booleans[] = {"(%i < %i)",
                                        "((%i, %t) < (%i, %w))"};
 /* May fail: by zero, out of range, what is no number or date. */
 static const char *const risks[] = {"(%i / %i)",
-                                    "(%i % %k)",
+                                    "(%i %% %k)",
                                     "%t::bigint",
                                     "(%i * 4611686018427387904)",
                                     "%i::smallint::bigint",
@@ -254,6 +255,14 @@ static void expression(struct query *query, char type, unsigned depth)
         form = FORM(risks);
 #undef FORM
     fill(query, form, depth);
+}
+
+/* A result's column. Equal numerics of other scales are one value, of which some row's text would be seen. */
+static void column_say(struct query *query, char type, unsigned depth)
+{
+    say(query, type == 'n' ? "trim_scale(" : "");
+    expression(query, type, depth);
+    say(query, type == 'n' ? ")" : "");
 }
 
 static char type_any(struct query *query) { return "iintdtb"[dice(query, 7)]; }
@@ -318,7 +327,7 @@ static void rows(struct query *query, const char *types, bool ordered)
     query->out = out;
     say(query, dice(query, 6) == 0 ? "select distinct " : "select ");
     for (const char *type = types; *type != '\0'; type++) {
-        expression(query, *type, 3);
+        column_say(query, *type, 3);
         say(query, type[1] == '\0' ? "" : ", ");
     }
     CHECK(buf_append(query->out, buf_view(&from), NULL) == SOREX_OK);
@@ -364,13 +373,13 @@ static void query_group(struct query *query)
     query->out = out;
     say(query, "select * from (select ");
     char type = type_any(query);
-    expression(query, type, 2);
+    column_say(query, type, 2);
     say(query, " as k");
     for (unsigned i = dice(query, 3) + 1; i > 0; i--) {
         static const char *const aggregates[] = {"count(*)",
                                                  "count(%t)",
                                                  "sum(%i)",
-                                                 "min(%n)",
+                                                 "trim_scale(min(%n))",
                                                  "max(%t)",
                                                  "round(avg(%i), 4)",
                                                  "sum(%n)",
@@ -468,7 +477,7 @@ static void query_sub(struct query *query)
         break;
     default:
         fill(query,
-             "select g, a.id, %i from generate_series(1, 3) g cross join t0 a where g <> (a.id % 3) order by 1, 2", 2);
+             "select g, a.id, %i from generate_series(1, 3) g cross join t0 a where g <> (a.id %% 3) order by 1, 2", 2);
         break;
     }
 }
@@ -476,12 +485,13 @@ static void query_sub(struct query *query)
 static void query_change(struct query *query)
 {
     static const char *const forms[] = {
-        "with u as (update t0 a set i = (%i) % 1000, t = left(%t, 30) where %b returning a.id, a.i, a.t) select * from "
+        "with u as (update t0 a set i = (%i) %% 1000, t = left(%t, 30) where %b returning a.id, a.i, a.t) select * "
+        "from "
         "u order by 1",
-        "with u as (delete from t1 a where %b and a.id % 5 = 0 returning a.*) select id, i, t from u order by 1",
+        "with u as (delete from t1 a where %b and a.id %% 5 = 0 returning a.*) select id, i, t from u order by 1",
         "with u as (insert into t2 as a (id, i, t) select g + 100, g * 3, 'new' from generate_series(1, 2) g on "
         "conflict (id) do "
-        "update set i = (excluded.i + coalesce(a.i, 0)) % 1000 returning a.id, a.i) select * from u order by 1",
+        "update set i = (excluded.i + coalesce(a.i, 0)) %% 1000 returning a.id, a.i) select * from u order by 1",
         "insert into t0 (id) values (1)",
         "insert into t1 (id, t) values (NULL, 'x')",
         "insert into t2 (id, n) values (2000, -1000000)",
