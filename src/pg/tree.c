@@ -39,7 +39,14 @@ static struct leaf *inode_copy(const struct leaf *leaf)
     struct inode *copy = calloc(1, sizeof *copy);
     if (copy == NULL)
         return NULL;
-    *copy = *inode;
+    *copy = (struct inode){.kind = inode->kind, /* all but the count of references, which others change meanwhile */
+                           .mode = inode->mode,
+                           .parent = inode->parent,
+                           .links = inode->links,
+                           .opens = inode->opens,
+                           .mtime_ns = inode->mtime_ns,
+                           .size = inode->size,
+                           .read = inode->read};
     if (!names_copy(&copy->names, &inode->names)) {
         free(copy);
         return NULL;
