@@ -29,8 +29,7 @@ build: ## the program, the library and the guests, optimised: build/release
 
 run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the largest balances; again: continues
 	$(SOREX) run examples/bitcoin.yaml --until tip
-	@echo; $(SOREX) rows examples/bitcoin.yaml --program balances --table balances --by balance --limit 10
-	@echo; printf 'changes in data/bitcoin/changes.jsonl: '; wc -l <data/bitcoin/changes.jsonl
+	@echo; $(SOREX) sql examples/bitcoin.yaml -c "select key as script, kind, balance from balances order by balance desc, key limit 10"
 
 check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=60
 	@JOBS=$(JOBS) scripts/check.sh dev asan tsan

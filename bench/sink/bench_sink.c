@@ -1,6 +1,7 @@
 /* Goal 8: rows a second into a real PostgreSQL, from the outbox of a store through the runner (cursor, types, netting)
  * against hand-written libpq for one known table. Six columns, about 300 bytes a row; batches of 10,000 on both sides;
- * WAL and fsync as PostgreSQL has them by default.
+ * WAL and fsync as PostgreSQL has them by default. Then the same changes into the embedded database, each batch synced
+ * to the store, against the sink with the server.
  *
  * Deletes compare unequal work: the rival counts ids up, 8 bytes a row; the sink reads, parses and checks changes of
  * 400 bytes that carry the whole old row, which undo needs. */
@@ -16,6 +17,7 @@
 #include "bench/sink/rival.h"
 #include "integration/postgres.h"
 #include "json/writer.h"
+#include "sink/database.h"
 #include "sink/postgres.h"
 #include "sink/runner.h"
 
@@ -38,6 +40,8 @@ enum kind { CREATES, UPDATES, DELETES, KINDS };
 struct log {
     char dir[FOLDER_PATH_SIZE];
     struct store *store;
+    uint16_t program;
+    uint32_t height;
 };
 
 static void image_write(struct json_writer *w, const char *name, uint64_t id, uint64_t salt)
@@ -100,26 +104,39 @@ static void change_write(struct buf *out, enum kind kind, uint64_t id, uint32_t 
     OK(json_writer_finish(&w));
 }
 
-/* ROWS changes of one kind, ENTRY_ROWS in an entry. */
-static void log_make(struct log *log, enum kind kind)
+static void log_open(struct log *log)
 {
+    *log = (struct log){0};
     folder_make(log->dir);
     struct store_options options = {
         .dir = log->dir, .create = true, .history = STORE_HISTORY_FULL, .fail_fast_sync = true};
     uint8_t identity[HASH_BYTES] = {1};
     struct store_program program;
-    struct buf text = {0};
     OK(store_open(&options, &log->store, &err));
     OK(store_program(log->store, "bench", identity, identity, false, &program, &err));
     OK(store_cursor_set(log->store, "keep", 0, identity, &err));
-    for (uint32_t height = 1; height <= ROWS / ENTRY_ROWS; height++) {
+    log->program = program.id;
+}
+
+static void log_close(struct log *log)
+{
+    store_close(log->store);
+    folder_remove(log->dir);
+}
+
+/* ROWS changes of one kind, ENTRY_ROWS in an entry. */
+static void log_add(struct log *log, enum kind kind)
+{
+    struct buf text = {0};
+    for (uint32_t n = 0; n < ROWS / ENTRY_ROWS; n++) {
+        uint32_t height = ++log->height;
         struct entry entry = {.height = height, .time_ms = height};
         u32le_put(entry.hash, height);
         u32le_put(entry.parent, height - 1);
         OK(store_begin(log->store, &entry, &err));
         for (uint64_t i = 0; i < ENTRY_ROWS; i++) {
-            change_write(&text, kind, (uint64_t)(height - 1) * ENTRY_ROWS + i, height);
-            OK(store_emit(log->store, program.id, buf_view(&text), buf_view(&text), &err));
+            change_write(&text, kind, (uint64_t)n * ENTRY_ROWS + i, height);
+            OK(store_emit(log->store, log->program, buf_view(&text), buf_view(&text), &err));
         }
         OK(store_commit(log->store, false, &err));
     }
@@ -136,7 +153,28 @@ struct world {
     struct log logs[KINDS];
     bool keyed; /* key column id from the image, as the rival has it; else the change's key as text */
     unsigned runs;
+    struct bench_samples served[KINDS]; /* of the sink with the server, keyed */
 };
+
+/* Rows a second until the outbox is empty; closes the sink. */
+static double sink_run(struct sink *sink, struct store *store, const char *name)
+{
+    struct sink_runner_options options = {
+        .name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
+    struct sink_runner *runner;
+    bool drained;
+    uint64_t start = clock_ns();
+    OK(sink_runner_start(sink, store, &options, &runner, &err));
+    sink_runner_drain(runner, 300000, &drained);
+    uint64_t taken = clock_ns() - start;
+    struct sink_status status;
+    sink_runner_status(runner, &status);
+    if (!drained || status.changes != ROWS)
+        bench_die("the sink did not finish: %s %s", sink_state_name(status.state), status.why);
+    sink_runner_stop(runner);
+    sink->type->close(sink);
+    return ROWS / ((double)taken * 1e-9);
+}
 
 static double subject_run(struct world *world, enum kind kind)
 {
@@ -152,23 +190,28 @@ static double subject_run(struct world *world, enum kind kind)
                                          .create_tables = true,
                                          .tables = world->keyed ? world->keyed_tables : world->text_key_tables};
     struct sink_context context = {.name = name, .pipeline = "bench", .base_dir = "."};
-    struct sink_runner_options options = {
-        .name = name, .batch_changes_max = BATCH, .batch_bytes_max = (uint64_t)64 << 20};
     struct sink *sink;
-    struct sink_runner *runner;
-    bool drained;
     OK(sink_postgres.open(&settings, &context, &sink, &err));
-    uint64_t start = clock_ns();
-    OK(sink_runner_start(sink, world->logs[kind].store, &options, &runner, &err));
-    sink_runner_drain(runner, 300000, &drained);
-    uint64_t taken = clock_ns() - start;
-    struct sink_status status;
-    sink_runner_status(runner, &status);
-    if (!drained || status.changes != ROWS)
-        bench_die("the sink did not finish: %s %s", sink_state_name(status.state), status.why);
-    sink_runner_stop(runner);
-    sink_postgres.close(sink);
-    return ROWS / ((double)taken * 1e-9);
+    return sink_run(sink, world->logs[kind].store, name);
+}
+
+/* The database is kept in the store that the changes come from. It has the three kinds one behind the other. */
+static void embedded_round(const struct world *world, struct bench_samples samples[KINDS])
+{
+    char schema[] = "public";
+    char log_table[] = "sorex_changes";
+    struct database_settings settings = {
+        .schema = schema, .log_table = log_table, .create_tables = true, .tables = world->keyed_tables};
+    struct log log;
+    log_open(&log);
+    for (enum kind kind = CREATES; kind < KINDS; kind++) {
+        struct sink_context context = {.name = "embedded", .pipeline = "bench", .base_dir = ".", .store = log.store};
+        struct sink *sink;
+        OK(sink_database.open(&settings, &context, &sink, &err));
+        log_add(&log, kind);
+        samples[kind].values[samples[kind].count++] = sink_run(sink, log.store, "embedded");
+    }
+    log_close(&log);
 }
 
 /* The rival connects within its time, too: a server process that is new has PostgreSQL's shared memory still to map. */
@@ -231,6 +274,18 @@ static void rows_measure(struct bench *bench, struct world *world, const struct 
         round_run(world, subject, rival);
     for (enum kind kind = CREATES; kind < KINDS; kind++)
         bench_add(bench, &rows[kind], &subject[kind], &rival[kind]);
+    if (world->keyed)
+        memcpy(world->served, subject, sizeof subject);
+}
+
+static void embedded_measure(struct bench *bench, const struct world *world, const struct bench_row rows[KINDS])
+{
+    struct bench_samples samples[KINDS];
+    memset(samples, 0, sizeof samples);
+    for (unsigned i = 0; i < bench->rounds; i++)
+        embedded_round(world, samples);
+    for (enum kind kind = CREATES; kind < KINDS; kind++)
+        bench_add(bench, &rows[kind], &samples[kind], &world->served[kind]);
 }
 
 static const struct bench_row keyed_rows[KINDS] = {
@@ -269,6 +324,21 @@ static const struct bench_row text_key_rows[KINDS] = {
      .rival_name = "delete by array, bigint key"},
 };
 
+static const struct bench_row embedded_rows[KINDS] = {
+    {.what = "embedded database sink, 200,000 inserts",
+     .unit = "rows/s",
+     .more_is_better = true,
+     .rival_name = "PostgreSQL sink, over its socket"},
+    {.what = "embedded database sink, 200,000 updates",
+     .unit = "rows/s",
+     .more_is_better = true,
+     .rival_name = "PostgreSQL sink, over its socket"},
+    {.what = "embedded database sink, 200,000 deletes",
+     .unit = "rows/s",
+     .more_is_better = true,
+     .rival_name = "PostgreSQL sink, over its socket"},
+};
+
 int main(void)
 {
     static const char *const settings[] = {"fsync=on", "max_wal_size=8GB", "checkpoint_timeout=1h", "autovacuum=off",
@@ -285,18 +355,19 @@ int main(void)
     rival_exec(world.connection, "SET client_min_messages = error");
     OK(config_parse(bytes_str("subject: {key: id, columns: {ts: timestamptz}}"), "bench", &world.keyed_tables, &err));
     OK(config_parse(bytes_str("subject: {columns: {ts: timestamptz}}"), "bench", &world.text_key_tables, &err));
-    for (enum kind kind = CREATES; kind < KINDS; kind++)
-        log_make(&world.logs[kind], kind);
+    for (enum kind kind = CREATES; kind < KINDS; kind++) {
+        log_open(&world.logs[kind]);
+        log_add(&world.logs[kind], kind);
+    }
     bench_start(&bench, "sink");
     world.keyed = true;
     rows_measure(&bench, &world, keyed_rows);
+    embedded_measure(&bench, &world, embedded_rows);
     world.keyed = false;
     rows_measure(&bench, &world, text_key_rows);
     int code = bench_finish(&bench);
-    for (enum kind kind = CREATES; kind < KINDS; kind++) {
-        store_close(world.logs[kind].store);
-        folder_remove(world.logs[kind].dir);
-    }
+    for (enum kind kind = CREATES; kind < KINDS; kind++)
+        log_close(&world.logs[kind]);
     config_free(world.keyed_tables);
     config_free(world.text_key_tables);
     PQfinish(world.connection);

@@ -16,8 +16,8 @@
 #include "sink/postgres_target.h"
 
 /* Outbox records, which are entries and their undoing: never a time, so that the same log does the same. */
-#define CHECKPOINT_RECORDS 256u
-#define VACUUM_RECORDS 4096u
+#define CHECKPOINT_RECORDS 64u
+#define VACUUM_RECORDS 1024u
 
 static const char *const mode_words[] = {"tables", "log", NULL};
 
@@ -197,6 +197,23 @@ static enum sorex_status database_sink_cursor(struct sink *sink, struct sink_cur
     return out->sequence > 0 ? SOREX_OK : sorex_error_set(err, SOREX_GONE, "the database has no cursor yet");
 }
 
+/* Those that were written since the sink was opened. */
+static enum sorex_status tables_vacuum(struct postgres *pg, struct sorex_error *err)
+{
+    struct buf sql = {0};
+    size_t count = 0;
+    enum sorex_status status = buf_append_str(&sql, "VACUUM (ANALYZE) ", err);
+    for (size_t i = 0; i < pg->table_count && status == SOREX_OK; i++)
+        if (pg->tables[i]->exists)
+            status = buf_printf(&sql, err, "%s%s", count++ > 0 ? ", " : "", pg->tables[i]->quoted);
+    if (status == SOREX_OK)
+        status = buf_append_u8(&sql, 0, err);
+    if (status == SOREX_OK && count > 0)
+        status = postgres_exec(pg->session, (const char *)sql.data, err);
+    buf_deinit(&sql);
+    return status;
+}
+
 static bool passed(uint64_t from, uint64_t to, uint64_t every) { return from / every != to / every; }
 
 static enum sorex_status batch_apply(struct database_sink *own, const struct sink_batch *batch, struct sorex_error *err)
@@ -205,7 +222,7 @@ static enum sorex_status batch_apply(struct database_sink *own, const struct sin
     uint64_t to = batch->cursor.sequence;
     TRY(own->rows->type->apply(own->rows, batch, err));
     if (passed(own->at, to, VACUUM_RECORDS))
-        TRY(postgres_exec(pg->session, "VACUUM (ANALYZE)", err));
+        TRY(tables_vacuum(pg, err));
     if (passed(own->at, to, CHECKPOINT_RECORDS))
         TRY(postgres_exec(pg->session, "CHECKPOINT", err));
     return embedded_commit(own->embedded, to, err);

@@ -189,7 +189,7 @@ static void undo_of_any_depth(void **state)
     struct embedded *embedded = sink_embedded(sink);
     size_t check = CHECKS;
     while (outbox.height < TOP) {
-        outbox_random_entry(&outbox, 3);
+        outbox_random_entry(&outbox, 2);
         if (check > 0 && outbox.height == TOP - depths[check - 1]) {
             MUST(fold(sink, &outbox, 100));
             then[--check] = digest_at(embedded, SOREX_HEIGHT_NONE, outbox.height);
@@ -201,7 +201,7 @@ static void undo_of_any_depth(void **state)
         digests_equal(digest_at(embedded, TOP - depths[i], TOP - depths[i]), then[i]);
         while (outbox.height > TOP - depths[i])
             outbox_undo(&outbox);
-        MUST(fold(sink, &outbox, i % 2 == 0 ? 10000 : 7));
+        MUST(fold(sink, &outbox, depths[i] > 10 ? 10000 : 1));
         digests_equal(digest_at(embedded, SOREX_HEIGHT_NONE, outbox.height), then[i]);
     }
     sink_database.close(sink);
