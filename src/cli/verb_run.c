@@ -156,7 +156,7 @@ struct serving {
     struct control *control;
     struct metrics *metrics;
     struct forks *forks;
-    struct postgres_server *postgres;
+    struct postgres_port *postgres;
 };
 
 static enum sorex_status serving_status(void *user_data, struct buf *out, struct sorex_error *err)
@@ -169,7 +169,7 @@ static void serving_end(struct serving *serving)
     metrics_stop(serving->metrics);
     if (serving->control != NULL)
         control_stop(serving->control);
-    postgres_server_stop(serving->postgres);
+    postgres_port_stop(serving->postgres);
     forks_close(serving->forks);
     service_deinit(&serving->service);
 }
@@ -179,12 +179,12 @@ static enum sorex_status postgres_open(struct serving *serving, const struct pip
 {
     const struct forks_options forks = {.name = settings->top.name, .pipeline = pipeline};
     TRY(forks_open(&forks, &serving->forks, err));
-    const struct postgres_server_options options = {.address = settings->top.postgres,
+    const struct postgres_port_options options = {.address = settings->top.postgres,
                                                     .remote = settings->top.postgres_remote,
                                                     .connections_max = settings->top.postgres_connections,
                                                     .statement_timeout_ms = settings->top.postgres_statement_timeout,
                                                     .states = forks_states(serving->forks)};
-    TRY(postgres_server_start(&options, &serving->postgres, err));
+    TRY(postgres_port_start(&options, &serving->postgres, err));
     serving->service.postgres = serving->postgres;
     return SOREX_OK;
 }

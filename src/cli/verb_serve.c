@@ -15,7 +15,7 @@
 #define STOP_SECONDS 2u /* a statement that heeds nothing is abandoned then: nothing of it was kept anyway */
 
 static enum sorex_status port_options(const struct arguments *arguments, const struct pipeline_scalars *top,
-                                      struct postgres_server_options *out, struct sorex_error *err)
+                                      struct postgres_port_options *out, struct sorex_error *err)
 {
     uint64_t connections = top != NULL ? top->postgres_connections : 0;
     uint64_t timeout_ms = top != NULL ? top->postgres_statement_timeout : 0;
@@ -36,11 +36,11 @@ static enum sorex_status port_options(const struct arguments *arguments, const s
 }
 
 /* How to connect, for who reads it. */
-static void place_print(struct postgres_server *server, const char *name)
+static void place_print(struct postgres_port *server, const char *name)
 {
-    struct postgres_server_status status;
-    postgres_server_status(server, &status);
-    if (postgres_server_port(server) == 0)
+    struct postgres_port_status status;
+    postgres_port_status(server, &status);
+    if (postgres_port_number(server) == 0)
         printf("%s: every connection gets a fork of the database %s\n", status.place, name);
     else
         printf("%s: every connection gets a fork; psql postgresql://%s/%s\n", status.place, status.place, name);
@@ -66,17 +66,17 @@ static enum sorex_status serve(const struct arguments *arguments, const struct p
                                const sigset_t *signals, struct sorex_error *err)
 {
     const struct forks_options options = {.name = top != NULL ? top->name : NULL, .sink = arguments->sink, .dir = dir};
-    struct postgres_server_options server_options = {0};
-    struct postgres_server *server = NULL;
+    struct postgres_port_options server_options = {0};
+    struct postgres_port *server = NULL;
     struct forks *forks = NULL;
     TRY(port_options(arguments, top, &server_options, err));
     TRY(forks_open(&options, &forks, err));
     server_options.states = forks_states(forks);
-    enum sorex_status status = postgres_server_start(&server_options, &server, err);
+    enum sorex_status status = postgres_port_start(&server_options, &server, err);
     if (status == SOREX_OK) {
         place_print(server, top != NULL ? top->name : "postgres");
         signals_wait(signals);
-        postgres_server_stop(server);
+        postgres_port_stop(server);
     }
     forks_close(forks);
     return status;

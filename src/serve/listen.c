@@ -123,9 +123,11 @@ static enum sorex_status tcp_open(const struct listen_rules *rules, const char *
     int code = getaddrinfo(host, port, &hints, &found);
     if (code != 0)
         return sorex_error_set(err, SOREX_INVALID, "%s: %s: %s", rules->what, address, gai_strerror(code));
-    if (rules->loopback && !is_loopback(found->ai_addr))
-        status = sorex_error_set(err, SOREX_INVALID, "%s: other machines reach %s, and nobody is asked for a password",
-                                 rules->what, address);
+    if (rules->open != NULL && !is_loopback(found->ai_addr))
+        status = sorex_error_set(
+            err, SOREX_INVALID,
+            "%s: other machines reach %s, and nobody is asked for a password; %s listens there nevertheless",
+            rules->what, address, rules->open);
     else
         status = socket_listen(rules, address, found->ai_addr, found->ai_addrlen, &out->fd, err);
     freeaddrinfo(found);

@@ -11,7 +11,7 @@ struct listen_rules {
     const char *what; /* the setting, for errors */
     uint16_t example; /* a port, for errors */
     bool paths;       /* Unix sockets; their file is the owner's only */
-    bool loopback;    /* refuses addresses that other machines reach */
+    const char *open; /* what asks for addresses that other machines reach; NULL: they need not be asked for */
 };
 
 struct listening {

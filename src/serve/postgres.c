@@ -23,7 +23,8 @@
 
 static struct listen_rules rules_for(bool remote)
 {
-    return (struct listen_rules){.what = "postgres", .example = 5433, .paths = true, .loopback = !remote};
+    return (struct listen_rules){
+        .what = "postgres", .example = 5433, .paths = true, .open = remote ? NULL : "--remote (postgres_remote: true)"};
 }
 
 enum sorex_status postgres_address_check(const char *address, bool remote, struct sorex_error *err)
@@ -34,7 +35,7 @@ enum sorex_status postgres_address_check(const char *address, bool remote, struc
 
 /* ---- what connections ask ---- */
 
-enum sorex_status server_admit(struct postgres_server *server, struct sorex_error *err)
+enum sorex_status server_admit(struct postgres_port *server, struct sorex_error *err)
 {
     (void)pthread_mutex_lock(&server->lock);
     bool full = server->sessions >= server->options.connections_max;
@@ -44,7 +45,7 @@ enum sorex_status server_admit(struct postgres_server *server, struct sorex_erro
     return full ? sorex_error_set(err, SOREX_LIMIT, "sorry, too many clients already") : SOREX_OK;
 }
 
-void server_leave(struct postgres_server *server, bool opened)
+void server_leave(struct postgres_port *server, bool opened)
 {
     (void)pthread_mutex_lock(&server->lock);
     server->sessions--;
@@ -54,7 +55,7 @@ void server_leave(struct postgres_server *server, bool opened)
 
 void server_database_set(struct connection *connection, struct database *database)
 {
-    struct postgres_server *server = connection->server;
+    struct postgres_port *server = connection->server;
     (void)pthread_mutex_lock(&server->lock);
     connection->database = database;
     server->opened += database != NULL;
@@ -77,7 +78,7 @@ static bool secret_is(const struct connection *connection, struct bytes secret)
     return differs == 0;
 }
 
-void server_cancel(struct postgres_server *server, uint32_t process, struct bytes secret)
+void server_cancel(struct postgres_port *server, uint32_t process, struct bytes secret)
 {
     (void)pthread_mutex_lock(&server->lock);
     for (struct connection *c = server->connections; c != NULL; c = c->next)
@@ -88,21 +89,21 @@ void server_cancel(struct postgres_server *server, uint32_t process, struct byte
     (void)pthread_mutex_unlock(&server->lock);
 }
 
-void postgres_server_status(struct postgres_server *server, struct postgres_server_status *out)
+void postgres_port_status(struct postgres_port *server, struct postgres_port_status *out)
 {
     (void)pthread_mutex_lock(&server->lock);
-    *out = (struct postgres_server_status){.connections = server->sessions,
-                                           .connections_max = server->options.connections_max,
-                                           .opened = server->opened,
-                                           .refused = server->refused,
-                                           .cancelled = server->cancelled};
+    *out = (struct postgres_port_status){.connections = server->sessions,
+                                         .connections_max = server->options.connections_max,
+                                         .opened = server->opened,
+                                         .refused = server->refused,
+                                         .cancelled = server->cancelled};
     for (const struct connection *c = server->connections; c != NULL; c = c->next)
         out->busy += is_busy(c);
     (void)pthread_mutex_unlock(&server->lock);
     (void)snprintf(out->place, sizeof out->place, "%s", server->listening.place);
 }
 
-uint16_t postgres_server_port(const struct postgres_server *server) { return server->listening.port; }
+uint16_t postgres_port_number(const struct postgres_port *server) { return server->listening.port; }
 
 /* ---- looking after them ---- */
 
@@ -113,7 +114,7 @@ static bool client_left(const struct connection *connection)
     return poll(&poll_fd, 1, 0) > 0 && (poll_fd.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
-static void connection_look(struct postgres_server *server, struct connection *connection, bool stopping)
+static void connection_look(struct postgres_port *server, struct connection *connection, bool stopping)
 {
     uint64_t since = atomic_load_explicit(&connection->busy_since_ms, memory_order_relaxed);
     uint64_t timeout = server->options.statement_timeout_ms;
@@ -127,7 +128,7 @@ static void connection_look(struct postgres_server *server, struct connection *c
 }
 
 /* Takes those that ended out of the list. */
-static void connections_look(struct postgres_server *server, bool stopping)
+static void connections_look(struct postgres_port *server, bool stopping)
 {
     struct connection *ended = NULL;
     (void)pthread_mutex_lock(&server->lock);
@@ -151,7 +152,7 @@ static void connections_look(struct postgres_server *server, bool stopping)
     }
 }
 
-static void connection_add(struct postgres_server *server, int fd)
+static void connection_add(struct postgres_port *server, int fd)
 {
     struct connection *connection;
     struct sorex_error err = {0};
@@ -170,13 +171,13 @@ static void connection_add(struct postgres_server *server, int fd)
     (void)pthread_mutex_unlock(&server->lock);
 }
 
-static bool is_stopping(const struct postgres_server *server, int patience_ms)
+static bool is_stopping(const struct postgres_port *server, int patience_ms)
 {
     struct pollfd stop = {.fd = server->stop_fd, .events = POLLIN};
     return poll(&stop, 1, patience_ms) > 0;
 }
 
-static void accept_all(struct postgres_server *server)
+static void accept_all(struct postgres_port *server)
 {
     for (;;) {
         int fd = accept4(server->listening.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -191,7 +192,7 @@ static void accept_all(struct postgres_server *server)
 
 static void *server_run(void *user_data)
 {
-    struct postgres_server *server = user_data;
+    struct postgres_port *server = user_data;
     bool stopping = false;
     while (!stopping) {
         struct pollfd fds[2] = {{.fd = server->listening.fd, .events = POLLIN},
@@ -211,7 +212,7 @@ static void *server_run(void *user_data)
 
 /* ---- start and stop ---- */
 
-static void server_free(struct postgres_server *server)
+static void server_free(struct postgres_port *server)
 {
     listen_close(&server->listening);
     if (server->stop_fd >= 0)
@@ -221,7 +222,7 @@ static void server_free(struct postgres_server *server)
 }
 
 /* Signals are for the threads that wait for them. */
-static enum sorex_status thread_start(struct postgres_server *server, struct sorex_error *err)
+static enum sorex_status thread_start(struct postgres_port *server, struct sorex_error *err)
 {
     sigset_t all, before;
     (void)sigfillset(&all);
@@ -231,13 +232,13 @@ static enum sorex_status thread_start(struct postgres_server *server, struct sor
     return code == 0 ? SOREX_OK : sorex_error_set_errno(err, SOREX_IO, code, "postgres: no thread");
 }
 
-enum sorex_status postgres_server_start(const struct postgres_server_options *options, struct postgres_server **out,
-                                        struct sorex_error *err)
+enum sorex_status postgres_port_start(const struct postgres_port_options *options, struct postgres_port **out,
+                                      struct sorex_error *err)
 {
     struct listening listening;
     struct listen_rules rules = rules_for(options->remote);
     TRY(listen_open(&rules, options->address, &listening, err));
-    struct postgres_server *server = calloc(1, sizeof *server);
+    struct postgres_port *server = calloc(1, sizeof *server);
     if (server == NULL) {
         listen_close(&listening);
         return sorex_error_set(err, SOREX_NOMEM, "postgres: out of memory");
@@ -263,7 +264,7 @@ enum sorex_status postgres_server_start(const struct postgres_server_options *op
     return SOREX_OK;
 }
 
-void postgres_server_stop(struct postgres_server *server)
+void postgres_port_stop(struct postgres_port *server)
 {
     if (server == NULL)
         return;

@@ -11,7 +11,7 @@
 #include "base/bytes.h"
 
 struct database;
-struct postgres_server;
+struct postgres_port;
 
 /* Where databases come from. Thread: the connections', several at once. */
 struct postgres_states {
@@ -22,7 +22,7 @@ struct postgres_states {
                               struct sorex_error *err);
 };
 
-struct postgres_server_options {
+struct postgres_port_options {
     const char *address;           /* HOST:PORT, PORT of 127.0.0.1 (0: a free one), or the path of a Unix socket */
     bool remote;                   /* other machines may reach the address */
     uint32_t connections_max;      /* 0 = 100; more get 53300 */
@@ -33,16 +33,16 @@ struct postgres_server_options {
 
 /* Listens, and serves on threads of its own. Errors: SOREX_INVALID no such address; SOREX_IO it is taken; SOREX_NOMEM.
  */
-enum sorex_status postgres_server_start(const struct postgres_server_options *options, struct postgres_server **out,
-                                        struct sorex_error *err);
+enum sorex_status postgres_port_start(const struct postgres_port_options *options, struct postgres_port **out,
+                                      struct sorex_error *err);
 /* Whether there can be such an address. Errors: SOREX_INVALID. */
 enum sorex_status postgres_address_check(const char *address, bool remote, struct sorex_error *err);
 /* Ends all sessions with 57P01, in the midst of statements too, and waits for them. NULL is fine. */
-void postgres_server_stop(struct postgres_server *server);
+void postgres_port_stop(struct postgres_port *server);
 
-uint16_t postgres_server_port(const struct postgres_server *server); /* 0: a Unix socket */
+uint16_t postgres_port_number(const struct postgres_port *server); /* 0: a Unix socket */
 
-struct postgres_server_status {
+struct postgres_port_status {
     char place[128];
     uint32_t connections, connections_max; /* sessions now */
     uint32_t busy;                         /* of these, with a statement under way */
@@ -51,6 +51,6 @@ struct postgres_server_status {
     uint64_t cancelled;                    /* statements, by request or timeout */
 };
 /* Thread: any. */
-void postgres_server_status(struct postgres_server *server, struct postgres_server_status *out);
+void postgres_port_status(struct postgres_port *server, struct postgres_port_status *out);
 
 #endif

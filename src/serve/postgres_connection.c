@@ -62,20 +62,31 @@ static enum sorex_status writable_wait(struct connection *c, struct sorex_error 
     return status == SOREX_STOPPED && poll(&fd, 1, STOP_SEND_MS) > 0 ? SOREX_OK : status;
 }
 
-enum sorex_status connection_send(struct connection *c, struct sorex_error *err)
+/* From *at on, which moves. */
+static enum sorex_status send_from(struct connection *c, size_t *at, struct sorex_error *err)
 {
-    for (size_t at = 0; at < c->out.len;) {
-        ssize_t n = send(c->fd, c->out.data + at, c->out.len - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (*at < c->out.len) {
+        ssize_t n = send(c->fd, c->out.data + *at, c->out.len - *at, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0) {
-            at += (size_t)n;
+            *at += (size_t)n;
             continue;
         }
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             return sorex_error_set_errno(err, SOREX_IO, errno, "the client is gone");
         TRY(writable_wait(c, err));
     }
-    buf_reset(&c->out);
     return SOREX_OK;
+}
+
+/* What was not sent, when the server ends, stays: last words go behind it. */
+enum sorex_status connection_send(struct connection *c, struct sorex_error *err)
+{
+    size_t at = 0;
+    enum sorex_status status = send_from(c, &at, err);
+    if (at > 0 && at < c->out.len)
+        memmove(c->out.data, c->out.data + at, c->out.len - at);
+    c->out.len -= at;
+    return status;
 }
 
 /* ---- the thread ---- */
@@ -124,7 +135,7 @@ static void connection_free(struct connection *c)
     free(c);
 }
 
-enum sorex_status connection_start(struct postgres_server *server, int fd, uint32_t process, struct connection **out,
+enum sorex_status connection_start(struct postgres_port *server, int fd, uint32_t process, struct connection **out,
                                    struct sorex_error *err)
 {
     sigset_t all, before;

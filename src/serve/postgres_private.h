@@ -12,7 +12,7 @@
 #define CONNECTION_SECRET_BYTES 4u /* what clients of all versions take */
 
 struct connection {
-    struct postgres_server *server;
+    struct postgres_port *server;
     struct connection *next; /* the server's thread's */
     pthread_t thread;
     int fd;
@@ -21,14 +21,18 @@ struct connection {
     uint64_t begun_ms;
     struct wire_backend backend;
     struct wire wire;
-    struct buf out;                 /* not sent yet */
+    struct buf out; /* not sent yet */
+    struct {
+        uint8_t header[5];
+        size_t header_len, left;    /* bytes that are there of the header, and missing of the body */
+    } frame;                        /* the message that the backend is in the middle of */
     struct database *database;      /* of the session; others: under the server's lock */
     _Atomic uint64_t busy_since_ms; /* 0: it waits for its client */
     _Atomic bool finished;          /* the thread is to be joined */
 };
 
-struct postgres_server {
-    struct postgres_server_options options;
+struct postgres_port {
+    struct postgres_port_options options;
     struct listening listening;
     int stop_fd; /* an eventfd; readable for good once the server ends */
     pthread_t thread;
@@ -43,17 +47,17 @@ struct postgres_server {
 /* -- postgres.c */
 
 /* Errors: SOREX_LIMIT there are too many sessions. Thread: a connection's, as all of these. */
-enum sorex_status server_admit(struct postgres_server *server, struct sorex_error *err);
+enum sorex_status server_admit(struct postgres_port *server, struct sorex_error *err);
 /* opened: the session began. */
-void server_leave(struct postgres_server *server, bool opened);
-void server_cancel(struct postgres_server *server, uint32_t process, struct bytes secret);
+void server_leave(struct postgres_port *server, bool opened);
+void server_cancel(struct postgres_port *server, uint32_t process, struct bytes secret);
 /* database: NULL: there is none any more, and nobody looks at the one before. */
 void server_database_set(struct connection *connection, struct database *database);
 
 /* -- postgres_connection.c */
 
 /* Takes over fd. Errors: SOREX_NOMEM, SOREX_IO no thread; fd is closed. */
-enum sorex_status connection_start(struct postgres_server *server, int fd, uint32_t process, struct connection **out,
+enum sorex_status connection_start(struct postgres_port *server, int fd, uint32_t process, struct connection **out,
                                    struct sorex_error *err);
 /* Waits for the thread. */
 void connection_end(struct connection *connection);

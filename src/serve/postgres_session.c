@@ -195,9 +195,32 @@ static enum sorex_status stream_read(void *user_data, uint8_t *to, size_t room, 
     return status;
 }
 
+/* Where the backend is in its messages: behind half of one no error can be told. */
+static void frame_follow(struct connection *c, struct bytes bytes)
+{
+    const size_t header = sizeof c->frame.header;
+    while (bytes.len > 0) {
+        bool body = c->frame.left > 0;
+        size_t wanted = body ? c->frame.left : header - c->frame.header_len;
+        size_t len = wanted < bytes.len ? wanted : bytes.len;
+        if (body) {
+            c->frame.left -= len;
+        } else {
+            memcpy(c->frame.header + c->frame.header_len, bytes.data, len);
+            c->frame.header_len += len;
+        }
+        if (c->frame.header_len == header) {
+            c->frame.header_len = 0;
+            c->frame.left = (size_t)u32be_get(c->frame.header + 1) - 4;
+        }
+        bytes = bytes_of(bytes.data + len, bytes.len - len);
+    }
+}
+
 static enum sorex_status stream_write(void *user_data, struct bytes bytes, struct sorex_error *err)
 {
     struct connection *c = user_data;
+    frame_follow(c, bytes);
     TRY(buf_append(&c->out, bytes, err));
     return c->out.len < OUT_BYTES ? SOREX_OK : connection_send(c, err);
 }
@@ -219,6 +242,12 @@ static enum sorex_status session_converse(void *session, struct bytes bytes, str
     busy_set(c, true);
     enum sorex_status status = instance_converse(database_instance(c->database), bytes, &stream, out_ended, err);
     busy_set(c, false);
+    if (status != SOREX_OK && (c->frame.left > 0 || c->frame.header_len > 0)) {
+        log_line(LOG_DEBUG, "postgres", "session %u ended in the middle of a message: %s", c->process,
+                 err != NULL ? err->text : "");
+        *out_ended = true;
+        return SOREX_OK;
+    }
     return status;
 }
 

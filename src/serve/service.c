@@ -273,10 +273,10 @@ static enum sorex_status verb_rows(const struct call *call, struct sorex_error *
 }
 
 /* Who is connected. */
-static void postgres_member(struct postgres_server *server, struct json_writer *w)
+static void postgres_member(struct postgres_port *server, struct json_writer *w)
 {
-    struct postgres_server_status status;
-    postgres_server_status(server, &status);
+    struct postgres_port_status status;
+    postgres_port_status(server, &status);
     json_name(w, "postgres");
     json_object_begin(w);
     json_name(w, "address");

@@ -21,7 +21,7 @@ struct service {
     struct store *store;             /* borrowed */
     const char *data_dir;            /* borrowed */
     struct pipeline *pipeline;       /* borrowed; NULL: no run is alive, this process opened the store */
-    struct postgres_server *postgres; /* borrowed; NULL: no port is open */
+    struct postgres_port *postgres; /* borrowed; NULL: no port is open */
     struct flow *flow;               /* borrowed; a stream runs here, and there is no store: it answers `status` only */
     struct program_settings settings;
     struct program indexer;          /* the store's, loaded when first needed: not the pipeline's, because it can be stopped */

@@ -14,28 +14,28 @@ int main(int argc, char **argv)
 {
     struct states states;
     struct sorex_error err = {0};
-    struct postgres_server *server;
-    struct postgres_server_status status;
+    struct postgres_port *server;
+    struct postgres_port_status status;
     if (argc != 7) {
         (void)fputs("usage: postgres_host DIRECTORY CACHE ADDRESS SQL CONNECTIONS STATEMENT_TIMEOUT_MS\n", stderr);
         return 2;
     }
     (void)signal(SIGPIPE, SIG_IGN);
     states_open(&states, argv[1], argv[2], argv[4]);
-    const struct postgres_server_options options = {.address = argv[3],
-                                                    .connections_max = (uint32_t)strtoul(argv[5], NULL, 10),
-                                                    .statement_timeout_ms = strtoul(argv[6], NULL, 10),
-                                                    .states = states_provider(&states)};
-    if (postgres_server_start(&options, &server, &err) != SOREX_OK) {
+    const struct postgres_port_options options = {.address = argv[3],
+                                                  .connections_max = (uint32_t)strtoul(argv[5], NULL, 10),
+                                                  .statement_timeout_ms = strtoul(argv[6], NULL, 10),
+                                                  .states = states_provider(&states)};
+    if (postgres_port_start(&options, &server, &err) != SOREX_OK) {
         fprintf(stderr, "postgres_host: %s\n", err.text);
         return 1;
     }
-    printf("%u\n", postgres_server_port(server));
+    printf("%u\n", postgres_port_number(server));
     (void)fflush(stdout);
     for (int byte = 0; byte != EOF;)
         byte = getchar();
-    postgres_server_status(server, &status);
-    postgres_server_stop(server);
+    postgres_port_status(server, &status);
+    postgres_port_stop(server);
     states_close(&states);
     printf("{\"connections\":%u,\"opened\":%llu,\"refused\":%llu,\"cancelled\":%llu}\n", status.connections,
            (unsigned long long)status.opened, (unsigned long long)status.refused, (unsigned long long)status.cancelled);

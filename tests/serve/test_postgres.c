@@ -29,7 +29,7 @@
 #define ENDLESS "select count(*) from generate_series(1, 1000000000000)"
 
 static struct states states;
-static struct postgres_server *server;
+static struct postgres_port *server;
 
 static int group_setup(void **state)
 {
@@ -45,22 +45,22 @@ static int group_teardown(void **state)
     return 0;
 }
 
-static struct postgres_server_options options_default(void)
+static struct postgres_port_options options_default(void)
 {
-    return (struct postgres_server_options){.address = "0", .states = states_provider(&states)};
+    return (struct postgres_port_options){.address = "0", .states = states_provider(&states)};
 }
 
-static void start(const struct postgres_server_options *options)
+static void start(const struct postgres_port_options *options)
 {
     struct sorex_error err = {0};
-    if (postgres_server_start(options, &server, &err) != SOREX_OK)
+    if (postgres_port_start(options, &server, &err) != SOREX_OK)
         fail_msg("%s", err.text);
 }
 
 static int setup(void **state)
 {
     (void)state;
-    struct postgres_server_options options = options_default();
+    struct postgres_port_options options = options_default();
     start(&options);
     return 0;
 }
@@ -68,7 +68,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    postgres_server_stop(server);
+    postgres_port_stop(server);
     server = NULL;
     return 0;
 }
@@ -80,7 +80,7 @@ static PGconn *try_connect(const char *more)
     char text[512];
     (void)snprintf(text, sizeof text,
                    "host=127.0.0.1 port=%u user=me dbname=postgres sslmode=prefer connect_timeout=%d %s",
-                   postgres_server_port(server), PATIENCE_S, more);
+                   postgres_port_number(server), PATIENCE_S, more);
     return PQconnectdb(text);
 }
 
@@ -120,10 +120,10 @@ static void value_is(PGconn *connection, const char *sql, const char *wanted)
     PQclear(result);
 }
 
-static struct postgres_server_status status_now(void)
+static struct postgres_port_status status_now(void)
 {
-    struct postgres_server_status status;
-    postgres_server_status(server, &status);
+    struct postgres_port_status status;
+    postgres_port_status(server, &status);
     return status;
 }
 
@@ -151,7 +151,7 @@ static void wait_busy(uint32_t wanted)
 static int raw(void)
 {
     struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_port = htons(postgres_server_port(server)),
+                             .sin_port = htons(postgres_port_number(server)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval patience = {.tv_sec = PATIENCE_S};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -437,7 +437,7 @@ static void cancelling(void **state)
 
 static void statements_time_out(void **state)
 {
-    struct postgres_server_options options = options_default();
+    struct postgres_port_options options = options_default();
     (void)state;
     options.statement_timeout_ms = 50;
     start(&options);
@@ -449,7 +449,7 @@ static void statements_time_out(void **state)
 
 static void too_many(void **state)
 {
-    struct postgres_server_options options = options_default();
+    struct postgres_port_options options = options_default();
     (void)state;
     options.connections_max = 2;
     start(&options);
@@ -518,7 +518,7 @@ static void clients_that_stall(void **state)
 
 static void silence_before_a_session(void **state)
 {
-    struct postgres_server_options options = options_default();
+    struct postgres_port_options options = options_default();
     char byte;
     (void)state;
     options.startup_timeout_ms = 50;
@@ -600,19 +600,19 @@ static void on_a_path(void **state)
 {
     char dir[] = "/tmp/sorex-serve-XXXXXX", path[64], more[128];
     struct sorex_error err = {0};
-    struct postgres_server *second;
-    struct postgres_server_options options = options_default();
+    struct postgres_port *second;
+    struct postgres_port_options options = options_default();
     (void)state;
     assert_non_null(mkdtemp(dir));
     (void)snprintf(path, sizeof path, "%s/.s.PGSQL.5433", dir);
     (void)snprintf(more, sizeof more, "host=%s port=5433", dir);
     options.address = path;
     start(&options);
-    assert_int_equal(postgres_server_start(&options, &second, &err), SOREX_IO); /* it is taken */
+    assert_int_equal(postgres_port_start(&options, &second, &err), SOREX_IO); /* it is taken */
     PGconn *c = client(more);
     value_is(c, "select 1", "1");
     PQfinish(c);
-    postgres_server_stop(server);
+    postgres_port_stop(server);
     assert_int_not_equal(access(path, F_OK), 0);
     struct sockaddr_un at = {.sun_family = AF_UNIX};
     (void)snprintf(at.sun_path, sizeof at.sun_path, "%s", path);
@@ -622,7 +622,7 @@ static void on_a_path(void **state)
     start(&options);
     c = client(more);
     PQfinish(c);
-    postgres_server_stop(server);
+    postgres_port_stop(server);
     server = NULL;
     assert_int_equal(rmdir(dir), 0);
 }
@@ -642,21 +642,21 @@ static void addresses(void **state)
                  {"/no/such/dir/x", false, SOREX_IO, "/no/such/dir/x"}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct postgres_server_options options = options_default();
-        struct postgres_server *one = NULL;
+        struct postgres_port_options options = options_default();
+        struct postgres_port *one = NULL;
         struct sorex_error err = {0};
         options.address = cases[i].address;
         options.remote = cases[i].remote;
-        assert_int_equal(postgres_server_start(&options, &one, &err), cases[i].status);
+        assert_int_equal(postgres_port_start(&options, &one, &err), cases[i].status);
         assert_has(err.text, cases[i].text);
-        postgres_server_stop(one);
+        postgres_port_stop(one);
     }
 }
 
 /* Whatever its clients are doing. */
 static void ends_in_the_midst(void **state)
 {
-    struct postgres_server_options options = options_default();
+    struct postgres_port_options options = options_default();
     struct long_query query = {.sql = ENDLESS};
     pthread_t thread;
     char byte;
@@ -671,7 +671,7 @@ static void ends_in_the_midst(void **state)
     query.connection = client("");
     assert_int_equal(pthread_create(&thread, NULL, long_query_run, &query), 0);
     wait_busy(2); /* the stalled one waits in the middle of its answer */
-    postgres_server_stop(server);
+    postgres_port_stop(server);
     server = NULL;
     assert_int_equal(pthread_join(thread, NULL), 0);
     assert_string_equal(query.sqlstate, "57P01");
