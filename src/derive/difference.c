@@ -7,7 +7,7 @@
     "COPY (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c "               \
     "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "                                    \
     "WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' " \
-    "AND n.nspname <> 'information_schema' ORDER BY 1 COLLATE \"C\") TO STDOUT"
+    "AND n.nspname <> 'information_schema' ORDER BY format('%I.%I', n.nspname, c.relname) COLLATE \"C\") TO STDOUT"
 
 /* What a COPY gives. missing (may be NULL): a table that is not there is an empty one. */
 static enum sorex_status copy_out(struct database *database, const char *sql, bool missing, struct buf *out,
@@ -94,7 +94,7 @@ static enum sorex_status table_compare(struct database *a, struct database *b, s
 {
     struct buf left = {0}, right = {0}, sql = {0};
     enum sorex_status status =
-        buf_printf(&sql, err, "COPY (SELECT t::text FROM %.*s t ORDER BY t::text COLLATE \"C\") TO STDOUT%c",
+        buf_printf(&sql, err, "COPY (SELECT (t.*)::text FROM %.*s t ORDER BY (t.*)::text COLLATE \"C\") TO STDOUT%c",
                    BYTES_FMT(name), '\0');
     if (status == SOREX_OK)
         status = copy_out(a, (const char *)sql.data, true, &left, err);

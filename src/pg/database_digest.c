@@ -35,8 +35,10 @@ static enum sorex_status table_hash(struct database *fork, struct sha256 *hash, 
     hash_line(hash, row[0].bytes);
     hash_line(hash, row[1].bytes);
     buf_reset(sql);
-    enum sorex_status status = buf_printf(
-        sql, err, "copy (select t.* from %.*s t order by t::text collate \"C\") to stdout", BYTES_FMT(row[0].bytes));
+    /* t alone could be a column of that name. */
+    enum sorex_status status =
+        buf_printf(sql, err, "copy (select t.* from %.*s t order by (t.*)::text collate \"C\") to stdout",
+                   BYTES_FMT(row[0].bytes));
     if (status == SOREX_OK)
         status = buf_append_u8(sql, 0, err);
     if (status == SOREX_OK)

@@ -261,10 +261,12 @@ static void test_digest(void **state)
     exec_ok(one, "create table t(id int primary key, f float8, at timestamptz, b bytea); create schema s;"
                  "create table s.u(v text); insert into t select g, g / 3.0, '2020-01-01 00:00+00'::timestamptz + g * "
                  "interval '1 day', "
-                 "decode('00ff', 'hex') from generate_series(1, 100) g; insert into s.u values ('x'), (null), ('x')");
+                 "decode('00ff', 'hex') from generate_series(1, 100) g; insert into s.u values ('x'), (null), ('x');"
+                 "create table s.w(t text, v int); insert into s.w values ('x', 1), ('x', 2)");
     exec_ok(two, "set timezone = 'Asia/Tokyo'; set extra_float_digits = -5; set datestyle = 'German'; set bytea_output "
                  "= 'escape';"
                  "create schema s; create table s.u(v text); insert into s.u values ('x'), ('x'), (null);"
+                 "create table s.w(t text, v int); insert into s.w values ('x', 2), ('x', 1);"
                  "create table t(id int primary key, f float8, at timestamptz, b bytea); begin;"
                  "insert into t select g, g / 3.0, '2020-01-01 00:00+00'::timestamptz + g * interval '1 day', "
                  "decode('00ff', 'hex') from generate_series(120, 1, -1) g; delete from t where id > 100");
