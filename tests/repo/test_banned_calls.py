@@ -37,6 +37,7 @@ ALLOWED = {
     ("src/pipeline/outlet.c", "clock_gettime"): "deadline of a condition variable",
     ("src/pg/place.c", "getenv"): "where PostgreSQL's files are",
     ("src/pipeline/section.c", "getenv"): "settings come from the environment too",
+    ("src/serve/postgres_connection.c", "getrandom"): "the secret of a connection, by which its client cancels",
     ("src/sink/kafka_stream.c", "getrandom"): "name of a process for the brokers, its own",
     ("src/sink/runner.c", "clock_gettime"): "deadline of a condition variable",
     ("src/source/blockfiles.c", "clock_gettime"): "is a block file still being written: its age",
