@@ -92,6 +92,7 @@ ALLOWED = [
     ("pg/cluster pg/tree", "strspn", "paths and commands, byte by byte: no locale"),
     ("pg/syscall_system", "gmtime_r timegm", "UTC, functions of their arguments"),
     ("pg/syscall_net", "inet_pton", "a numeric address, a function of its argument"),
+    ("pg/instance", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy", "interrupts come from other threads"),
     ("pg/postgres", "pthread_mutex_lock pthread_mutex_unlock pthread_mutex_init pthread_mutex_destroy",
      "the list of libraries that instances on any thread have loaded; code by the hash of its bytes"),
     ("pg/library pg/syscall_file", "log_line log_enabled", "says what happened"),
