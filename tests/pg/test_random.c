@@ -3,7 +3,6 @@
  * SOREX_PG_ROUNDS more of them, and every tenth of these kept in a store that crashes. */
 #include "pg/pg.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -246,66 +245,8 @@ static void test_kept(void **state)
         kept_run(seed);
 }
 
-/* -- forks of one snapshot on threads of their own: they share pages, extents and inodes */
-
-struct worker {
-    pthread_t thread;
-    enum sorex_status status;
-    uint8_t hash[SHA256_BYTES];
-};
-
-static enum sorex_status work(struct worker *worker, struct instance *instance)
-{
-    struct sorex_error err;
-    struct snapshot *snapshot = NULL;
-    TRY(pg_try(instance, "insert into t select g, 'thread', 0 from generate_series(1, 3000) g", NULL, &err));
-    for (int i = 0; i < 10; i++) {
-        TRY(instance_save(instance, &snapshot, &err));
-        enum sorex_status status =
-            pg_try(instance, "update t set v = v || 'x' where id % 5 = 0; delete from t where id % 7 = 0", NULL, &err);
-        if (status == SOREX_OK && i % 2 == 0)
-            status = instance_restore(instance, snapshot, &err);
-        snapshot_drop(snapshot);
-        TRY(status);
-    }
-    TRY(instance_save(instance, &snapshot, &err));
-    enum sorex_status status = image_hash(snapshot, worker->hash, &err);
-    snapshot_drop(snapshot);
-    return status;
-}
-
-static void *worker_main(void *user_data)
-{
-    struct worker *worker = user_data;
-    struct sorex_error err;
-    struct instance *instance = NULL;
-    worker->status = instance_fork(base, 0, &instance, &err);
-    if (worker->status == SOREX_OK)
-        worker->status = pg_try(instance, "create table t(id int primary key, v text, r float8)", NULL, &err);
-    if (worker->status == SOREX_OK)
-        worker->status = work(worker, instance);
-    instance_close(instance);
-    return NULL;
-}
-
-static void test_threads(void **state)
-{
-    (void)state;
-    enum { THREADS = 4 };
-    struct worker workers[THREADS];
-    for (int i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]), 0);
-    for (int i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_join(workers[i].thread, NULL), 0);
-    for (int i = 0; i < THREADS; i++) {
-        assert_int_equal(workers[i].status, SOREX_OK);
-        assert_memory_equal(workers[i].hash, workers[0].hash, SHA256_BYTES);
-    }
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewinds), cmocka_unit_test(test_kept),
-                                       cmocka_unit_test(test_threads)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rewinds), cmocka_unit_test(test_kept)};
     return cmocka_run_group_tests(tests, setup, teardown);
 }
