@@ -1,5 +1,4 @@
-/* The session of one client: its fork, the settings that it came with, and the conversation with PostgreSQL in there.
- */
+/* The session of one client: its fork, the settings that it came with, the conversation with PostgreSQL in there. */
 #include <stdlib.h>
 
 #include "base/check.h"
