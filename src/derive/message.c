@@ -7,12 +7,13 @@
 static enum sorex_status message_check(const struct message *message, struct sorex_error *err)
 {
     if (message->time_ms < 0 || message->time_ms > MESSAGE_TIME_MS_MAX)
-        return sorex_error_set(err, SOREX_INVALID, "the time lies outside of the years 1970 to 9999");
+        return sorex_error_set(err, SOREX_INVALID, "the time lies outside of the years 1970 to 2261");
     if (message->author.len > MESSAGE_AUTHOR_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "an author of %zu bytes; %zu are allowed", message->author.len,
                                MESSAGE_AUTHOR_BYTES_MAX);
-    if (!utf8_valid(message->author))
-        return sorex_error_set(err, SOREX_INVALID, "the author is no UTF-8");
+    if (!utf8_valid(message->author) ||
+        (message->author.len > 0 && memchr(message->author.data, 0, message->author.len) != NULL))
+        return sorex_error_set(err, SOREX_INVALID, "the author is no UTF-8, or has a zero byte");
     if (message->payload.len > MESSAGE_PAYLOAD_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "a payload of %zu bytes; %zu are allowed", message->payload.len,
                                MESSAGE_PAYLOAD_BYTES_MAX);

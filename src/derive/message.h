@@ -10,8 +10,8 @@
 
 /* A payload is a move or a document, not a file; SOREX_CHANGE_BYTES_MAX is what a line may have. */
 #define MESSAGE_PAYLOAD_BYTES_MAX ((size_t)16 << 20)
-#define MESSAGE_AUTHOR_BYTES_MAX ((size_t)4096)
-#define MESSAGE_TIME_MS_MAX INT64_C(253402300799999)
+#define MESSAGE_AUTHOR_BYTES_MAX ((size_t)4096) /* REDUCER_AUTHOR_BYTES_MAX */
+#define MESSAGE_TIME_MS_MAX INT64_C(9214646399999) /* REDUCER_TIME_MS_MAX */
 #define MESSAGE_BYTES_MAX (12 + MESSAGE_AUTHOR_BYTES_MAX + MESSAGE_PAYLOAD_BYTES_MAX)
 
 struct message {

@@ -9,6 +9,10 @@
 #include "pg/database.h"
 #include "wasm/wasm.h"
 
+/* What a message may have. The time is what the virtual clock holds: up to the end of 2261. */
+#define REDUCER_TIME_MS_MAX INT64_C(9214646399999)
+#define REDUCER_AUTHOR_BYTES_MAX ((size_t)4096)
+
 struct reducer;
 
 /* Zero everywhere is the default. They are part of what the state is a function of: see reducer_identity. */

@@ -21,7 +21,6 @@
 #include "json/utf8.h"
 
 #define HOST_ROLE 10u
-#define TIME_MS_MAX (INT64_MAX / 1000000) /* what the clock's nanoseconds hold: in 2262 */
 #define CLEAN_SQL "; close all; reset all; unlisten *; discard sequences"
 
 /* -- the session's part */
@@ -313,17 +312,17 @@ static enum sorex_status message_apply(struct reducer_call *call, struct reducer
 
 static enum sorex_status message_check(const struct reducer_message *message, struct sorex_error *err)
 {
-    if (message->time_ms < 0 || message->time_ms > TIME_MS_MAX)
+    if (message->time_ms < 0 || message->time_ms > REDUCER_TIME_MS_MAX)
         return sorex_error_set(err, SOREX_INVALID, "its time is %lld ms, it has to be from 0 to %lld",
-                               (long long)message->time_ms, (long long)TIME_MS_MAX);
+                               (long long)message->time_ms, (long long)REDUCER_TIME_MS_MAX);
     if (message->index > INT64_MAX)
         return sorex_error_set(err, SOREX_INVALID, "its number is too large");
     if (message->payload.len > SOREX_ENTRY_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "it has %zu bytes, the limit is %zu", message->payload.len,
                                SOREX_ENTRY_BYTES_MAX);
-    if (message->author.len > REDUCER_REASON_BYTES_MAX)
+    if (message->author.len > REDUCER_AUTHOR_BYTES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "its author has %zu bytes, the limit is %zu", message->author.len,
-                               REDUCER_REASON_BYTES_MAX);
+                               REDUCER_AUTHOR_BYTES_MAX);
     if (!utf8_valid(message->author) ||
         (message->author.len > 0 && memchr(message->author.data, 0, message->author.len) != NULL))
         return sorex_error_set(err, SOREX_INVALID, "its author is no UTF-8, or has a zero byte");

@@ -20,7 +20,7 @@ static void test_time(void **state)
                  "2023-11-14 22:13:20+00;2023-11-14 22:13:20+00;2023-11-14;1;22:13:20");
     /* Time may go back, and stand at both of its ends. */
     struct reducer_message message = run_message(1, "select now()");
-    static const int64_t times[] = {0, 9223372036854};
+    static const int64_t times[] = {0, REDUCER_TIME_MS_MAX};
     for (size_t i = 0; i < 2; i++) {
         message.time_ms = times[i];
         message.index = 1 + i;
@@ -28,11 +28,11 @@ static void test_time(void **state)
         assert_int_equal(run.result.status, REDUCER_APPLIED);
     }
     assert_query(&run, "select value from out where message > 0 order by message",
-                 "1970-01-01 00:00:00+00;2262-04-11 23:47:16.854+00");
+                 "1970-01-01 00:00:00+00;2261-12-31 23:59:59.999+00");
     assert_query(&run, "select time from sorex.messages where index > 0 order by index",
-                 "1970-01-01 00:00:00+00;2262-04-11 23:47:16.854+00");
+                 "1970-01-01 00:00:00+00;2261-12-31 23:59:59.999+00");
     message.index = 3;
-    message.time_ms = 9223372036855;
+    message.time_ms = REDUCER_TIME_MS_MAX + 1;
     assert_int_equal(reducer_apply(run.reducer, run.database, &message, NULL, NULL, &run.result, &err), SOREX_INVALID);
     message.time_ms = -1;
     assert_int_equal(reducer_apply(run.reducer, run.database, &message, NULL, NULL, &run.result, &err), SOREX_INVALID);
