@@ -173,8 +173,10 @@ static enum sorex_status apply(struct run *run, const struct logged *logged, str
                                                logged, NULL, NULL, NULL, err);
     if (status != SOREX_OK) {
         struct sorex_error again = {0};
-        if (recover(derived, &again) != SOREX_OK)
+        if (recover(derived, &again) != SOREX_OK) {
             log_line(LOG_ERROR, "derive", "the state before it could not be restored: %s", again.text);
+            derived->dirty = false; /* nothing of it may be saved: the database may be anywhere */
+        }
         return status;
     }
     derived->dirty = true;
