@@ -9,6 +9,7 @@
 #include "cli/verbs.h"
 #include "guest/filter.h"
 #include "guest/indexer.h"
+#include "guest/reducer.h"
 #include "guest/transform.h"
 #include "wasm/inspect.h"
 
@@ -39,7 +40,7 @@ static enum sorex_status contract_load(const char *contract, struct bytes wasm, 
 {
     *out_version = 0;
     if (contract == NULL)
-        return sorex_error_set(err, SOREX_INVALID, "it exports none of _start (indexer), process_block (transform), transform (filter)");
+        return sorex_error_set(err, SOREX_INVALID, "it exports none of _start (indexer), process_block (transform), transform (filter), reduce (reducer)");
     if (strcmp(contract, "indexer") == 0) {
         struct indexer *indexer;
         struct indexer_options options = {.name = "inspect"};
@@ -60,6 +61,13 @@ static enum sorex_status contract_load(const char *contract, struct bytes wasm, 
         TRY(filter_new(wasm, &options, &filter, err));
         *out_version = filter_version(filter);
         filter_free(filter);
+        return SOREX_OK;
+    }
+    if (strcmp(contract, "reducer") == 0) {
+        struct reducer *reducer;
+        struct reducer_options options = {.name = "inspect"};
+        TRY(reducer_load(wasm, &options, &reducer, err));
+        reducer_free(reducer);
         return SOREX_OK;
     }
     return sorex_error_set(err, SOREX_INVALID, "contract %s is not run by this version", contract);
@@ -90,20 +98,23 @@ static void name_print(struct bytes name)
         (void)putchar(name.data[i] < 0x20 || name.data[i] == 0x7f ? '?' : name.data[i]);
 }
 
-/* An import that contract 1 or 2 does not have is linked all the same: a call of it traps. Contract 3 refuses it. */
+/* An import that contract 1 or 2 does not have is linked all the same: a call of it traps. Contracts 3 and 4 refuse it. */
 static bool import_known(const char *contract, const struct wasm_import_info *import)
 {
     if (contract == NULL)
         return true; /* unknown is what the contract is */
     if (strcmp(contract, "filter") == 0)
         return filter_has_import(import->module, import->name);
+    if (strcmp(contract, "reducer") == 0)
+        return reducer_has_import(import->module, import->name);
     return strcmp(contract, "indexer") == 0 ? indexer_has_import(import->module, import->name)
                                             : transform_has_import(import->module, import->name);
 }
 
 static const char *unknown_text(const char *contract)
 {
-    return strcmp(contract, "filter") == 0 ? "  (forbidden)" : "  (unknown: a call of it traps)";
+    bool strict = strcmp(contract, "filter") == 0 || strcmp(contract, "reducer") == 0;
+    return strict ? "  (forbidden)" : "  (unknown: a call of it traps)";
 }
 
 static void report_print(const struct wasm_report *r, const char *path, const char *contract, unsigned version,

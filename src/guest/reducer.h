@@ -57,6 +57,8 @@ enum sorex_status reducer_load(struct bytes wasm, const struct reducer_options *
 void reducer_free(struct reducer *reducer); /* NULL is fine */
 /* SHA-256 of the module. */
 const uint8_t *reducer_hash(const struct reducer *reducer);
+/* Whether the contract has this import. */
+bool reducer_has_import(struct bytes module, struct bytes name);
 /* Appends what key_0 covers of the reducer, as lines NAME=VALUE: semantics number, module hash, settings. */
 enum sorex_status reducer_identity(const struct reducer *reducer, struct buf *out, struct sorex_error *err);
 

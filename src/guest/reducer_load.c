@@ -18,7 +18,7 @@ static const struct export_rule rules[] = {
 
 static const char *const kind_names[] = {"a function", "a table", "a memory", "a global", "a tag"};
 
-static bool is_import(struct bytes module, struct bytes name)
+bool reducer_has_import(struct bytes module, struct bytes name)
 {
     for (size_t i = 0; i < reducer_imports_count; i++)
         if (bytes_is(module, reducer_imports[i].module) && bytes_is(name, reducer_imports[i].name))
@@ -28,7 +28,7 @@ static bool is_import(struct bytes module, struct bytes name)
 
 static enum sorex_status import_check(const struct wasm_import_info *info, struct sorex_error *err)
 {
-    if (!is_import(info->module, info->name))
+    if (!reducer_has_import(info->module, info->name))
         return sorex_error_set(err, SOREX_INVALID,
                                "import %.*s.%.*s is forbidden: a reducer may import sorex.prepare "
                                "and its siblings only",

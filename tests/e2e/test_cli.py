@@ -71,6 +71,8 @@ def test_check_and_inspect(root, _):
     check("indexer" in text and "__flush" in text and "memory" in text, text)
     report = json.loads(sorex("inspect", GUESTS / "balances.wasm", "--json").stdout)
     equal(report["contract"], "transform", "contract of balances.wasm")
+    text = sorex("inspect", GUESTS / "tiny_reducer_script.wasm").stdout
+    check("contract  reducer" in text and "accepted  loads as reducer" in text and "forbidden" not in text, text)
     text = sorex("inspect", GUESTS / "tiny_indexer_unknown.wasm").stdout
     check([line for line in text.splitlines() if "unknown: a call of it traps" in line and "env.__odd" in line], text)
     check("env.__flush  func (i32) ->\n" in text, text)
