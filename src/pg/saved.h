@@ -11,12 +11,13 @@
 
 struct saved;
 
-/* Opens the database of that name, or makes a new one that is in the store with the first commit.
+/* Opens the database of that name (1 to 64 bytes), or makes a new one that is in the store with the first commit.
  *
  * store      borrowed; may be read-only: then nothing can be committed, and a database that is not there is SOREX_GONE.
  * options    of a new database; of one that is there, its limits.
  * Ownership: *out by saved_close, which closes the database.
- * Errors:    SOREX_MISMATCH of another PostgreSQL; SOREX_CORRUPT; SOREX_IO; SOREX_NOMEM. */
+ * Errors:    SOREX_MISMATCH of another PostgreSQL; SOREX_CORRUPT the text names the record; SOREX_LIMIT the options have
+ *            less than it needs; SOREX_IO; SOREX_NOMEM. */
 enum sorex_status saved_open(struct store *store, struct database_program *program, const char *name,
                              const struct database_options *options, struct saved **out, struct sorex_error *err);
 void saved_close(struct saved *saved); /* NULL is fine */
@@ -29,8 +30,11 @@ uint64_t saved_version(const struct saved *saved);
 struct bytes saved_note(const struct saved *saved);
 
 /* Writes what changed since the last commit, with the caller's note (what the state stands for; at most 64 KiB).
- * *out_snapshot (may be NULL) is the state that was written, for forks and for going back; by snapshot_drop.
- * Errors: the store is as before; the database can go on, or back with saved_restore. */
+ * *out_snapshot (may be NULL) is the state that was written, for forks and for going back; by snapshot_drop. It is the
+ * database's last good state, too.
+ * Errors: the database can go on, or back with saved_restore. SOREX_INVALID the store is read-only, the note too long,
+ *         the database broken; SOREX_NOMEM: the store is as before. SOREX_IO: it is not known whether it was written,
+ *         and nothing more will be: close the database and its store. */
 enum sorex_status saved_commit(struct saved *saved, struct bytes note, struct snapshot **out_snapshot,
                                struct sorex_error *err);
 /* Back to the last commit (of a new database: to its beginning), also when the database is broken. */
