@@ -186,24 +186,33 @@ bool shell_text(struct shell *shell, const char *text)
     return input_run(shell, &in);
 }
 
+static bool file_refuse(struct shell *shell, const struct sorex_error *err)
+{
+    shell->failed = true;
+    return session_complain(shell->session, NULL, err->text);
+}
+
 bool shell_file(struct shell *shell, const char *path)
 {
     struct sorex_error err = {0};
     bool standard = strcmp(path, "-") == 0;
-    struct input in = {.file = standard ? stdin : fopen(path, "re"), .place = {.name = standard ? NULL : path}};
-    if (in.file == NULL || shell->depth == SHELL_DEPTH_MAX) {
-        (void)sorex_error_set_errno(&err, SOREX_IO, in.file == NULL ? errno : ELOOP, "%s", path);
-        shell->failed = true;
-        (void)session_complain(shell->session, NULL, err.text);
+    if (shell->depth == SHELL_DEPTH_MAX) {
+        (void)sorex_error_set(&err, SOREX_LIMIT, "%s: files that execute files, %u deep", path, SHELL_DEPTH_MAX);
+        return file_refuse(shell, &err);
     }
-    bool good = !shell->failed || in.file != NULL;
-    if (in.file != NULL && err.status == SOREX_OK) {
-        shell->depth++;
-        good = input_run(shell, &in);
-        shell->depth--;
-    } else
-        good = false;
-    if (in.file != NULL && !standard)
+    struct input in = {.file = standard ? stdin : fopen(path, "re"), .place = {.name = standard ? NULL : path}};
+    if (in.file == NULL) {
+        (void)sorex_error_set_errno(&err, SOREX_IO, errno, "%s", path);
+        return file_refuse(shell, &err);
+    }
+    shell->depth++;
+    bool good = input_run(shell, &in);
+    shell->depth--;
+    if (ferror(in.file) != 0) {
+        (void)sorex_error_set(&err, SOREX_IO, "%s could not be read", path);
+        good = file_refuse(shell, &err);
+    }
+    if (!standard)
         (void)fclose(in.file);
     return good;
 }
@@ -261,12 +270,13 @@ bool shell_talk(struct shell *shell)
     (void)sigaddset(&watch.signals, SIGINT);
     (void)sigaddset(&watch.signals, SIGUSR1);
     (void)pthread_sigmask(SIG_BLOCK, &watch.signals, &before);
-    if (pthread_create(&thread, NULL, watch_run, &watch) != 0)
-        return session_complain(shell->session, NULL, "out of memory for a thread");
-    bool good = talk(shell, &err);
+    bool watched = pthread_create(&thread, NULL, watch_run, &watch) == 0;
+    bool good = watched ? talk(shell, &err) : session_complain(shell->session, NULL, "out of memory for a thread");
     watch.ends = true;
-    (void)pthread_kill(thread, SIGUSR1);
-    (void)pthread_join(thread, NULL);
+    if (watched) {
+        (void)pthread_kill(thread, SIGUSR1);
+        (void)pthread_join(thread, NULL);
+    }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return good;
 }
