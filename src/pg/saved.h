@@ -16,8 +16,8 @@ struct saved;
  * store      borrowed; may be read-only: then nothing can be committed, and a database that is not there is SOREX_GONE.
  * options    of a new database; of one that is there, its limits.
  * Ownership: *out by saved_close, which closes the database.
- * Errors:    SOREX_MISMATCH of another PostgreSQL; SOREX_CORRUPT the text names the record; SOREX_LIMIT the options have
- *            less than it needs; SOREX_IO; SOREX_NOMEM. */
+ * Errors:    SOREX_MISMATCH of another PostgreSQL; SOREX_CORRUPT the text names the record; SOREX_LIMIT the options
+ * have less than it needs; SOREX_IO; SOREX_NOMEM. */
 enum sorex_status saved_open(struct store *store, struct database_program *program, const char *name,
                              const struct database_options *options, struct saved **out, struct sorex_error *err);
 void saved_close(struct saved *saved); /* NULL is fine */
