@@ -91,14 +91,22 @@ enum sorex_status derived_prove(struct derived *derived, uint64_t from, uint64_t
 
 /* Appends the newest state, with its reducer: an archive. */
 enum sorex_status derived_export(struct derived *derived, struct buf *out, struct sorex_error *err);
-/* Makes a directory of an archive. It has no messages: to derive on, its whole log has to be given.
+/* Appends any state, with its reducer. */
+enum sorex_status archive_make(struct derivation *derivation, const struct derive_settings *settings,
+                               struct database *database, const struct receipt *receipt, struct buf *out,
+                               struct sorex_error *err);
+/* An archive's derivation and database.
  *
  * trusted    NULL, or the receipt that the archive must fit: identity, key, trace, and the digest of its database.
- * Errors:    SOREX_CORRUPT, SOREX_MISMATCH; SOREX_INVALID the directory is there already. */
-/* The first half of it: the archive's derivation and database, checked. Ownership: both are the caller's. */
+ * Ownership: *out_derivation and *out_database are the caller's.
+ * Errors:    SOREX_INVALID it has no reducer; SOREX_MISMATCH of another engine, or not what is trusted; SOREX_CORRUPT.
+ */
 enum sorex_status derivation_import(const struct archive *archive, const struct receipt_file *trusted,
-                                    struct derive_settings *out_settings, struct derivation **out_derivation,
-                                    struct database **out_database, struct sorex_error *err);
+                                    const char *cache_dir, struct derive_settings *out_settings,
+                                    struct derivation **out_derivation, struct database **out_database,
+                                    struct sorex_error *err);
+/* Makes a directory of an archive. It has no messages: to derive on, its whole log has to be given.
+ * Errors: as above; SOREX_INVALID the directory is there already. */
 enum sorex_status derived_import(const char *dir, struct bytes archive, const struct receipt_file *trusted,
                                  struct sorex_error *err);
 

@@ -3,11 +3,11 @@
 #include "base/check.h"
 
 /* Names as SQL writes them, those of either database. */
-#define TABLES                                                                                     \
-    "COPY (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c "               \
-    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "                                    \
-    "WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' " \
-    "AND n.nspname <> 'information_schema' ORDER BY format('%I.%I', n.nspname, c.relname) COLLATE \"C\") TO STDOUT"
+#define TABLES                                                                                                 \
+    "COPY (SELECT name FROM (SELECT format('%I.%I', n.nspname, c.relname) AS name FROM pg_catalog.pg_class c " \
+    "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "                                                \
+    "WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition AND n.nspname NOT LIKE 'pg\\_%' "             \
+    "AND n.nspname <> 'information_schema') t ORDER BY name COLLATE \"C\") TO STDOUT"
 
 /* What a COPY gives. missing (may be NULL): a table that is not there is an empty one. */
 static enum sorex_status copy_out(struct database *database, const char *sql, bool missing, struct buf *out,
