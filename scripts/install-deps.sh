@@ -195,6 +195,20 @@ pglite_install() {
     say "PGlite is in build/deps/pglite"
 }
 
+# The whole package, for the benchmark that has PGlite in Node as a rival.
+pglite_node_install() {
+    [ "$(cat "$deps/pglite-node.stamp" 2>/dev/null)" = "$(pglite_inputs)" ] && return
+    rm -rf "$deps/pglite-node" "$deps/pglite-node.stamp"
+    mkdir -p "$deps/pglite-node"
+    cp deps/pglite/package.json deps/pglite/package-lock.json "$deps/pglite-node"
+    if have npm && have node && npm ci --silent --ignore-scripts --no-audit --no-fund --prefix "$deps/pglite-node" >/dev/null; then
+        pglite_inputs >"$deps/pglite-node.stamp"
+    else
+        rm -rf "$deps/pglite-node"
+        say "PGlite for Node was not installed: the benchmark goes without it"
+    fi
+}
+
 # ---- btcd ----
 
 go_fits() {
@@ -403,6 +417,8 @@ test)
     psycopg_install
     jdbc_install
     regress_install
+    pglite_node_install
     ;;
-*) die "usage: $0 build|test" ;;
+zig) zig_install ;;
+*) die "usage: $0 build|test|zig" ;;
 esac

@@ -1,15 +1,16 @@
 /* Goals 10 and 12: statements a second through the C interface of the embedded PostgreSQL, one session; opening,
- * forking and restoring. The rivals of goal 10 are figures measured elsewhere: PGlite in Node 20, the same statements.
- * The limit of goal 12 is absolute. */
+ * forking and restoring. The rivals of goal 10 do the same statements in the same run: PGlite in Node, and a native
+ * server over its Unix socket. The limit of goal 12 is absolute. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "bench/harness.h"
+#include "bench/pg/node.h"
+#include "bench/pg/server.h"
 #include "pg/database.h"
 
-#define NODE "PGlite in Node"
 #define STATEMENTS 10000
 #define ROWS 50000
 
@@ -29,7 +30,10 @@ struct world {
     uint32_t insert_types[3], select_types[1];
     int64_t id;
     int writes; /* statements between a snapshot and its restore */
+    int pages;  /* of memory, between them */
     struct buf csv;
+    struct node node;
+    struct server server;
 };
 
 static struct database_program_options program_options = {.dir = SOREX_POSTGRES_DIR, .cache_dir = SOREX_POSTGRES_CACHE};
@@ -120,6 +124,51 @@ static double copies(void *user_data)
     return rate(start, ROWS);
 }
 
+/* -- the same by others */
+
+static double node_inserts(void *user_data)
+{
+    return node_ask(&((struct world *)user_data)->node, "inserts", STATEMENTS);
+}
+static double node_selects(void *user_data)
+{
+    return node_ask(&((struct world *)user_data)->node, "selects", STATEMENTS);
+}
+static double node_ones(void *user_data) { return node_ask(&((struct world *)user_data)->node, "ones", STATEMENTS); }
+static double node_failures(void *user_data)
+{
+    return node_ask(&((struct world *)user_data)->node, "failures", STATEMENTS);
+}
+static double node_copies(void *user_data) { return node_ask(&((struct world *)user_data)->node, "copies", ROWS); }
+
+/* Each insert waits for the disk. */
+static double native_inserts(void *user_data)
+{
+    return server_inserts(&((struct world *)user_data)->server, STATEMENTS / 10);
+}
+static double native_inserts_later(void *user_data)
+{
+    struct server *server = &((struct world *)user_data)->server;
+    server_exec(server, "set synchronous_commit = off");
+    double result = server_inserts(server, STATEMENTS);
+    server_exec(server, "reset synchronous_commit");
+    return result;
+}
+static double native_selects(void *user_data)
+{
+    return server_selects(&((struct world *)user_data)->server, STATEMENTS);
+}
+static double native_ones(void *user_data) { return server_ones(&((struct world *)user_data)->server, STATEMENTS); }
+static double native_failures(void *user_data)
+{
+    return server_failures(&((struct world *)user_data)->server, STATEMENTS);
+}
+static double native_copies(void *user_data)
+{
+    struct world *world = user_data;
+    return server_copies(&world->server, buf_view(&world->csv), ROWS);
+}
+
 /* -- states, in milliseconds */
 
 static double ms(uint64_t start) { return (double)(clock_ns() - start) / 1e6; }
@@ -193,6 +242,42 @@ static double restores(void *user_data)
     return (double)spent / 1e6 / COUNT;
 }
 
+/* Writes that many pages of the backend's memory, besides those that every statement writes. */
+static void dirty(struct world *world)
+{
+    char sql[64];
+    (void)snprintf(sql, sizeof sql, "select length(repeat('x', %d))", world->pages * 4096);
+    run(world, sql);
+}
+
+static double restores_of_pages(void *user_data)
+{
+    enum { COUNT = 10 };
+    struct world *world = user_data;
+    uint64_t spent = 0;
+    for (int i = 0; i < COUNT; i++) {
+        dirty(world);
+        uint64_t start = clock_ns();
+        OK(database_restore(world->database, world->snapshot, &err));
+        spent += clock_ns() - start;
+    }
+    return (double)spent / 1e6 / COUNT;
+}
+
+/* Forks of a state with that many pages more than the one before it. */
+static double forks_of_pages(void *user_data)
+{
+    struct world *world = user_data;
+    struct snapshot *before = world->snapshot;
+    dirty(world);
+    OK(database_save(world->database, &world->snapshot, &err));
+    double result = forks(world);
+    snapshot_drop(world->snapshot);
+    world->snapshot = before;
+    OK(database_restore(world->database, before, &err));
+    return result;
+}
+
 /* Memory of this process, in MiB, with a hundred forks that each wrote a row. */
 static double resident(void *user_data)
 {
@@ -232,27 +317,62 @@ static void world_make(struct world *world)
         OK(buf_printf(&world->csv, &err, "%d,row number %d,%d\n", i, i, i * 13));
 }
 
+static void statements_measure(struct bench *bench, struct world *world)
+{
+    const struct {
+        const char *what;
+        unsigned target;
+        bench_fn *ours, *node, *native;
+        const char *unit;
+    } statements[] = {
+        {"prepared INSERT, autocommit", 10, inserts, node_inserts, native_inserts_later, "statements/s"},
+        {"prepared SELECT by primary key", 10, selects, node_selects, native_selects, "statements/s"},
+        {"select 1", 10, ones, node_ones, native_ones, "statements/s"},
+        {"a statement that fails (1/0)", 10, failures, node_failures, native_failures, "statements/s"},
+        {"COPY, rows without index", 0, copies, node_copies, native_copies, "rows/s"},
+    };
+    bool node = node_open(&world->node), native = server_open(&world->server);
+    for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
+        struct bench_row row = {.target = statements[i].target,
+                                .what = statements[i].what,
+                                .unit = statements[i].unit,
+                                .more_is_better = true,
+                                .subject = statements[i].ours,
+                                .rival = node ? statements[i].node : NULL,
+                                .rival_name = node ? "PGlite in Node" : "PGlite in Node: not installed",
+                                .goal = statements[i].target == 10 && node ? 4.5 : 0};
+        bench_measure(bench, &row, world);
+        if (!native)
+            continue;
+        row.rival = statements[i].native;
+        row.rival_name = i == 0 ? "native, synchronous_commit off" : "native, Unix socket";
+        row.goal = statements[i].target == 10 ? 4 : 0;
+        bench_measure(bench, &row, world);
+    }
+    if (native) {
+        struct bench_row row = {.what = "prepared INSERT, autocommit",
+                                .unit = "statements/s",
+                                .more_is_better = true,
+                                .subject = inserts,
+                                .rival = native_inserts,
+                                .rival_name = "native, default settings: each waits for the disk"};
+        bench_measure(bench, &row, world);
+        server_close(&world->server);
+    }
+    if (node)
+        node_close(&world->node);
+}
+
 int main(void)
 {
     struct bench bench;
     struct world world = {0};
     world_make(&world);
     bench_start(&bench, "pg");
-    const struct bench_row statements[] = {
-        {.target = 10, .what = "prepared INSERT, autocommit", .subject = inserts, .rival_value = 18800, .goal = 4.5},
-        {.target = 10, .what = "prepared SELECT by primary key", .subject = selects, .rival_value = 19900, .goal = 4.5},
-        {.target = 10, .what = "select 1", .subject = ones, .rival_value = 30000, .goal = 4.5},
-        {.what = "a statement that fails (1/0)", .subject = failures, .rival_value = 10000},
-        {.what = "COPY, rows without index", .subject = copies, .rival_value = 600000},
-    };
-    for (size_t i = 0; i < sizeof statements / sizeof *statements; i++) {
-        struct bench_row row = statements[i];
-        row.unit = i + 1 < sizeof statements / sizeof *statements ? "statements/s" : "rows/s";
-        row.more_is_better = true;
-        row.rival_name = NODE;
-        bench_measure(&bench, &row, &world);
-    }
+    statements_measure(&bench, &world);
     run(&world, "truncate t");
+    world.pages = 10000; /* the memory grows before the snapshot: what has grown since cannot be put back in place */
+    dirty(&world);
     OK(database_save(world.database, &world.snapshot, &err));
     bench_measure(&bench,
                   &(struct bench_row){.what = "load PostgreSQL and the image", .unit = "ms", .subject = program_opens},
@@ -274,6 +394,23 @@ int main(void)
             &(struct bench_row){
                 .target = 12, .what = names[i], .unit = "ms", .subject = restores, .goal = 2, .goal_absolute = true},
             &world);
+    }
+    static const int pages[] = {1, 100, 1000, 10000};
+    static const char *const page_names[] = {"1 page was", "100 pages were", "1,000 pages were", "10,000 pages were"};
+    static char texts[8][64];
+    for (size_t i = 0; i < 8; i++) {
+        bool forked = i >= 4;
+        world.pages = pages[i % 4];
+        (void)snprintf(texts[i], sizeof texts[i], "%s after %s written", forked ? "fork" : "restore",
+                       page_names[i % 4]);
+        bench_measure(&bench,
+                      &(struct bench_row){.target = 12,
+                                          .what = texts[i],
+                                          .unit = "ms",
+                                          .subject = forked ? forks_of_pages : restores_of_pages,
+                                          .goal = world.pages <= 1000 ? 2 : 0,
+                                          .goal_absolute = true},
+                      &world);
     }
     bench_measure(&bench,
                   &(struct bench_row){.what = "resident with 100 forks that wrote",
