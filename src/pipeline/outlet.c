@@ -2,11 +2,11 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/check.h"
+#include "base/signals.h"
 
 #define STOP_GRACE_S 1
 
@@ -47,11 +47,10 @@ static void *outlet_main(void *user_data)
 
 static int thread_start(struct outlet *outlet)
 {
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int failed = pthread_create(&outlet->thread, NULL, outlet_main, outlet);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return failed;
 }
 

@@ -7,10 +7,10 @@
 #include "pipeline/pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "base/signals.h"
 
 struct slot {
     void *job;
@@ -60,11 +60,10 @@ static void *member_main(void *user_data)
 /* Signals are the owner's business. */
 static bool thread_start(struct crew_member *member)
 {
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int failed = pthread_create(&member->thread, NULL, member_main, member);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return failed == 0;
 }
 

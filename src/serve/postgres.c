@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -13,6 +12,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "serve/postgres_private.h"
 
 #define CONNECTIONS_MAX 100u
@@ -224,11 +224,10 @@ static void server_free(struct postgres_port *server)
 /* Signals are for the threads that wait for them. */
 static enum sorex_status thread_start(struct postgres_port *server, struct sorex_error *err)
 {
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int code = pthread_create(&server->thread, NULL, server_run, server);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     return code == 0 ? SOREX_OK : sorex_error_set_errno(err, SOREX_IO, code, "postgres: no thread");
 }
 

@@ -3,7 +3,6 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -14,6 +13,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "serve/postgres_private.h"
 
 #define PIECE_BYTES 16384u
@@ -138,7 +138,7 @@ static void connection_free(struct connection *c)
 enum sorex_status connection_start(struct postgres_port *server, int fd, uint32_t process, struct connection **out,
                                    struct sorex_error *err)
 {
-    sigset_t all, before;
+    sigset_t before;
     struct connection *c = calloc(1, sizeof *c);
     if (c == NULL) {
         (void)close(fd);
@@ -153,10 +153,9 @@ enum sorex_status connection_start(struct postgres_port *server, int fd, uint32_
     wire_init(&c->wire, &c->backend);
     socket_prepare(fd);
     bool secret = getrandom(c->secret, sizeof c->secret, 0) == (ssize_t)sizeof c->secret;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before);
     int code = secret ? pthread_create(&c->thread, NULL, connection_run, c) : EIO;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     if (code != 0) {
         connection_free(c);
         return sorex_error_set_errno(err, SOREX_IO, code, "no thread");

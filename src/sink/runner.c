@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -18,6 +17,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "sink/cursor.h"
 #include "sink/prefetch.h"
 
@@ -328,13 +328,11 @@ static void options_complete(struct sink_runner_options *options, const struct s
 static enum sorex_status thread_start(struct sink_runner *runner, struct sorex_error *err)
 {
     /* Signals are the main thread's; a closed pipe must come back as an error of write(2). */
-    sigset_t all;
     sigset_t before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before);
     enum sorex_status status = prefetch_new(runner->feed, &runner->prefetch, err);
     int failed = status == SOREX_OK ? pthread_create(&runner->thread, NULL, thread_main, runner) : 0;
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     if (failed != 0)
         return sorex_error_set_errno(err, SOREX_IO, failed, "start the thread of sink %s", runner->name);
     return status;

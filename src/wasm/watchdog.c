@@ -11,11 +11,11 @@
 #include "wasm/watchdog.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/signals.h"
 
 #define POLL_NS ((uint64_t)100 * 1000 * 1000)
 #define MS_NS ((uint64_t)1000 * 1000)
@@ -108,17 +108,16 @@ static void thread_start(void)
     pthread_condattr_t clock;
     pthread_attr_t detached;
     pthread_t thread;
-    sigset_t all, before;
+    sigset_t before;
     (void)pthread_condattr_init(&clock);
     (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&wake, &clock);
     (void)pthread_condattr_destroy(&clock);
     (void)pthread_attr_init(&detached);
     (void)pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_block(&before);
     int code = pthread_create(&thread, &detached, watch, NULL);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    signals_restore(&before);
     (void)pthread_attr_destroy(&detached);
     started = code == 0;
     failed = code != 0;

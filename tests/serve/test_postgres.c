@@ -596,6 +596,19 @@ static void fatal_in_the_fork(void **state)
     PQfinish(c);
 }
 
+/* A trap of the module, as of a stack that is full, is the session's end at most, not the process's. */
+static void crash_in_the_fork(void **state)
+{
+    (void)state;
+    int fd = raw_session();
+    raw_query(fd, "select repeat('[', 1000000)::json");
+    assert_true(raw_until(fd, 'E'));
+    (void)close(fd);
+    PGconn *c = client("");
+    value_is(c, "select 1", "1");
+    PQfinish(c);
+}
+
 static void on_a_path(void **state)
 {
     char dir[] = "/tmp/sorex-serve-XXXXXX", path[64], more[128];
@@ -694,10 +707,23 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define OWN(name) cmocka_unit_test_teardown(name, teardown) /* starts a server of its own */
     const struct CMUnitTest tests[] = {
-        TEST(sessions_are_alone), TEST(startups),           TEST(errors_and_notices),      TEST(copies),
-        TEST(pipelines),          TEST(cancelling),         OWN(statements_time_out),      OWN(too_many),
-        TEST(clients_that_leave), TEST(clients_that_stall), OWN(silence_before_a_session), TEST(nonsense),
-        TEST(fatal_in_the_fork),  OWN(on_a_path),           cmocka_unit_test(addresses),   OWN(ends_in_the_midst),
+        TEST(sessions_are_alone),
+        TEST(startups),
+        TEST(errors_and_notices),
+        TEST(copies),
+        TEST(pipelines),
+        TEST(cancelling),
+        OWN(statements_time_out),
+        OWN(too_many),
+        TEST(clients_that_leave),
+        TEST(clients_that_stall),
+        OWN(silence_before_a_session),
+        TEST(nonsense),
+        TEST(fatal_in_the_fork),
+        TEST(crash_in_the_fork),
+        OWN(on_a_path),
+        cmocka_unit_test(addresses),
+        OWN(ends_in_the_midst),
     };
     return cmocka_run_group_tests(tests, group_setup, group_teardown);
 }
