@@ -46,7 +46,7 @@ static enum sorex_status edit_begin(struct line_editor *self, struct sorex_error
     (void)el_set(self->edit, EL_PROMPT, prompt_get);
     (void)el_set(self->edit, EL_HIST, history, self->history);
     (void)el_set(self->edit, EL_EDITOR, "emacs");
-    (void)el_set(self->edit, EL_ADDFN, "sorex-cancel", "Forget what was typed", on_cancel);
+    (void)el_wset(self->edit, EL_ADDFN, L"sorex-cancel", L"Forget what was typed", on_cancel); /* el_set loses copies */
     (void)el_set(self->edit, EL_BIND, "^C", "sorex-cancel", NULL);
     (void)el_set(self->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     (void)el_set(self->edit, EL_BIND, "^W", "ed-delete-prev-word", NULL);
