@@ -275,6 +275,18 @@ static void test_a_number_twice(void **state)
     run_close(&run);
 }
 
+/* The guest of docs/guide-guests.md. */
+static void test_the_guide(void **state)
+{
+    (void)state;
+    struct run run = run_open("notes", NULL);
+    run_ok(&run, "{\"b\": [1, 2]}");
+    run_rejected(&run, "no JSON", 0, "22P02: invalid input syntax for type json; *");
+    run_ok(&run, "7");
+    assert_query(&run, "select * from notes order by id", "0|tester|{\"b\": [1, 2]};2|tester|7");
+    run_close(&run);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -289,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_identity),
         cmocka_unit_test(test_databases_of_others),
         cmocka_unit_test(test_a_number_twice),
+        cmocka_unit_test(test_the_guide),
     };
     traps_keep();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);

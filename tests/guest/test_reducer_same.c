@@ -140,6 +140,47 @@ static void whole_play(void)
     run_close(&run);
 }
 
+/* -- interruptions */
+
+static uint64_t dice;
+
+static uint32_t roll(uint32_t sides)
+{
+    dice ^= dice << 13;
+    dice ^= dice >> 7;
+    dice ^= dice << 17;
+    return (uint32_t)(dice % sides);
+}
+
+/* The process ends, and another one goes on from an image. */
+static void process_change(struct run *run)
+{
+    struct buf image = {0};
+    struct run next = {.reducer = run_reducer("script", &options), .index = run->index};
+    assert_ok(database_export(run->database, &image, &err));
+    assert_ok(database_open_image(runs_program(), NULL, buf_view(&image), &next.database, &err));
+    buf_deinit(&image);
+    run_close(run);
+    *run = next;
+}
+
+/* A message is tried on a fork, or done and taken back. */
+static void message_try(struct run *run, const char *script)
+{
+    struct snapshot *before = NULL;
+    struct run preview = *run;
+    assert_ok(database_save(run->database, &before, &err));
+    if (roll(2) == 0) {
+        assert_ok(database_fork(run->database, before, &preview.database, &err));
+        assert_ok(run_try(&preview, script, &err));
+        database_close(preview.database);
+    } else {
+        assert_ok(run_try(&preview, script, &err));
+        assert_ok(database_restore(run->database, before, &err));
+    }
+    snapshot_drop(before);
+}
+
 static void test_repeated(void **state)
 {
     (void)state;
@@ -160,14 +201,8 @@ static void test_interrupted(void **state)
     for (size_t i = 0; i < SCRIPTS; i++) {
         play(&run, i, &parts);
         assert_same(&whole, &parts, i);
-        struct buf image = {0};
-        struct run next = {.reducer = run_reducer("script", &options), .index = run.index};
-        assert_ok(database_export(run.database, &image, &err));
-        assert_ok(database_open_image(runs_program(), NULL, buf_view(&image), &next.database, &err));
-        assert_ok(reducer_schema(next.reducer, next.database, &err));
-        buf_deinit(&image);
-        run_close(&run);
-        run = next;
+        process_change(&run);
+        assert_ok(reducer_schema(run.reducer, run.database, &err)); /* nothing to be done */
     }
     run_close(&run);
 }
@@ -194,6 +229,42 @@ static void test_forked(void **state)
         assert_same(&whole, &parts, i);
     }
     run_close(&run);
+}
+
+static void test_interruptions_by_dice(void **state)
+{
+    (void)state;
+    enum { MESSAGES = 12 };
+    const char *wanted = getenv("SOREX_REDUCER_ROUNDS");
+    uint64_t rounds = wanted != NULL ? strtoull(wanted, NULL, 10) : 3;
+    for (uint64_t round = 1; round <= rounds; round++) {
+        const char *chosen[MESSAGES];
+        uint8_t traces[MESSAGES][SHA256_BYTES];
+        dice = round * 0x9E3779B97F4A7C15u;
+        struct run run = run_open("script", &options);
+        for (size_t i = 0; i < MESSAGES; i++) {
+            chosen[i] = scripts[roll(SCRIPTS)];
+            assert_ok(run_try(&run, chosen[i], &err));
+            memcpy(traces[i], run.result.trace, SHA256_BYTES);
+        }
+        char image[HASH_HEX_SIZE];
+        (void)snprintf(image, sizeof image, "%s", run_image(&run));
+        run_close(&run);
+        run = run_open("script", &options);
+        for (size_t i = 0; i < MESSAGES; i++) {
+            uint32_t event = roll(5);
+            if (event == 0)
+                process_change(&run);
+            else if (event == 1)
+                message_try(&run, scripts[roll(SCRIPTS)]);
+            assert_ok(run_try(&run, chosen[i], &err));
+            if (memcmp(traces[i], run.result.trace, SHA256_BYTES) != 0)
+                fail_msg("seed %llu, message %zu, %s: another trace", (unsigned long long)round, i, chosen[i]);
+        }
+        if (strcmp(image, run_image(&run)) != 0)
+            fail_msg("seed %llu: another image", (unsigned long long)round);
+        run_close(&run);
+    }
 }
 
 /* -- traces that can be read */
@@ -250,13 +321,10 @@ static void test_a_trace_that_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_time),
-        cmocka_unit_test(test_chance),
-        cmocka_unit_test(test_repeated),
-        cmocka_unit_test(test_interrupted),
-        cmocka_unit_test(test_forked),
-        cmocka_unit_test(test_readable),
-        cmocka_unit_test(test_a_trace_that_fails),
+        cmocka_unit_test(test_time),     cmocka_unit_test(test_chance),
+        cmocka_unit_test(test_repeated), cmocka_unit_test(test_interrupted),
+        cmocka_unit_test(test_forked),   cmocka_unit_test(test_interruptions_by_dice),
+        cmocka_unit_test(test_readable), cmocka_unit_test(test_a_trace_that_fails),
     };
     traps_keep();
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
