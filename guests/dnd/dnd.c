@@ -44,7 +44,6 @@ struct turn {
 struct unit {
     int64_t seat, x, y, hp, steps, armour, bonus, die, reach;
     bool ready;
-    char ground;
 };
 
 /* What goes into the table events. */
@@ -170,9 +169,9 @@ static void relax(const uint8_t cost[CELLS], uint8_t steps[CELLS], int from, int
     *changed = true;
 }
 
-/* The least number of steps from one cell to another; TOO_MANY: there is no way. Goes over the board again and again
- * until no cell can be had for less: it is small. */
-static int64_t steps_between(const uint8_t cost[CELLS], int from, int to)
+/* The least number of steps from one cell to another; above `most` when those do not do. Goes over the board again and
+ * again until no cell can be had for less: it is small. */
+static int64_t steps_between(const uint8_t cost[CELLS], int from, int to, int64_t most)
 {
     static uint8_t steps[CELLS];
     memset(steps, TOO_MANY, sizeof steps);
@@ -180,7 +179,7 @@ static int64_t steps_between(const uint8_t cost[CELLS], int from, int to)
     for (bool changed = true; changed;) {
         changed = false;
         for (int i = 0; i < CELLS; i++) {
-            if (steps[i] == TOO_MANY)
+            if (steps[i] >= most)
                 continue;
             if (i % WIDTH > 0)
                 relax(cost, steps, i, i - 1, &changed);
@@ -199,9 +198,7 @@ static int64_t steps_between(const uint8_t cost[CELLS], int from, int to)
 
 static bool unit_read(struct sx_bytes name, struct unit *out)
 {
-    int32_t s =
-        sx_prepare("select seat, x, u.y, u.hp, steps, ready, armour, bonus, die, reach, ascii(substr(cells, x + 1, 1))"
-                   " from units u join classes using (class) join terrain t on t.y = u.y where name = $1");
+    int32_t s = sx_prepare("select seat, x, y, hp, steps, ready, armour, bonus, die, reach from units where name = $1");
     sx_bind_text(s, 1, name);
     bool found = sx_step(s);
     if (found)
@@ -214,8 +211,7 @@ static bool unit_read(struct sx_bytes name, struct unit *out)
                              .armour = sx_column_i64(s, 6),
                              .bonus = sx_column_i64(s, 7),
                              .die = sx_column_i64(s, 8),
-                             .reach = sx_column_i64(s, 9),
-                             .ground = (char)sx_column_i64(s, 10)};
+                             .reach = sx_column_i64(s, 9)};
     sx_reset(s);
     return found;
 }
@@ -261,8 +257,9 @@ static struct event spawn(const struct turn *turn)
     require(on_board(turn->x, turn->y) && ground_at(turn->x, turn->y) != '#', NO_PLACE, "nobody can stand there");
     require(seat == 1 ? turn->x < CAMP : turn->x >= WIDTH - CAMP, NO_PLACE, "that is outside of your camp");
     /* A name that is none or that is taken, a cell that is taken: constraints. */
-    int32_t s = sx_prepare("insert into units (name, seat, class, x, y, hp)"
-                           " select $1, $2, class, $4, $5, hp from classes where class = $3");
+    int32_t s = sx_prepare("insert into units (name, seat, class, x, y, hp, armour, bonus, die, reach, speed)"
+                           " select $1, $2, class, $4, $5, hp, armour, bonus, die, reach, speed"
+                           " from classes where class = $3");
     sx_bind_text_or_null(s, 1, turn->unit);
     sx_bind_i64(s, 2, seat);
     sx_bind_text(s, 3, turn->class);
@@ -279,8 +276,7 @@ static void turn_give(int64_t seat)
     int32_t s = sx_prepare("update game set phase = 'battle', active = $1, turn = turn + 1");
     sx_bind_i64(s, 1, seat);
     sx_run(s);
-    s = sx_prepare("update units set steps = speed, ready = true from classes"
-                   " where classes.class = units.class and seat = $1 and units.hp > 0");
+    s = sx_prepare("update units set steps = speed, ready = true where seat = $1 and hp > 0");
     sx_bind_i64(s, 1, seat);
     sx_run(s);
 }
@@ -303,7 +299,7 @@ static struct event move(const struct turn *turn)
     board_read(cost);
     int to = (int)(turn->y * WIDTH + turn->x);
     require(on_board(turn->x, turn->y) && cost[to] != TOO_MANY, NO_PLACE, "nobody can stand there");
-    int64_t steps = steps_between(cost, (int)(unit.y * WIDTH + unit.x), to);
+    int64_t steps = steps_between(cost, (int)(unit.y * WIDTH + unit.x), to, unit.steps);
     require(steps <= unit.steps, TOO_FAR, "that is too far");
     int32_t s = sx_prepare("update units set x = $2, y = $3, steps = steps - $4 where name = $1");
     sx_bind_text(s, 1, turn->unit);
@@ -324,7 +320,7 @@ static int64_t distance(const struct unit *a, const struct unit *b)
 /* 20 always hits, twice as hard; 1 never does. */
 static int64_t damage_of(const struct unit *unit, const struct unit *target, int64_t roll, int64_t die)
 {
-    int64_t armour = target->armour + (target->ground == '^' ? COVER : 0);
+    int64_t armour = target->armour + (ground_at(target->x, target->y) == '^' ? COVER : 0);
     if (roll == 20)
         return 2 * die;
     return roll > 1 && roll + unit->bonus >= armour ? die : 0;

@@ -148,16 +148,16 @@ fn read_board() [cells]u8 {
     return cost;
 }
 
-/// The least number of steps from one cell to another; too_many: there is no way. Goes over the board again and again
-/// until no cell can be had for less: it is small.
-fn steps_between(cost: [cells]u8, from: usize, to: usize) i64 {
+/// The least number of steps from one cell to another; above `most` when those do not do. Goes over the board again and
+/// again until no cell can be had for less: it is small.
+fn steps_between(cost: [cells]u8, from: usize, to: usize, most: i64) i64 {
     var steps = [_]u8{too_many} ** cells;
     steps[from] = 0;
     var changed = true;
     while (changed) {
         changed = false;
         for (0..cells) |i| {
-            if (steps[i] == too_many) continue;
+            if (steps[i] >= most) continue;
             const neighbours = [_]?usize{
                 if (i % width > 0) i - 1 else null,
                 if (i % width < width - 1) i + 1 else null,
@@ -190,12 +190,10 @@ const Unit = struct {
     bonus: i64,
     die: i64,
     reach: i64,
-    ground: i64,
 
     fn read(name: ?[]const u8) ?Unit {
         const s = sorex.prepare(
-            \\select seat, x, u.y, u.hp, steps, ready, armour, bonus, die, reach, ascii(substr(cells, x + 1, 1))
-            \\from units u join classes using (class) join terrain t on t.y = u.y where name = $1
+            \\select seat, x, y, hp, steps, ready, armour, bonus, die, reach from units where name = $1
         );
         s.bind(1, name);
         if (!s.step()) return null;
@@ -211,7 +209,6 @@ const Unit = struct {
             .bonus = s.int(7).?,
             .die = s.int(8).?,
             .reach = s.int(9).?,
-            .ground = s.int(10).?,
         };
     }
 
@@ -250,8 +247,8 @@ fn spawn(turn: Turn) Event {
     require(if (seat == 1) x < camp_width else x >= width - camp_width, .no_place, "that is outside of your camp");
     // A name that is none or that is taken, a cell that is taken: constraints.
     sorex.run(
-        \\insert into units (name, seat, class, x, y, hp)
-        \\select $1, $2, class, $4, $5, hp from classes where class = $3
+        \\insert into units (name, seat, class, x, y, hp, armour, bonus, die, reach, speed)
+        \\select $1, $2, class, $4, $5, hp, armour, bonus, die, reach, speed from classes where class = $3
     , .{ turn.unit, seat, turn.class, x, y });
     require(sorex.changes() == 1, .no_class, "there is no such class");
     _ = roll_dice(turn.unit, null);
@@ -260,10 +257,7 @@ fn spawn(turn: Turn) Event {
 
 fn give_turn(seat: i64) void {
     sorex.run("update game set phase = 'battle', active = $1, turn = turn + 1", .{seat});
-    sorex.run(
-        \\update units set steps = speed, ready = true from classes
-        \\where classes.class = units.class and seat = $1 and units.hp > 0
-    , .{seat});
+    sorex.run("update units set steps = speed, ready = true where seat = $1 and hp > 0", .{seat});
 }
 
 fn start(_: Turn) Event {
@@ -278,7 +272,7 @@ fn move(turn: Turn) Event {
     const x, const y = turn.place();
     const cost = read_board();
     require(on_board(x, y) and cost[@intCast(y * width + x)] != too_many, .no_place, "nobody can stand there");
-    const steps = steps_between(cost, @intCast(unit.y * width + unit.x), @intCast(y * width + x));
+    const steps = steps_between(cost, @intCast(unit.y * width + unit.x), @intCast(y * width + x), unit.steps);
     require(steps <= unit.steps, .too_far, "that is too far");
     sorex.run("update units set x = $2, y = $3, steps = steps - $4 where name = $1", .{ turn.unit, x, y, steps });
     return .{ .unit = turn.unit, .x = x, .y = y, .steps = steps };
@@ -286,7 +280,7 @@ fn move(turn: Turn) Event {
 
 /// 20 always hits, twice as hard; 1 never does.
 fn damage_of(unit: Unit, target: Unit, roll: i64, die: i64) i64 {
-    const armour = target.armour + @as(i64, if (target.ground == '^') cover else 0);
+    const armour = target.armour + @as(i64, if (ground_at(target.x, target.y) == '^') cover else 0);
     if (roll == 20) return 2 * die;
     return if (roll > 1 and roll + unit.bonus >= armour) die else 0;
 }

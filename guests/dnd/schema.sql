@@ -55,15 +55,21 @@ create table game (
 
 insert into game default values;
 
+-- Each has what its class had when it came. steps and ready: what is left to it in this turn.
 create table units (
-    name  text    primary key check (name ~ '^[a-z][a-z0-9-]{0,15}$'),
-    seat  int     not null references players,
-    class text    not null references classes,
-    x     int     not null,
-    y     int     not null,
-    hp    int     not null check (hp >= 0),
-    steps int     not null default 0,
-    ready boolean not null default false
+    name   text    primary key check (name ~ '^[a-z][a-z0-9-]{0,15}$'),
+    seat   int     not null references players,
+    class  text    not null references classes,
+    x      int     not null,
+    y      int     not null,
+    hp     int     not null check (hp >= 0),
+    armour int     not null,
+    bonus  int     not null,
+    die    int     not null,
+    reach  int     not null,
+    speed  int     not null,
+    steps  int     not null default 0,
+    ready  boolean not null default false
 );
 
 -- Two of the living never stand on one cell: the database sees to that.

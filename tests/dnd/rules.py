@@ -50,7 +50,7 @@ class Unit:
 
     def row(self):
         return {"name": self.name, "seat": self.seat, "class": self.kind, "x": self.x, "y": self.y, "hp": self.hp,
-                "steps": self.steps, "ready": self.ready}
+                "armour": self.armour, "bonus": self.bonus, "die": self.die, "reach": self.reach, "speed": self.speed, "steps": self.steps, "ready": self.ready}
 
 
 def parse(payload):
