@@ -8,7 +8,7 @@ JOBS ?= $(shell nproc)
 RELEASE := build/release
 SOREX := $(RELEASE)/src/sorex
 
-.PHONY: all build deps test-deps run check fuzz tsan torture bench install clean distclean help
+.PHONY: all build deps test-deps run demo-game check fuzz tsan torture bench install clean distclean help
 .DEFAULT_GOAL := build
 
 all: build
@@ -30,6 +30,11 @@ build: ## the program, the library and the guests, optimised: build/release
 run: deps build ## indexes the example's 14,132 Bitcoin blocks and shows the largest balances; again: continues
 	$(SOREX) run examples/bitcoin.yaml --until tip
 	@echo; $(SOREX) sql examples/bitcoin.yaml -c "select key as script, kind, balance from balances order by balance desc, key limit 10"
+
+demo-game: deps ## plays a game of war, 120 messages of examples/dnd/game.jsonl: map, survivors, winner, receipt
+	@scripts/install-deps.sh zig || echo "without Zig: the game in C"
+	@$(MAKE) --no-print-directory build
+	@scripts/demo-game.sh $(RELEASE) data/game
 
 check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=60
 	@JOBS=$(JOBS) scripts/check.sh dev asan tsan

@@ -1,5 +1,5 @@
 #!/bin/sh
-# install-deps.sh build|test: installs what is missing, and only that; run again, it does nothing.
+# install-deps.sh build|test|zig: installs what is missing, and only that; run again, it does nothing.
 #
 # build: Debian packages, Rust >= 1.95 when there is none, Wasmtime's C API (deps/wasmtime) into build/deps/wasmtime,
 #        PGlite (deps/pglite: PostgreSQL as WebAssembly, from npm) into build/deps/pglite.
@@ -7,7 +7,7 @@
 #        a Kafka broker from Maven Central into build/deps/kafka, with Java and Maven (without it its tests are skipped);
 #        PostgreSQL's regression suite from Debian's source package into build/deps/pg-regress (without it its test is skipped);
 #        clients of PostgreSQL (psycopg from PyPI, JDBC from Maven Central; without them their tests are skipped);
-#        Zig from PyPI and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
+#        Zig from PyPI (alone: `install-deps.sh zig`) and, where there is npm, AssemblyScript into build/deps, for guests in these languages (without them their tests are skipped).
 #
 # Packages are installed with apt-get, as root or through sudo when that asks no password; otherwise the command to run is printed.
 # SOREX_SYSTEM_WASMTIME=1: Wasmtime is installed on the system (cmake/Wasmtime.cmake says where it is looked for), do not build it.
