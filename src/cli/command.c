@@ -91,6 +91,13 @@ static enum command_end run_df(struct call *call) { return ended(describe_functi
 static enum command_end run_x(struct call *call)
 {
     struct table_options *table = &call->session->table;
+    call->session->fits = bytes_is(word(call, 0), "auto");
+    if (call->session->fits) {
+        table->format = table->format == TABLE_EXPANDED ? TABLE_ALIGNED : table->format;
+        if (talks(call))
+            (void)fputs("Expanded display is used automatically.\n", call->session->out);
+        return COMMAND_DONE;
+    }
     bool on = table->format == TABLE_EXPANDED;
     enum command_end end = toggle(call, &on, "Expanded display");
     if (table->format != TABLE_EXPANDED)
@@ -272,7 +279,7 @@ static const struct command commands[] = {
     {"df", "[NAME]", "functions", 1, run_df},
     {"dn", "[NAME]", "schemas", 1, run_dn},
     {"at", "[HEIGHT]", "start again in the state after a height; without it, the newest", 1, run_at},
-    {"x", "[on|off]", "one line for each value, instead of for each row", 1, run_x},
+    {"x", "[on|off|auto]", "one line for each value; auto: where tables are wider than the terminal", 1, run_x},
     {"t", "[on|off]", "rows only: no headers, no counts", 1, run_t},
     {"pset", "[NAME VALUE]", "format aligned|expanded|csv|json, null TEXT, tuples_only on|off", 2, run_pset},
     {"timing", "[on|off]", "how long statements take", 1, run_timing},

@@ -1,6 +1,7 @@
 #include "cli/session.h"
 
 #include <errno.h>
+#include <sys/ioctl.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -70,11 +71,20 @@ static void notice_show(struct session *self, const struct session_place *place,
     buf_deinit(&text);
 }
 
+/* 0: the output is no terminal, or one that does not say. */
+static size_t terminal_columns(FILE *out)
+{
+    struct winsize size;
+    return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 bool session_show(struct session *self, const struct result *result, const struct table_options *options)
 {
     struct sorex_error err = {0};
     struct buf text = {0};
-    enum sorex_status status = table_print(result, options, &text, &err);
+    struct table_options own = *options;
+    own.columns_max = self->fits ? terminal_columns(self->out) : 0;
+    enum sorex_status status = table_print(result, &own, &text, &err);
     if (status == SOREX_OK && text.len > 0 && fwrite(text.data, 1, text.len, self->out) != text.len)
         status = sorex_error_set_errno(&err, SOREX_IO, errno, "write");
     buf_deinit(&text);

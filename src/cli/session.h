@@ -18,6 +18,7 @@ struct session {
     char transaction;          /* 'I', 'T', 'E' */
     struct table_options table;
     enum table_format plain; /* what \x goes back to */
+    bool fits;               /* tables that are too wide for the terminal are expanded */
     bool quiet;              /* no tags */
     bool timing;
     bool told; /* that what it writes is not kept */

@@ -220,14 +220,21 @@ static enum sorex_status row_count(struct table *t)
     return buf_printf(t->out, t->err, "(%zu row%s)\n", rows, rows == 1 ? "" : "s");
 }
 
-/* In the middle, where the table is wider. */
-static enum sorex_status title_print(struct table *t)
+/* Of an aligned table. */
+static size_t table_columns(const struct table *t)
 {
-    struct cell title;
     size_t width = 3 * t->result->columns_count;
     width -= width > 0;
     for (size_t i = 0; i < t->result->columns_count; i++)
         width += t->widths[i];
+    return width;
+}
+
+/* In the middle, where the table is wider. */
+static enum sorex_status title_print(struct table *t)
+{
+    struct cell title;
+    size_t width = table_columns(t);
     TRY(cell_make(t, t->options->title, &title));
     TRY(fill(t, ' ', title.width < width ? (width - title.width) / 2 : 0));
     TRY(buf_append(t->out, bytes_of(t->texts.data + title.at, title.len), t->err));
@@ -432,7 +439,10 @@ enum sorex_status table_print(const struct result *result, const struct table_op
     case TABLE_EXPANDED:
         status = cells_make(&t);
         if (status == SOREX_OK)
-            status = options->format == TABLE_ALIGNED ? aligned_print(&t) : expanded_print(&t);
+            status = options->format == TABLE_EXPANDED ||
+                             (options->columns_max > 0 && table_columns(&t) > options->columns_max)
+                         ? expanded_print(&t)
+                         : aligned_print(&t);
         break;
     case TABLE_CSV:
         status = csv_print(&t);

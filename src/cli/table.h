@@ -15,6 +15,7 @@ struct table_options {
     struct bytes null;   /* what stands for NULL, but in JSON */
     bool rows_only;      /* no headers, no "(2 rows)" */
     struct bytes title;  /* over a table; data NULL: none. As the footer it is for people: CSV and JSON have neither */
+    size_t columns_max;  /* an aligned table that is wider is printed expanded; 0: never */
     struct bytes footer; /* lines in the place of "(2 rows)", which may be none; data NULL: that */
 };
 

@@ -12,7 +12,7 @@ def small(root, **more):
 
 def test_help(root, _):
     text = sorex("--help").stdout
-    for verb in ("run", "try", "inspect", "check", "status", "view", "preview", "state", "rollback", "upgrade"):
+    for verb in ("run", "try", "inspect", "check", "status", "view", "preview", "state", "rollback", "upgrade", "sql"):
         check(f"  {verb}" in text, f"{verb} is not in --help")
         help_text = sorex(verb, "--help").stdout
         check("example:" in help_text and "usage:" in help_text, f"--help of {verb}")

@@ -1,5 +1,5 @@
 """`sorex sql`: beside psql on a native server, on a pipeline's database at every height, in files, pipes and a terminal."""
-import csv, io, json, os, pathlib, pty, re, select, signal, subprocess, termios, time
+import csv, fcntl, io, json, os, pathlib, pty, re, select, signal, struct, subprocess, termios, time
 from harness import *
 
 HERE = pathlib.Path(__file__).parent
@@ -240,6 +240,13 @@ def test_terminal(root, _):
     t.expect("Expanded display is on.")
     t.type("insert into t values (1), (2) returning id;\n")
     t.expect("RECORD 2")
+    t.type("\\x auto\n")
+    t.expect("Expanded display is used automatically.")
+    fcntl.ioctl(t.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
+    t.type("select repeat('x', 56) as fits;\n")
+    t.expect("(1 row)")
+    t.type("select repeat('x', 59) as wide;\n")
+    t.expect("RECORD 1")
     t.type("\\nonsense\n")
     t.expect("no such command")
     t.type("\\q\n")
@@ -249,7 +256,7 @@ def test_terminal(root, _):
     t.expect("scratch=# ")
     t.type("create table t (id int);\n")
     t.expect("scratch=# ")
-    t.type("\x1b[A\x1b[A\x1b[A\x1b[A\n")
+    t.type("\x1b[A" * 7 + "\n")
     t.expect("INSERT 0 2")
     t.expect("scratch=# ")
     t.type("\x04")  # Ctrl-D
