@@ -15,7 +15,7 @@
     X(6, GONE, "beyond the horizon, above the tip, or no such thing (program, view, sink, store)") \
     X(7, IO, "the operating system, a node or a sink failed")                                      \
     X(8, STOPPED, "stopped before --until was reached; the next run continues")                    \
-    X(9, DIFFERS, "a simulated history went another way than it must")                              \
+    X(9, DIFFERS, "what had to be equal is not: a simulated history, a receipt, two derivations")                              \
     X(70, FATAL, "the engine could not go on safely")
 
 enum exit_code {
