@@ -15,6 +15,10 @@ OUTCOME = """select jsonb_build_object(
     'units', (select coalesce(jsonb_agg(u order by name collate "C"), '[]') from units u),
     'events', (select coalesce(jsonb_agg(to_jsonb(e) - 'at' order by message), '[]') from events e),
     'late', (select count(*) from events e join sorex.messages m on m.index = e.message where date_trunc('milliseconds', e.at) <> m.time),
+    'rows', encode(sha256(convert_to(concat(
+        (select string_agg(t::text, '' order by y) from terrain t), (select string_agg(c::text, '' order by class) from classes c),
+        (select string_agg(p::text, '' order by seat) from players p), (select string_agg(u::text, '' order by name) from units u),
+        (select string_agg(e::text, '' order by message) from events e)), 'UTF8')), 'hex'),
     'verdicts', (select coalesce(jsonb_agg(jsonb_build_array(status, code, reason) order by index), '[]') from sorex.messages))"""
 
 
@@ -80,6 +84,7 @@ def main():
         wanted = [game_write(seed, log) for seed, log in zip(seeds, logs)]
         if first == 1 or count >= 300:
             coverage(wanted)
+        rows = None  # of the first reducer, those that the rules do not know too
         for reducer in reducers:
             games = play(program, reducer, logs)
             if len(games) != count:
@@ -88,6 +93,9 @@ def main():
                 got["verdicts"] = [verdict_of(*verdict) for verdict in got["verdicts"]]
                 for text in differences(got, want):
                     sys.exit(f"{reducer}: game of seed {seed}: {text}")
+            rows = rows or [game["rows"] for game in games]
+            if rows != [game["rows"] for game in games]:
+                sys.exit(f"{reducer}: other rows than those of {reducers[0]}")
             print(f"{os.path.basename(reducer)}: {count} games, {sum(len(w['verdicts']) for w in wanted)} messages")
 
 
