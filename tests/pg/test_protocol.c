@@ -244,7 +244,11 @@ static void test_written(void **unused)
     const uint32_t types[] = {23, 0};
     const struct protocol_parameter parameters[] = {
         {.bytes = BYTES("\0\0\0\5"), .format = PROTOCOL_BINARY}, {.null = true}, {.bytes = BYTES("")}};
-    const struct protocol_bind bind = {BYTES("p"), BYTES("s"), parameters, 3, PROTOCOL_BINARY};
+    const struct protocol_bind bind = {.portal = BYTES("p"),
+                                       .statement = BYTES("s"),
+                                       .parameters = parameters,
+                                       .parameters_count = 3,
+                                       .results = PROTOCOL_BINARY};
     assert_int_equal(protocol_startup(&out, PROTOCOL_VERSION_3_2, settings, 2, &err), SOREX_OK);
     written(&out, BYTES("\0\0\0\x1b\0\3\0\2user\0a\0database\0b\0\0"));
     assert_int_equal(protocol_cancel(&out, 42, BYTES("\1\2\3\4"), &err), SOREX_OK);

@@ -169,7 +169,11 @@ static void test_extended(void **unused)
         skip();
     static const uint8_t five[] = {0, 0, 0, 5};
     const struct protocol_parameter parameter = {bytes_of(five, 4), false, PROTOCOL_BINARY};
-    struct protocol_bind bind = {BYTES("p"), BYTES("s"), &parameter, 1, PROTOCOL_TEXT};
+    struct protocol_bind bind = {.portal = BYTES("p"),
+                                 .statement = BYTES("s"),
+                                 .parameters = &parameter,
+                                 .parameters_count = 1,
+                                 .results = PROTOCOL_TEXT};
     buf_reset(&messages);
     OK(protocol_parse(&messages, BYTES("s"), BYTES("select g from generate_series(1, $1::int) g"), NULL, 0, &err));
     OK(protocol_describe(&messages, PROTOCOL_STATEMENT, BYTES("s"), &err));
