@@ -5,6 +5,7 @@
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "pipeline/pipeline.h"
+#include "sink/embedded.h"
 
 static enum sorex_status adopted_json(const struct store_program *stored, struct sorex_error *err)
 {
@@ -52,6 +53,8 @@ static enum sorex_status forget(const struct pipeline_settings *settings, const 
         if (strcmp(settings->sinks[i].name, sink) == 0)
             status = sorex_error_set(err, SOREX_INVALID, "sink %s is still in the pipeline file: take it out first", sink);
     if (status == SOREX_OK)
+        status = embedded_drop(pipeline_store(pipeline), sink, err);
+    if (status == SOREX_OK || status == SOREX_GONE)
         status = store_cursor_forget(pipeline_store(pipeline), sink, err);
     if (status == SOREX_OK)
         printf("sink %s: nothing is kept for it any more\n", sink);
@@ -85,7 +88,8 @@ const struct verb verb_upgrade = {
     .words_max = 1,
     .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"
              "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.\n"
-             "--forget-sink: changes wait in the outbox for every sink that ever was in the pipeline; this lets go of one that left it.",
+             "--forget-sink: changes wait in the outbox for every sink that ever was in the pipeline; this lets go of one that left it.\n"
+             "An embedded database of its own goes, too.",
     .example = "sorex upgrade pipeline.yaml --program balances",
     .run = upgrade_run,
 };

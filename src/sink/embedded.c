@@ -165,6 +165,13 @@ void embedded_close(struct embedded *embedded)
     free(embedded);
 }
 
+enum sorex_status embedded_drop(struct store *store, const char *sink, struct sorex_error *err)
+{
+    char name[RECORD_NAME_BYTES_MAX + 1];
+    TRY(name_make(sink, name, err));
+    return saved_drop(store, name, err);
+}
+
 /* ---- commit ---- */
 
 /* Of the entry after whose record of that sequence the state is. */

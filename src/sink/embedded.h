@@ -18,6 +18,8 @@ struct embedded;
 enum sorex_status embedded_open(struct store *store, struct database_program *program, const char *sink,
                                 struct embedded **out, struct sorex_error *err);
 void embedded_close(struct embedded *embedded); /* NULL is fine */
+/* Removes the database of a sink that will not come back. Errors: SOREX_GONE there is none. */
+enum sorex_status embedded_drop(struct store *store, const char *sink, struct sorex_error *err);
 
 /* A database of the caller's own, on the state at a height.
  *

@@ -324,6 +324,9 @@ static void another_process_opens_what_is_durable(void **state)
     MUST(embedded_open(outbox.store, program, "out", &embedded, &err));
     rows_check(&outbox, embedded, SOREX_HEIGHT_NONE, 10);
     embedded_close(embedded);
+    MUST(embedded_drop(outbox.store, "out", &err));
+    assert_int_equal(embedded_drop(outbox.store, "out", &err), SOREX_GONE);
+    assert_int_equal(embedded_open(outbox.store, program, "out", &embedded, &err), SOREX_GONE);
     place_program_give(program);
     outbox_close(&outbox);
 }
