@@ -153,8 +153,13 @@ static enum sorex_status metrics_check(struct findings *findings, const char *ad
 
 static enum sorex_status postgres_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
 {
-    return found(findings, postgres_address_check(settings->top.postgres, settings->top.postgres_remote, err), "postgres",
-                 settings->top.postgres, bytes_str("an address; not listened at yet"), err);
+    enum sorex_status status = postgres_address_check(settings->top.postgres, settings->top.postgres_remote, err);
+    bool database = false;
+    for (size_t i = 0; i < settings->sink_count; i++)
+        database |= strcmp(settings->sinks[i].type->name, "database") == 0;
+    if (status == SOREX_OK && !database)
+        status = sorex_error_set(err, SOREX_INVALID, "the pipeline has no sink of type database");
+    return found(findings, status, "postgres", settings->top.postgres, bytes_str("an address; not listened at yet"), err);
 }
 
 static enum sorex_status check(const struct arguments *arguments, const struct pipeline_settings *settings, int *out_code,

@@ -122,7 +122,7 @@ static void connection_look(struct postgres_port *server, struct connection *con
         connection_interrupt(connection, true);
     } else if (since != 0 && timeout != 0 && clock_ms() - since >= timeout) {
         connection_interrupt(connection, false);
-        atomic_store_explicit(&connection->busy_since_ms, clock_ms(), memory_order_relaxed);
+        (void)atomic_compare_exchange_strong(&connection->busy_since_ms, &since, clock_ms()); /* unless it just ended */
         server->cancelled++;
     }
 }

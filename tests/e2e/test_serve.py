@@ -135,12 +135,13 @@ def test_refusals(root, _):
     sorex("run", file, "--until", 10)
     check("no embedded database" in sorex("serve", file, ok=False).stderr, "no database sink")
     check("no sink of type database" in sorex("run", pipeline(root, sinks=[{"type": "file", "path": str(root / "out")}], postgres="0"), ok=False).stderr, "nor in a run")
+    check("no sink of type database" in sorex("check", root / "pipeline.json", ok=False).stdout, "check finds it")
     (root / "two").mkdir()
     file = pipeline(root / "two")
     sorex("run", file, "--until", 10)
     for address, text in (("0.0.0.0:5433", "nobody is asked for a password"), ("nonsense", "is not HOST:PORT"), ("/no/such/dir/s", "No such file")):
         check(text in sorex("serve", file, "--postgres", address, ok=False).stderr, f"{address} is refused")
-    check("is not HOST:PORT" in sorex("check", pipeline(root / "two", postgres="nonsense"), ok=False).stderr, "check finds it")
+    check("is not HOST:PORT" in sorex("check", pipeline(root / "two", postgres="nonsense"), ok=False).stdout, "check finds it")
     check("not a time" in sorex("serve", file, "--statement-timeout", "long", code=2).stderr, "a timeout that is none")
 
 
