@@ -36,7 +36,7 @@ static void test_base_is_the_same_everywhere(void **state)
     char hex[HASH_HEX_SIZE];
     assert_ok(image_hash(base, hash, &err));
     hash_hex(hash, hex);
-    assert_string_equal(hex, "a87232b1acdeb9c28644c70861f235e0647b3ed8bb651ff73271c5d6c66065cd");
+    assert_string_equal(hex, "56d795e493dad68b7d330b105f5a538421eeff6a405d0f639c98b20efe663af0");
 }
 
 /* tests/pg/replies.txt: "# statement", then its reply. */
