@@ -1,6 +1,6 @@
 /* A small game of war as a reducer: two players, a board of 16 by 12 cells, units that walk and strike.
  *
- * A message is one action: {"spawn":{"unit":"orc-1","class":"orc","x":3,"y":4}}, {"start":{}},
+ * A message is one action: {"spawn":{"unit":"orc-1","class":"orc","x":1,"y":4}}, {"start":{}},
  * {"move":{"unit":"orc-1","x":5,"y":4}}, {"attack":{"unit":"orc-1","target":"elf-1"}}, {"end_turn":{}}. Its author is
  * the player. PostgreSQL reads the JSON and holds every rule that a constraint can hold; docs/guides/reducers.md builds
  * the game step by step. guests/dnd/dnd.zig is the same game in Zig: equal logs give equal tables. */
