@@ -16,7 +16,7 @@ import sources
 
 # Rooms that are engine, but for the adapters named behind them.
 ENGINE = {
-    "base": "clock log file",
+    "base": "clock log file signals",
     "json": "",
     "change": "",
     "guest": "",
