@@ -1,6 +1,8 @@
 /* The pool: whatever the workers do and however many there are, jobs come out in the order in which they went in, each done once. */
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -105,12 +107,37 @@ static void test_free_with_jobs(void **state)
     }
 }
 
+static void look_at_signals(void *worker, void *job)
+{
+    (void)worker;
+    CHECK(pthread_sigmask(SIG_BLOCK, NULL, job) == 0);
+}
+
+/* A trap of a guest is a signal that its thread raises: where it is blocked, the kernel ends the process. */
+static void test_signals(void **state)
+{
+    static const int raised[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+    struct pool *pool;
+    struct sorex_error err;
+    sigset_t blocked;
+    void *workers[2] = {NULL, NULL};
+    (void)state;
+    assert_int_equal(pool_new(look_at_signals, workers, 2, &pool, &err), SOREX_OK);
+    pool_submit(pool, &blocked);
+    (void)pool_take(pool);
+    for (size_t i = 0; i < sizeof raised / sizeof raised[0]; i++)
+        assert_int_equal(sigismember(&blocked, raised[i]), 0);
+    assert_int_equal(sigismember(&blocked, SIGTERM), 1);
+    pool_free(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one),
         cmocka_unit_test(test_several),
         cmocka_unit_test(test_free_with_jobs),
+        cmocka_unit_test(test_signals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
