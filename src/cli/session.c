@@ -20,21 +20,46 @@ enum sorex_status session_open(struct session *self, struct sql_source *source, 
 
 void session_close(struct session *self)
 {
-    if (self->database == NULL)
-        return;
-    if (self->out != stdout)
-        (void)fclose(self->out);
-    database_close(self->database);
-    (void)pthread_mutex_destroy(&self->lock);
+    if (self->database != NULL) {
+        if (self->out != stdout)
+            (void)fclose(self->out);
+        database_close(self->database);
+        (void)pthread_mutex_destroy(&self->lock);
+    }
+    sql_source_close(self->source);
     self->database = NULL;
+    self->source = NULL;
+}
+
+/* A fork at that height, of the source as it is by now where the one that is open does not have it any more, or not
+ * yet. *out_source: that one, or NULL. */
+static enum sorex_status fork_find(struct session *self, uint32_t height, struct sql_source **out_source,
+                                   struct database **out, uint32_t *out_height, struct sorex_error *err)
+{
+    enum sorex_status status = SOREX_GONE;
+    if (height != SOREX_HEIGHT_NONE)
+        status = sql_source_fork(self->source, height, out, out_height, err);
+    if (status == SOREX_OK || status == SOREX_INVALID)
+        return status;
+    TRY(sql_source_renew(self->source, out_source, err));
+    return sql_source_fork(*out_source != NULL ? *out_source : self->source, height, out, out_height, err);
 }
 
 enum sorex_status session_move(struct session *self, uint32_t height, struct sorex_error *err)
 {
+    struct sql_source *source = NULL;
     struct database *database = NULL;
     uint32_t at = SOREX_HEIGHT_NONE;
-    TRY(sql_source_fork(self->source, height, &database, &at, err));
+    enum sorex_status status = fork_find(self, height, &source, &database, &at, err);
+    if (status != SOREX_OK) {
+        sql_source_close(source);
+        return status;
+    }
     database_close(self->database);
+    if (source != NULL) {
+        sql_source_close(self->source);
+        self->source = source;
+    }
     self->database = database;
     self->height = at;
     self->transaction = 'I';
@@ -270,6 +295,7 @@ bool session_run(struct session *self, struct bytes sql, const struct bytes *dat
     replace(self, place);
     if (self->timing)
         time_show(self, ended - began);
+    (void)fflush(self->out); /* somebody may wait for it at a pipe's end */
     return good;
 }
 

@@ -12,7 +12,7 @@
 #include "cli/table.h"
 
 struct session {
-    struct sql_source *source; /* borrowed */
+    struct sql_source *source; /* owned */
     struct database *database; /* a fork of it */
     uint32_t height;           /* that it began at; SOREX_HEIGHT_NONE: it has none */
     char transaction;          /* 'I', 'T', 'E' */
@@ -33,11 +33,12 @@ struct session_place {
     size_t line;
 };
 
-/* height: as sql_source_fork. Errors: as that. */
+/* height: as sql_source_fork. Ownership: takes source over, also on failure. Errors: as sql_source_fork. */
 enum sorex_status session_open(struct session *session, struct sql_source *source, uint32_t height,
                                struct sorex_error *err);
 void session_close(struct session *session);
-/* Another fork, in the state at that height; the old one and what was done to it is gone. On failure it stays. */
+/* Another fork, in the state at that height, or in the newest that there is by now; the old one and what was done to it
+ * is gone. On failure it stays. */
 enum sorex_status session_move(struct session *session, uint32_t height, struct sorex_error *err);
 
 /* Executes and shows. What goes wrong is shown too.

@@ -33,6 +33,7 @@ struct sql_source {
     struct database *origin;   /* of an image, or a new one */
     struct snapshot *state;    /* of origin */
     bool scratch;
+    struct arguments *arguments;
     struct pipeline_settings settings;
 };
 
@@ -76,6 +77,7 @@ static enum sorex_status pipeline_begin(struct sql_source *self, struct argument
 {
     TRY(pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &self->settings,
                                err));
+    (void)snprintf(self->name, NAME_SIZE, "%s", self->settings.top.name);
     return data_begin(self, self->settings.top.data, arguments->sink, err);
 }
 
@@ -152,6 +154,7 @@ enum sorex_status sql_source_open(struct arguments *arguments, struct sql_source
     struct sql_source *self = calloc(1, sizeof *self);
     if (self == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a database");
+    self->arguments = arguments;
     enum sorex_status status = source_begin(self, arguments, err);
     if (status != SOREX_OK) {
         sql_source_close(self);
@@ -188,6 +191,12 @@ enum sorex_status sql_source_fork(struct sql_source *self, uint32_t height, stru
                                self->name);
     *out_height = SOREX_HEIGHT_NONE;
     return database_fork(self->origin, self->state, out, err);
+}
+
+enum sorex_status sql_source_renew(const struct sql_source *self, struct sql_source **out, struct sorex_error *err)
+{
+    *out = NULL;
+    return self->embedded != NULL ? sql_source_open(self->arguments, out, err) : SOREX_OK;
 }
 
 const char *sql_source_name(const struct sql_source *self) { return self->name; }

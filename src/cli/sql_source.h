@@ -26,6 +26,10 @@ void sql_source_close(struct sql_source *source); /* NULL is fine */
 enum sorex_status sql_source_fork(struct sql_source *source, uint32_t height, struct database **out,
                                   uint32_t *out_height, struct sorex_error *err);
 
+/* The source with what has become durable since it was opened; NULL: it is as it was. Ownership: *out by
+ * sql_source_close. Errors: as sql_source_open. */
+enum sorex_status sql_source_renew(const struct sql_source *source, struct sql_source **out, struct sorex_error *err);
+
 /* What prompts call it. */
 const char *sql_source_name(const struct sql_source *source);
 /* Whether somebody may think that what is written to a fork gets somewhere: not with --scratch. */

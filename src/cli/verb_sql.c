@@ -52,6 +52,7 @@ static enum sorex_status session_begin(const struct arguments *arguments, struct
                                        struct session *out, struct sorex_error *err)
 {
     uint32_t height;
+    out->source = source; /* which session_close closes, whatever happens here */
     TRY(height_parse("at", arguments->at, &height, err));
     if (arguments->csv + arguments->json + arguments->expanded > 1)
         return sorex_error_set(err, SOREX_INVALID, "one of --csv, --json, --expanded");
@@ -97,7 +98,6 @@ static int sql_run(struct arguments *arguments)
     if (status == SOREX_OK)
         inputs_run(arguments, &shell);
     session_close(&session);
-    sql_source_close(source);
     if (status != SOREX_OK)
         return cli_fail(&err);
     return shell.failed ? EXIT_USAGE_CODE : EXIT_OK_CODE;

@@ -144,6 +144,15 @@ def test_heights(root, _):
     check("this is a copy" in err, err)
     check("301" in sql(pipe, "--at", 301, "-c", "select 1", code=6)[1], "above the newest")
     check("--at wants" in sql(pipe, "--at", "x", "-c", "select 1", code=2)[1], "no height")
+    with subprocess.Popen([SOREX, "sql", pipe, "-q", "-t"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=ENVIRONMENT) as shell:
+        shell.stdin.write("select count(*) from balances;\n")
+        shell.stdin.flush()
+        equal(int(shell.stdout.readline()), len(engine(300)), "what the shell sees")
+        sorex("run", pipe, "--until", 320)
+        query = "select count(*) from balances;\n"
+        out, _ = shell.communicate(f"{query}\\at 200\n{query}\\at 310\n{query}\\at\n{query}")
+        equal(out.split(), [str(len(engine(height))) for height in (300, 200, 310, 320)], "\\at sees what came meanwhile")
     with Running(pipe, log=root / "log") as run:  # beside one that goes on
         wait_for("more blocks", lambda: int(sql(pipe, "-t", "-c", "select count(*) from balances")[0]) > 2000)
         check(run.alive(), run.text())
