@@ -1,6 +1,10 @@
 /* Contract 4: reducers. A guest folds messages into an embedded PostgreSQL, one transaction each.
  * docs/abi/reducer.md has the contract.
  *
+ * A reducer keeps a snapshot of the database that it saw last, to go back to: it is freed before the database's
+ * program. What it knows of a session it learns again when the database is not as it left it (database_mark), which
+ * costs some milliseconds; results do not depend on that.
+ *
  * Thread: a reducer by one at a time, with the database that it is given. */
 #ifndef SOREX_GUEST_REDUCER_H
 #define SOREX_GUEST_REDUCER_H
@@ -20,7 +24,7 @@ struct reducer_options {
     const char *name;          /* for errors and logs; NULL: "reducer" */
     uint64_t memory_bytes_max; /* of the guest; 0: 64 MiB */
     uint64_t fuel;             /* of the guest, for one message; 0: 1,000,000,000 */
-    uint64_t sql_fuel;         /* of PostgreSQL, for one statement; 0: unlimited unless the program is metered */
+    uint64_t sql_fuel;         /* of PostgreSQL, for one statement, where the database is metered; 0: 10,000,000,000 */
     bool halt;                 /* on_error: halt */
     const char *cache_dir;     /* of compiled code; NULL: nowhere */
 };
@@ -68,8 +72,12 @@ enum sorex_status reducer_schema(struct reducer *reducer, struct database *datab
 
 /* Runs one message in a fresh instance inside of its own transaction, and records it in sorex.messages.
  *
+ * message    its time is from 0 to REDUCER_TIME_MS_MAX; its author UTF-8 without zero bytes, up to
+ *            REDUCER_AUTHOR_BYTES_MAX; borrowed for the call.
  * trace      NULL, or takes the readable trace.
- * Errors:    those that stop a derivation: SOREX_GUEST with on_error halt, or a stack overflow; SOREX_NOMEM,
+ * Errors:    SOREX_INVALID, SOREX_LIMIT a message that is none, or whose number is there already; SOREX_MISMATCH a
+ *            database without sorex's tables, or of another reducer;
+ *            those that stop a derivation: SOREX_GUEST with on_error halt, or a stack overflow; SOREX_NOMEM,
  *            SOREX_FATAL and other failures of the host. The database is to be restored by the caller then. */
 enum sorex_status reducer_apply(struct reducer *reducer, struct database *database,
                                 const struct reducer_message *message, reducer_trace_fn *trace, void *user_data,

@@ -329,22 +329,11 @@ static enum sorex_status message_check(const struct reducer_message *message, st
     return SOREX_OK;
 }
 
-/* What statements may use is the reducer's business while it runs. */
-static enum sorex_status fuel_set(struct reducer *reducer, struct database *database, uint64_t *out_before,
-                                  struct sorex_error *err)
-{
-    *out_before = database_fuel(database);
-    return database_metered(database) ? database_fuel_set(database, reducer->sql_fuel, err) : SOREX_OK;
-}
-
 static enum sorex_status apply(struct reducer_call *call, struct reducer_result *out, struct sorex_error *err)
 {
-    uint64_t fuel = 0;
     TRY(message_check(call->message, err));
     TRY(session_take(call->reducer, call->database, err));
-    TRY(fuel_set(call->reducer, call->database, &fuel, err));
     enum sorex_status status = message_apply(call, out, err);
-    CHECK(database_fuel_set(call->database, fuel, NULL) == SOREX_OK);
     if (status != SOREX_OK)
         session_forget(call->reducer);
     return status;
@@ -392,17 +381,14 @@ static enum sorex_status schema_attempt(struct reducer_call *call, struct sorex_
 static enum sorex_status schema_run(struct reducer *reducer, struct database *database, struct sorex_error *err)
 {
     struct reducer_call call;
-    uint64_t fuel = 0;
     static const uint8_t nothing[SHA256_BYTES];
     chance_set(database, 0, nothing);
     TRY(session_make(reducer, database, err));
     if (reducer->schema == NULL)
         return SOREX_OK;
-    TRY(fuel_set(reducer, database, &fuel, err));
     call_begin(&call, reducer, database);
     enum sorex_status status = schema_attempt(&call, err);
     call_end(&call);
-    CHECK(database_fuel_set(database, fuel, NULL) == SOREX_OK);
     return status;
 }
 

@@ -201,9 +201,7 @@ static enum sorex_status base_read(struct reducer *reducer, struct database *dat
     struct database *fork = NULL;
     prepared_forget(reducer);
     TRY(database_fork(database, reducer->base, &fork, err));
-    enum sorex_status status = database_fuel_set(fork, 0, err);
-    if (status == SOREX_OK)
-        status = session_read(reducer, fork, err);
+    enum sorex_status status = session_read(reducer, fork, err);
     database_close(fork);
     return status;
 }

@@ -87,17 +87,40 @@ static enum sorex_status limit_stop(struct reducer_call *call, const struct buf 
     return call_stop(call, STOP_HOST, SOREX_GUEST, err, "%s", why->text);
 }
 
+/* A backend that ended has said why, mostly. */
+static enum sorex_status end_stop(struct reducer_call *call, const struct buf *out, const struct sorex_error *why,
+                                  struct sorex_error *err)
+{
+    struct bytes rest = buf_view(out), words = bytes_of(NULL, 0), sqlstate = words;
+    struct protocol_message message;
+    struct sorex_error unused;
+    bool whole = true;
+    while (rest.len > 0 && whole && protocol_take(&rest, &message, &whole, &unused) == SOREX_OK)
+        if (whole && message.type == PROTOCOL_ERROR) {
+            sqlstate = message.notice.fields[PROTOCOL_FIELD_SQLSTATE];
+            words = message.notice.fields[PROTOCOL_FIELD_MESSAGE];
+        }
+    return call_stop(call, STOP_STATE, SOREX_GUEST, err, "%s%.*s%s%.*s", why->text, BYTES_FMT(sqlstate),
+                     sqlstate.len > 0 ? ": " : "", BYTES_FMT(words));
+}
+
+/* Below database_exchange, which puts the database back by itself when the backend broke, to a state of its own. */
 enum sorex_status call_exchange(struct reducer_call *call, struct buf *out, struct sorex_error *err)
 {
     struct sorex_error why = {0};
     struct buf *messages = &call->reducer->messages;
-    enum sorex_status status = database_exchange(call->database, buf_view(messages), out, &why);
+    struct instance *instance = database_instance(call->database);
+    if (database_metered(call->database))
+        instance_fuel_set(instance, call->reducer->sql_fuel);
+    enum sorex_status status = instance_exchange(instance, buf_view(messages), out, &why);
     buf_reset(messages);
     if (status == SOREX_OK)
         return SOREX_OK;
     if (status == SOREX_LIMIT)
         return limit_stop(call, out, &why, err);
-    return call_stop(call, status == SOREX_GUEST ? STOP_STATE : STOP_HOST, status, err, "%s", why.text);
+    if (status == SOREX_GUEST)
+        return end_stop(call, out, &why, err);
+    return call_stop(call, STOP_HOST, status, err, "%s", why.text);
 }
 
 /* Another statement has the name of the one that the host prepared: only SQL that was made at run time can do that. */

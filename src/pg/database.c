@@ -182,8 +182,6 @@ static void fuel_give(const struct database *database)
         instance_fuel_set(database->instance, database->statement_fuel != 0 ? database->statement_fuel : UINT64_MAX);
 }
 
-uint64_t database_fuel(const struct database *database) { return database->statement_fuel; }
-
 enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, struct sorex_error *err)
 {
     if (fuel != 0 && !database_metered(database))

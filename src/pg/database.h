@@ -101,7 +101,6 @@ void database_time_set(struct database *database, uint64_t time_us);
 void database_seed_set(struct database *database, uint64_t seed);
 /* Of each call from now on; 0: no limit. Errors: SOREX_INVALID the program is not metered. */
 enum sorex_status database_fuel_set(struct database *database, uint64_t fuel, struct sorex_error *err);
-uint64_t database_fuel(const struct database *database);
 bool database_metered(const struct database *database);
 /* As instance_role_set. */
 enum sorex_status database_role_set(struct database *database, uint32_t role, bool confined, struct sorex_error *err);

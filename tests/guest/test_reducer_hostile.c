@@ -278,6 +278,9 @@ static void test_limits(void **state)
     assert_sound();
     run_ok(&run, "create function rec(i int) returns int language plpgsql as $$ begin return rec(i + 1); end $$");
     refuses("54001", "select rec(1)");
+    refuses("22P02", "select repeat('[', 200000)::jsonb");
+    refuses("42601", "do $$ begin execute 'select ' || repeat('not ', 100000) || 'true'; end $$");
+    refuses("42601", "do $$ begin execute 'select ' || repeat('(', 100000); end $$");
     run_ok(&run, "!rows select generate_series(1, 2500)\n!same\n!fill 1000000");
     assert_query(&run, "select value from out where message = (select max(message) from out) and line = 1",
                  "2500 2500 ");
