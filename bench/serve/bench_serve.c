@@ -11,6 +11,7 @@
 
 #define CONNECTIONS 50
 #define TOGETHER 8
+#define MANY 100
 #define STATEMENTS 2000
 
 struct world {
@@ -92,13 +93,32 @@ BOTH(useful, connections(url, "select count(*) from pg_class"))
 BOTH(eight, together(url))
 BOTH(trip, round_trips(url))
 
+/* Of this process: server and clients. */
+static double resident(void *user_data)
+{
+    PGconn *all[MANY];
+    unsigned long pages = 0;
+    for (int i = 0; i < MANY; i++) {
+        all[i] = connection_new(((struct world *)user_data)->url);
+        query(all[i], "select count(*) from pg_class");
+    }
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%*u %lu", &pages) != 1)
+        bench_die("/proc/self/statm");
+    (void)fclose(file);
+    for (int i = 0; i < MANY; i++)
+        PQfinish(all[i]);
+    return (double)pages * 4096 / (1 << 20);
+}
+
 int main(void)
 {
     struct world world = {0};
     struct sorex_error err = {0};
     struct bench bench;
     states_open(&world.states, SOREX_POSTGRES_DIR, SOREX_POSTGRES_CACHE, NULL);
-    const struct postgres_port_options options = {.address = "0", .states = states_provider(&world.states)};
+    const struct postgres_port_options options = {
+        .address = "0", .connections_max = 2 * MANY, .states = states_provider(&world.states)};
     if (postgres_port_start(&options, &world.port, &err) != SOREX_OK)
         bench_die("%s", err.text);
     (void)snprintf(world.url, sizeof world.url, "host=127.0.0.1 port=%u user=me dbname=states sslmode=disable",
@@ -119,6 +139,13 @@ int main(void)
         row.rival_name = native ? "native PostgreSQL" : NULL;
         bench_measure(&bench, &row, &world);
     }
+    bench_measure(&bench,
+                  &(struct bench_row){.what = "resident with 100 connections that counted",
+                                      .unit = "MiB",
+                                      .subject = resident,
+                                      .goal = 1024,
+                                      .goal_absolute = true},
+                  &world);
     int code = bench_finish(&bench);
     postgres_port_stop(world.port);
     states_close(&world.states);
