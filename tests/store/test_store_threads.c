@@ -1,11 +1,14 @@
-/* One writer that commits, undoes and prunes; readers, an outbox reader and status beside it. Made for ThreadSanitizer.
+/* One writer that commits, undoes and prunes; readers, an outbox reader, status, and pages of a database beside it.
+ * Made for ThreadSanitizer.
  *
- * Every entry writes its height to all keys, so a consistent reader sees one value everywhere. */
+ * Every entry writes its height to all keys, so a consistent reader sees one value everywhere. So do batches of pages.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/codec.h"
+#include "store/pages.h"
 #include "store/scratch.h"
 
 #define KEYS 40u
@@ -24,7 +27,7 @@ static const struct store_space keys = {0, STORE_KEYS};
 struct shared {
     struct store *store;
     atomic_bool done;
-    atomic_uint reads, records;
+    atomic_uint reads, records, batches;
 };
 
 static void *read_states(void *user_data)
@@ -82,6 +85,35 @@ static void *read_outbox(void *user_data)
     return NULL;
 }
 
+static enum sorex_status page_check(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
+{
+    (void)err;
+    assert_int_equal(key.len, 5);
+    assert_int_equal(u32le_get(value.data), *(uint32_t *)user_data);
+    return SOREX_OK;
+}
+
+static void *write_pages(void *user_data)
+{
+    struct shared *shared = user_data;
+    struct sorex_error err;
+    for (uint32_t batches = 0; !atomic_load(&shared->done); batches++) {
+        struct pages_batch *batch = pages_batch_new(shared->store);
+        assert_non_null(batch);
+        uint8_t value[4], key[5] = {'p'};
+        u32le_put(value, batches);
+        for (uint32_t i = 0; i < KEYS; i++) {
+            u32be_put(key + 1, i);
+            pages_batch_put(batch, bytes_of(key, sizeof key), bytes_of(value, sizeof value));
+        }
+        OK(pages_batch_write(batch, &err));
+        pages_batch_free(batch);
+        OK(pages_scan(shared->store, bytes_str("p"), page_check, &batches, &err));
+        atomic_store(&shared->batches, batches + 1);
+    }
+    return NULL;
+}
+
 static void commit(struct store *store, uint32_t height, const struct entry *parent, uint32_t branch, struct entry *out)
 {
     struct sorex_error err;
@@ -111,10 +143,11 @@ static void readers_beside_the_writer(void **state)
     OK(store_open(&options, &shared.store, &err));
     OK(store_program(shared.store, "p", hash, hash, false, &program, &err));
     OK(store_cursor_set(shared.store, "sink", 0, hash, &err));
-    pthread_t threads[3];
+    pthread_t threads[4];
     assert_int_equal(pthread_create(&threads[0], NULL, read_states, &shared), 0);
     assert_int_equal(pthread_create(&threads[1], NULL, read_states, &shared), 0);
     assert_int_equal(pthread_create(&threads[2], NULL, read_outbox, &shared), 0);
+    assert_int_equal(pthread_create(&threads[3], NULL, write_pages, &shared), 0);
 
     struct entry tip, next;
     commit(shared.store, 10, NULL, 0, &tip);
@@ -130,12 +163,13 @@ static void readers_beside_the_writer(void **state)
     OK(store_flush(shared.store, &err));
     atomic_store(&shared.done, true);
     store_outbox_wake(shared.store);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     uint64_t first = 0, head = 0;
     store_outbox_range(shared.store, &first, &head);
     assert_int_equal(atomic_load(&shared.records), head);
     assert_true(atomic_load(&shared.reads) > 0);
+    assert_true(atomic_load(&shared.batches) > 0);
     store_close(shared.store);
     scratch_remove(dir);
 }
