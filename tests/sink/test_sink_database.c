@@ -212,7 +212,7 @@ static void undo_of_any_depth(void **state)
 static void a_fork_at_a_height_is_the_state_of_then(void **state)
 {
     (void)state;
-    enum { TOP = 40 };
+    enum { TOP = 24 };
     struct digest at[TOP + 1] = {0};
     struct outbox outbox;
     outbox_open(&outbox);
@@ -244,7 +244,7 @@ static void a_fork_at_a_height_is_the_state_of_then(void **state)
     database_close(database);
     rows_check(&outbox, embedded, 7, 7);
     assert_int_equal(embedded_fork(embedded, TOP + 1, &database, NULL, &err), SOREX_GONE);
-    assert_string_equal(err.text, "height 41: the database is at height 40");
+    assert_string_equal(err.text, "height 25: the database is at height 24");
     assert_int_equal(embedded_fork(embedded, 0, &database, NULL, &err), SOREX_GONE);
     assert_string_equal(err.text, "height 0: the first entry is at height 1");
     sink_database.close(sink);
@@ -439,7 +439,7 @@ static void no_room_is_said_and_survived(void **state)
     struct sink *sink = sink_open_with(outbox.store, &settings);
     outbox_single(&outbox, "create", "t", "k0", NULL, "{\"v\":\"x\"}");
     MUST(fold(sink, &outbox, 100));
-    enum { LARGE = 1 << 19 };
+    enum { LARGE = 1 << 20 };
     char *image = malloc(LARGE + 16);
     assert_non_null(image);
     enum sorex_status status = SOREX_OK;
@@ -493,9 +493,9 @@ static void ended_at_every_write(void **state)
     static const enum fault_kind kinds[] = {FAULT_EXIT_BEFORE, FAULT_EXIT_AFTER, FAULT_FAIL, FAULT_FAIL_AFTER};
     struct outbox outbox;
     outbox_open(&outbox);
-    for (int i = 0; i < 40; i++) {
+    for (int i = 0; i < 32; i++) {
         outbox_random_entry(&outbox, 10);
-        if (i % 10 == 9)
+        if (i % 8 == 7)
             outbox_random_undo(&outbox);
     }
     uint32_t ended = 0;
@@ -533,7 +533,7 @@ static void ended_at_every_write(void **state)
         database_close(database);
         sink_database.close(sink);
     }
-    assert_true(ended > 10);
+    assert_true(ended > 5);
     outbox_close(&outbox);
 }
 
