@@ -4,7 +4,7 @@ import re
 
 REASONS = {
     "plan": ("Plans", "The planner of 18 is another one than that of 15, and EXPLAIN prints more (windows, disabled nodes, fractions of "
-                      "rows). Recognised: the statement is an EXPLAIN, or both results are plans."),
+                      "rows). Recognised: the statement is an EXPLAIN or calls a function of the suite that explains, or both results are plans."),
     "wording": ("Texts of messages", "Severity and SQLSTATE of every message are equal, and so are all rows; primary text, detail, hint "
                                      "or context are put otherwise in 18."),
     "viewtext": ("Definitions of views", "Since 16 the columns of a view over one table are printed without the table's name. Equal but "
@@ -55,7 +55,7 @@ def _unqualified(result):
 
 def reason_of(name, statement, native, ours):
     """By rule; None: no rule knows it."""
-    explain = re.match(r"\s*explain\b", statement, re.I)
+    explain = re.match(r"\s*(explain\b|select\b.*\bexplain_\w+\()", statement, re.I | re.S)
     if explain or (native and ours and "QUERY PLAN" in native[0] and "QUERY PLAN" in ours[0]):
         return "plan"
     if name in FILES:

@@ -91,7 +91,8 @@ def excerpt(statement):
 
 def document(counts, scripts, statements):
     lines = ["# Where the embedded PostgreSQL differs from a native one", "",
-             f"PostgreSQL's own regression suite, {scripts} scripts with about {statements // 1000 * 1000:,} statements, is played with psql through the",
+             f"PostgreSQL's own regression suite, {scripts} scripts with about {statements // 1000 * 1000:,} statements, is played with psql "
+             "through the",
              "embedded PostgreSQL (18, PGlite) and through a native server of version 15, and what psql prints is compared, SQLSTATEs included",
              "(`tests/pg/regress`; a sample in `make check`, all of it in `make torture`). These are the reasons of all differences, with the number of",
              "statements; a difference without a reason fails the test. No statement breaks a backend.", "",
@@ -99,6 +100,11 @@ def document(counts, scripts, statements):
     for key, (title, text) in REASONS.items():
         lines.append(f"| {title} | {counts[key]} | {text} |")
     return "\n".join(lines) + "\n"
+
+
+def counted(text):
+    """Without the numbers, which another minor version of the native server changes."""
+    return re.sub(r"\| \d+ \|", "| |", text)
 
 
 def entries(found):
@@ -132,15 +138,15 @@ def main():
         LIST.write_text(entries(found))
         known = listed()
     counts = collections.Counter(d.reason or known.get((d.script, d.digest), "?") for d in found)
-    if mode == "--write":
-        DOCUMENT.write_text(document(counts, len(names), play.statements))
-    elif mode:
-        check(DOCUMENT.read_text() == document(counts, len(names), play.statements),
-              "docs/postgresql-differences.md is not what test_regress.py --write makes")
     unexplained = [d for d in found if (d.reason or known.get((d.script, d.digest))) not in REASONS]
     for d in unexplained[:40]:
         print(f"--- {d.script}: {d.statement}\nnative:", *d.native, "ours:", *d.ours, sep="\n    ")
     check(not unexplained, f"{len(unexplained)} differences without a reason")
+    text = document(counts, len(names), play.statements)
+    if mode == "--write":
+        DOCUMENT.write_text(text)
+    elif mode:
+        check(counted(DOCUMENT.read_text()) == counted(text), "docs/postgresql-differences.md is not what test_regress.py --write makes")
     left = set(known) - {(d.script, d.digest) for d in found} if mode else set()
     check(not left, f"entries of differences.txt without a difference: {sorted(left)[:20]}")
     print(f"{len(names)} scripts, {play.statements} statements, {len(found)} differences with a reason: {dict(counts)}")
