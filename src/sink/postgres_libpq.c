@@ -204,7 +204,7 @@ static enum sorex_status libpq_open(struct postgres_session *session, struct sor
     TRY(connect_finish(pq, err));
     (void)PQsetNoticeReceiver(pq->connection, notice_drop, NULL);
     pq->session.opened++;
-    enum sorex_status status = libpq_exec(session, POSTGRES_SETTINGS, err);
+    enum sorex_status status = libpq_exec(session, POSTGRES_SETTINGS_DURABLE POSTGRES_SETTINGS, err);
     if (status != SOREX_OK)
         libpq_close(&pq->session);
     return status;

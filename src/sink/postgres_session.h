@@ -110,9 +110,11 @@ enum sorex_status postgres_rows_put(struct postgres_rows *out, size_t at, struct
 #define POSTGRES_SETTINGS                                                                                 \
     "SET timezone = 'UTC'; SET lock_timeout = '10s'; SET enable_hashjoin = off; "                         \
     "SET enable_mergejoin = off; SET standard_conforming_strings = on; SET client_min_messages = error; " \
-    "SELECT set_config('synchronous_commit', 'on', false) "                                               \
-    "WHERE current_setting('synchronous_commit') = 'off'; "                                               \
     "SELECT set_config(name, 'force_custom_plan', false) FROM pg_catalog.pg_settings "                    \
     "WHERE name = 'plan_cache_mode'"
+/* Of a server: what is embedded becomes durable with the store. */
+#define POSTGRES_SETTINGS_DURABLE                           \
+    "SELECT set_config('synchronous_commit', 'on', false) " \
+    "WHERE current_setting('synchronous_commit') = 'off'; "
 
 #endif
