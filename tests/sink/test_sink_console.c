@@ -143,11 +143,13 @@ static void every_type_is_found_and_complete(void **state)
         assert_ptr_equal(sink_type_find(type->name), type);
         assert_true(type->summary != NULL && type->options != NULL && type->open != NULL && type->close != NULL);
         assert_true(type->apply != NULL && (type->cursor != NULL) == type->holds_cursor);
-        assert_true((type->position != NULL) == type->holds_cursor);
+        /* The embedded database refuses streams: test_sink_database. */
+        bool positions = type->holds_cursor && strcmp(type->name, "database") != 0;
+        assert_true((type->position != NULL) == positions);
         for (const struct option *option = type->options; option->name != NULL; option++)
             assert_non_null(option->text);
     }
-    assert_int_equal(count, 5);
+    assert_int_equal(count, 6);
     assert_null(sink_type_find("postgresql"));
 }
 
