@@ -124,22 +124,22 @@ enum sorex_status sorex_state_apply(struct sorex_state *state, const struct sore
 
 /* ---- states ---- */
 
-static enum sorex_status state_new(struct sorex_derivation *derivation, struct sorex_state **out,
-                                   struct sorex_error *err)
+static struct sorex_state *state_new(struct sorex_derivation *derivation, struct sorex_error *err)
 {
     struct sorex_state *self = calloc(1, sizeof *self);
     if (self == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "out of memory for a state");
-    self->derivation = derivation;
-    *out = self;
-    return SOREX_OK;
+        (void)sorex_error_set(err, SOREX_NOMEM, "out of memory for a state");
+    else
+        self->derivation = derivation;
+    return self;
 }
 
 enum sorex_status sorex_derive_state(struct sorex_derivation *derivation, const struct sorex_message *messages,
                                      size_t count, struct sorex_state **out_state, struct sorex_error *err)
 {
-    struct sorex_state *self = NULL;
-    TRY(state_new(derivation, &self, err));
+    struct sorex_state *self = state_new(derivation, err);
+    if (self == NULL)
+        return SOREX_NOMEM;
     enum sorex_status status = database_open(derivation_program(derivation->inner),
                                              derivation_database_options(derivation->inner), &self->database, err);
     if (status == SOREX_OK)
@@ -165,8 +165,9 @@ static enum sorex_status inner_fork(const struct sorex_state *state, struct data
 
 enum sorex_status sorex_state_fork(struct sorex_state *state, struct sorex_state **out_state, struct sorex_error *err)
 {
-    struct sorex_state *self = NULL;
-    TRY(state_new(state->derivation, &self, err));
+    struct sorex_state *self = state_new(state->derivation, err);
+    if (self == NULL)
+        return SOREX_NOMEM;
     self->receipt = state->receipt;
     enum sorex_status status = inner_fork(state, &self->database, err);
     if (status != SOREX_OK) {

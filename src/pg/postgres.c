@@ -92,7 +92,7 @@ static struct library_code *library_by_hash(struct postgres *postgres, const uin
 
 /* Under the mutex: two instances that load the same library at once compile it once. */
 static enum sorex_status library_add(struct postgres *postgres, struct bytes wasm, const uint8_t hash[SHA256_BYTES],
-                                     struct library_code **out, struct sorex_error *err)
+                                     const struct machine_code **out, struct sorex_error *err)
 {
     struct library_code *library = calloc(1, sizeof *library);
     if (library == NULL)
@@ -114,7 +114,7 @@ static enum sorex_status library_add(struct postgres *postgres, struct bytes was
     memcpy(library->hash, hash, SHA256_BYTES);
     library->next = postgres->libraries;
     postgres->libraries = library;
-    *out = library;
+    *out = library->code;
     return SOREX_OK;
 }
 
@@ -124,10 +124,12 @@ enum sorex_status postgres_library(struct postgres *postgres, struct bytes wasm,
     uint8_t hash[SHA256_BYTES];
     sha256_once(wasm, hash);
     (void)pthread_mutex_lock(&postgres->mutex);
-    struct library_code *library = library_by_hash(postgres, hash);
-    enum sorex_status status = library != NULL ? SOREX_OK : library_add(postgres, wasm, hash, &library, err);
-    if (status == SOREX_OK)
+    const struct library_code *library = library_by_hash(postgres, hash);
+    enum sorex_status status = SOREX_OK;
+    if (library != NULL)
         *out = library->code;
+    else
+        status = library_add(postgres, wasm, hash, out, err);
     (void)pthread_mutex_unlock(&postgres->mutex);
     return status;
 }

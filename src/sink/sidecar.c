@@ -244,7 +244,8 @@ static enum sorex_status position_decode(struct sidecar *sidecar, const struct j
         at.check = at.check << 8 | hash[b];
     TRY(sidecar_position_add(sidecar, name->text, &at, err));
     const char *added = sidecar->positions[sidecar->position_count - 1].partition;
-    return sidecar_position_find(sidecar, added)->partition == added ? SOREX_OK : damaged(sidecar, err);
+    const struct sidecar_position *first = sidecar_position_find(sidecar, added);
+    return first != NULL && first->partition == added ? SOREX_OK : damaged(sidecar, err);
 }
 
 static enum sorex_status stream_decode(struct sidecar *sidecar, const struct json_doc *doc, struct sorex_error *err)

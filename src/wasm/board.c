@@ -34,7 +34,7 @@ static enum sorex_status params_take(const char *type, char *out, size_t cap, co
 static enum sorex_status invoke_write(const struct code_item *item, struct buf *out, struct sorex_error *err)
 {
     char params[256], result[32] = "", zero[32] = "";
-    const char *value;
+    const char *value = "";
     TRY(params_take(item->type, params, sizeof params, &value, err));
     if (*value != '\0') {
         (void)snprintf(result, sizeof result, " (result %s)", value);
