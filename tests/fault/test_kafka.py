@@ -5,7 +5,7 @@ import collections
 from fault import *
 
 TOOL = os.environ["SOREX_KAFKA_TOOL"]
-KILLS = 300 if LONG else 10
+KILLS, EACH = (300, 2) if LONG else (10, 1)
 CHECK_EVERY = 50 if LONG else 5
 HISTORY = 300
 LAST = 14131
@@ -82,8 +82,8 @@ def test_killed_at_any_moment(root, stack):
     log = root / "log"
     hits, kills, top, due, brokers = collections.Counter(), 0, 500, CHECK_EVERY, 0
     sorex("run", file, "--until", top)
-    while kills < KILLS or any(hits[phase] < 2 for phase in PHASES):
-        check(kills < 4 * KILLS, f"not everything was hit: {dict(hits)}")
+    while kills < KILLS or any(hits[phase] < EACH for phase in PHASES):
+        check(kills < 6 * KILLS, f"not everything was hit: {dict(hits)}")
         if kills >= due:
             sorex("run", file, "--until", top)
             compare(root, broker, f"after {kills} kills")
@@ -99,7 +99,7 @@ def test_killed_at_any_moment(root, stack):
             broker.tell("kill")
             broker.tell("start")
             brokers += 1
-        aim = min(PHASES, key=lambda phase: (hits[phase], random.random())) if random.random() < 0.7 else None
+        aim = min(PHASES, key=lambda phase: (hits[phase], random.random())) if kills >= KILLS or random.random() < 0.7 else None
         kills += killed(["run", file, "--until", top], log, hits, aim)
     sorex("run", file, "--until", top)
     compare(root, broker, f"after {kills} kills")
