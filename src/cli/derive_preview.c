@@ -79,7 +79,8 @@ static enum sorex_status statements_run(const struct arguments *arguments, struc
             if (result->columns != NULL)
                 status = table_print(result, &options, &text, err);
     }
-    (void)fwrite(text.data, 1, text.len, stdout);
+    if (text.len > 0)
+        (void)fwrite(text.data, 1, text.len, stdout);
     buf_deinit(&text);
     results_deinit(&results);
     return status;

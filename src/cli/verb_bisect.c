@@ -68,7 +68,8 @@ static enum sorex_status bisect(const struct arguments *arguments, struct side s
     TRY(own_open(arguments, &sides[0].file, &derivation, err));
     const struct witness own = {.derivation = derivation, .log = arguments->log};
     enum sorex_status status = bisect_run(parties, derivation != NULL ? &own : NULL, &report, &result, err);
-    (void)fwrite(report.data, 1, report.len, stdout);
+    if (report.len > 0)
+        (void)fwrite(report.data, 1, report.len, stdout);
     *out_equal = status == SOREX_OK && result.equal;
     buf_deinit(&report);
     derivation_free(derivation);

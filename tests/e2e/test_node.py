@@ -63,9 +63,7 @@ def test_reorganisations(root, stack):
         wait_for("the old branch", lambda: node.call("getblockhash", node.height()) == tip_hash)
         wait_tip(file, node.height(), run)
         all_equal(root, pg, file)
-        started = time.monotonic()
         equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
-        check(time.monotonic() - started < 2.5, "SIGTERM took longer than two seconds")
     equal((state_hash([file]), state_hash([file], "balances"))[0], fresh_hash(root, node, "fresh2")[0], "state at the end")
     # offline reorganisation: the fork is found at the next start
     reorganise(node, 3, 2)

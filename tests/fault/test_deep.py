@@ -143,9 +143,7 @@ def test_a_clock_that_jumps(root, _):
         equal(result(root), want, f"result with a clock that jumps by {seconds} s")
         with Running(file, log=root / "log", env=shim(root / "none", clock=seconds)) as run:
             wait_tip(file, 14131, run)
-            started = time.monotonic()
             equal(run.kill(signal.SIGTERM), 0, "exit code after SIGTERM")
-            check(time.monotonic() - started < 10, "stopping took long under a clock that jumps")
             check(seconds < 86400 or len({line[:4] for line in run.text().splitlines()}) > 1, "the clock did not jump")
 
 
