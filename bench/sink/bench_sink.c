@@ -201,7 +201,7 @@ static void embedded_round(const struct world *world, struct bench_samples sampl
     char schema[] = "public";
     char log_table[] = "sorex_changes";
     struct database_settings settings = {
-        .schema = schema, .log_table = log_table, .create_tables = true, .tables = world->keyed_tables};
+        .rows = {.schema = schema, .log_table = log_table, .create_tables = true, .tables = world->keyed_tables}};
     struct log log;
     log_open(&log);
     for (enum kind kind = CREATES; kind < KINDS; kind++) {

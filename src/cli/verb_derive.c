@@ -18,15 +18,7 @@ static enum sorex_status settings_read(const struct arguments *arguments, struct
 {
     bool found;
     TRY(derived_settings(arguments->data, out, &found, err));
-    for (size_t i = 0; i < arguments->override_count; i++) {
-        const struct pipeline_override *override = &arguments->overrides[i];
-        const struct option *option = option_find(derive_options, override->path);
-        char flag[OPTION_FLAG_SIZE];
-        CHECK(option != NULL); /* arguments.c found it there */
-        option_flag_name(option, flag);
-        TRY(option_set(option, bytes_str(override->value), flag, NULL, out, err));
-    }
-    return SOREX_OK;
+    return arguments_override(arguments, derive_options, out, err);
 }
 
 static enum sorex_status directory_open(const struct arguments *arguments, struct derived **out,

@@ -19,35 +19,13 @@
 #define CHECKPOINT_RECORDS 64u
 #define VACUUM_RECORDS 1024u
 
-static const char *const mode_words[] = {"tables", "log", NULL};
-
 static const struct option database_options[] = {
     {.name = "schema",
      .type = OPTION_STRING,
-     .offset = offsetof(struct database_settings, schema),
+     .offset = offsetof(struct database_settings, rows.schema),
      .fallback = "public",
      .text = "schema of the tables and of sorex_cursor; made when it is missing"},
-    {.name = "mode",
-     .type = OPTION_ENUM,
-     .offset = offsetof(struct database_settings, mode),
-     .fallback = "tables",
-     .choices = mode_words,
-     .text = "tables: rows as they are now, one table for each name in the changes; log: every change as a row of one "
-             "table"},
-    {.name = "log_table",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct database_settings, log_table),
-     .fallback = "sorex_changes",
-     .text = "the table of mode log"},
-    {.name = "create_tables",
-     .type = OPTION_BOOL,
-     .offset = offsetof(struct database_settings, create_tables),
-     .fallback = "true",
-     .text = "make tables and columns that are missing, and widen those it made; false: a missing one is an error"},
-    {.name = "tables",
-     .type = OPTION_NODE,
-     .offset = offsetof(struct database_settings, tables),
-     .text = "TABLE: {key: COLUMN or [COLUMN, ...], columns: {COLUMN: TYPE}}, where values should not decide"},
+    POSTGRES_ROW_OPTIONS(offsetof(struct database_settings, rows)),
     {.name = "memory_max",
      .type = OPTION_BYTES,
      .offset = offsetof(struct database_settings, memory_max),
@@ -68,7 +46,6 @@ struct database_sink {
     struct embedded *embedded; /* NULL: opened to be checked only */
     struct sink *rows;         /* the PostgreSQL sink on the embedded database */
     uint64_t at;               /* sequence of the cursor */
-    bool made;                 /* the schema is there */
 };
 
 /* ---- open, close ---- */
@@ -94,11 +71,7 @@ static enum sorex_status embedded_start(struct database_sink *own, const struct 
     const struct note note = {.pipeline = context->pipeline,
                               .sink = context->name,
                               .guest_inverse = context->guest_inverse,
-                              .settings = {.schema = settings->schema,
-                                           .mode = settings->mode,
-                                           .log_table = settings->log_table,
-                                           .create_tables = settings->create_tables,
-                                           .tables = settings->tables}};
+                              .settings = settings->rows};
     const struct database_options options = {.memory_bytes_max = settings->memory_max,
                                              .file_bytes_max = settings->file_max};
     struct postgres_session *session;
@@ -117,7 +90,7 @@ static enum sorex_status settings_check(const struct database_settings *settings
         return sorex_error_set(err, SOREX_INVALID,
                                "type database is for chains: a stream has no store to keep the database in; a server "
                                "(type postgres) takes streams");
-    TRY(postgres_tables_check(settings->tables, err));
+    TRY(postgres_tables_check(settings->rows.tables, err));
     return place_find(dir, err);
 }
 

@@ -3,16 +3,12 @@
 #ifndef SOREX_SINK_DATABASE_H
 #define SOREX_SINK_DATABASE_H
 
-#include "config/node.h"
 #include "sink/embedded.h"
+#include "sink/postgres.h"
 #include "sink/sink.h"
 
 struct database_settings {
-    char *schema;
-    int mode; /* enum postgres_mode */
-    char *log_table;
-    bool create_tables;
-    const struct config_node *tables;
+    struct postgres_settings rows; /* without url and dead_letters */
     uint64_t memory_max, file_max; /* bytes */
 };
 

@@ -21,7 +21,7 @@
 #include "sink/postgres_libpq.h"
 #include "sink/postgres_target.h"
 
-static const char *const mode_words[] = {"tables", "log", NULL};
+const char *const postgres_mode_words[] = {"tables", "log", NULL};
 
 static const struct option postgres_options[] = {
     {.name = "url",
@@ -34,27 +34,7 @@ static const struct option postgres_options[] = {
      .offset = offsetof(struct postgres_settings, schema),
      .fallback = "public",
      .text = "schema of the tables and of sorex_cursor or sorex_position; must exist"},
-    {.name = "mode",
-     .type = OPTION_ENUM,
-     .offset = offsetof(struct postgres_settings, mode),
-     .fallback = "tables",
-     .choices = mode_words,
-     .text = "tables: rows as they are now, one table for each name in the changes; log: every change as a row of one "
-             "table"},
-    {.name = "log_table",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct postgres_settings, log_table),
-     .fallback = "sorex_changes",
-     .text = "the table of mode log"},
-    {.name = "create_tables",
-     .type = OPTION_BOOL,
-     .offset = offsetof(struct postgres_settings, create_tables),
-     .fallback = "true",
-     .text = "make tables and columns that are missing, and widen those it made; false: a missing one is an error"},
-    {.name = "tables",
-     .type = OPTION_NODE,
-     .offset = offsetof(struct postgres_settings, tables),
-     .text = "TABLE: {key: COLUMN or [COLUMN, ...], columns: {COLUMN: TYPE}}, where values should not decide"},
+    POSTGRES_ROW_OPTIONS(0),
     {.name = "dead_letters",
      .type = OPTION_STRING,
      .offset = offsetof(struct postgres_settings, dead_letters),

@@ -1,49 +1,8 @@
 /* The interface for C programs: statements, typed rows, parameters, copies, limits, states, digests. */
-#include "pg/pg.h"
+#include "pg/statements.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#include "pg/database.h"
-
-static struct database_program *program;
-static struct results results;
-
-static int setup(void **state)
-{
-    (void)state;
-    struct sorex_error err = {0};
-    struct database_program_options options = {.dir = PG_DIR, .cache_dir = PG_CACHE};
-    assert_ok(database_program_open(&options, &program, &err));
-    results_init(&results, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    results_deinit(&results);
-    database_program_close(program);
-    return 0;
-}
-
-static struct database *open_with(const struct database_options *options)
-{
-    struct sorex_error err = {0};
-    struct database *database = NULL;
-    assert_ok(database_open(program, options, &database, &err));
-    return database;
-}
-
-static void exec_ok(struct database *database, const char *sql)
-{
-    struct sorex_error err = {0};
-    assert_ok(database_exec(database, sql, &results, &err));
-    if (results.error != NULL) {
-        (void)result_error(results.error, &err);
-        fail_msg("%s: %s", sql, err.text);
-    }
-}
 
 static void exec_error(struct database *database, const char *sql, const char *sqlstate)
 {
@@ -51,16 +10,6 @@ static void exec_error(struct database *database, const char *sql, const char *s
     assert_ok(database_exec(database, sql, &results, &err));
     assert_non_null(results.error);
     assert_true(bytes_is(results.error->fields[PROTOCOL_FIELD_SQLSTATE], sqlstate));
-}
-
-/* The only value of the only row. */
-static void exec_value(struct database *database, const char *sql, const char *wanted)
-{
-    exec_ok(database, sql);
-    assert_int_equal(results.first->rows_count, 1);
-    struct bytes value = results.first->rows[0][0].bytes;
-    if (!bytes_is(value, wanted))
-        fail_msg("%s: %.*s, wanted %s", sql, BYTES_FMT(value), wanted);
 }
 
 static void test_typed_rows(void **state)

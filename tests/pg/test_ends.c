@@ -1,63 +1,13 @@
 /* How statements end that cannot go on, and what they leave: an error of SQL and a session that goes on, or an error of
  * the call and the last good state. */
-#include "pg/pg.h"
+#include "pg/statements.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "pg/database.h"
-
-static struct database_program *program;
-static struct results results;
-
-static int setup(void **state)
-{
-    (void)state;
-    struct sorex_error err = {0};
-    struct database_program_options options = {.dir = PG_DIR, .cache_dir = PG_CACHE};
-    assert_ok(database_program_open(&options, &program, &err));
-    results_init(&results, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    results_deinit(&results);
-    database_program_close(program);
-    return 0;
-}
-
-static struct database *open_with(const struct database_options *options)
-{
-    struct sorex_error err = {0};
-    struct database *database = NULL;
-    assert_ok(database_open(program, options, &database, &err));
-    return database;
-}
-
-static void run(struct database *database, const char *sql)
-{
-    struct sorex_error err = {0};
-    assert_ok(database_exec(database, sql, &results, &err));
-    if (results.error != NULL) {
-        (void)result_error(results.error, &err);
-        fail_msg("%s: %s", sql, err.text);
-    }
-}
-
 static bool sqlstate_is(const char *sqlstate)
 {
     return results.error != NULL && bytes_is(results.error->fields[PROTOCOL_FIELD_SQLSTATE], sqlstate);
-}
-
-static void expect(struct database *database, const char *sql, const char *wanted)
-{
-    run(database, sql);
-    assert_int_equal(results.first->rows_count, 1);
-    struct bytes value = results.first->rows[0][0].bytes;
-    if (!bytes_is(value, wanted))
-        fail_msg("%s: %.*s, wanted %s", sql, BYTES_FMT(value), wanted);
 }
 
 /* As hash_of in other tests, but it does not make the state a good one. */
@@ -92,40 +42,40 @@ static void test_good_states(void **state)
     struct database *database = open_with(&options), *fork = NULL;
     struct snapshot *first = NULL;
     hash_of(database, opened);
-    run(database, "create table t(v int); select length(repeat('x', 130000000))"); /* memory grows */
+    exec_ok(database, "create table t(v int); select length(repeat('x', 130000000))"); /* memory grows */
     end(database);
     hash_of(database, hash);
     assert_string_equal(hash, opened); /* clock, seed and limits as the options said */
-    run(database, "create table t(v int); prepare p as select count(*) from t");
-    run(database, "begin; insert into t values (1)");
+    exec_ok(database, "create table t(v int); prepare p as select count(*) from t");
+    exec_ok(database, "begin; insert into t values (1)");
     assert_ok(database_save(database, &first, &err));
     hash_of(database, saved);
     for (int i = 0; i < 3; i++) { /* in a transaction, with a prepared statement; any number of times */
-        run(database, i == 0 ? "rollback" : i == 1 ? "commit; drop table t" : "deallocate p");
+        exec_ok(database, i == 0 ? "rollback" : i == 1 ? "commit; drop table t" : "deallocate p");
         end(database);
         hash_of(database, hash);
         assert_string_equal(hash, saved);
     }
-    expect(database, "execute p", "1");
-    run(database, "rollback");
+    exec_value(database, "execute p", "1");
+    exec_ok(database, "rollback");
     save(database);
-    expect(database, "execute p", "0");
+    exec_value(database, "execute p", "0");
     end(database);
-    expect(database, "execute p", "0");
+    exec_value(database, "execute p", "0");
     assert_ok(database_restore(database, first, &err)); /* what was restored is good, too */
-    run(database, "rollback; drop table t");
+    exec_ok(database, "rollback; drop table t");
     end(database);
     hash_of(database, hash);
     assert_string_equal(hash, saved);
     assert_ok(database_fork(database, first, &fork, &err));
     snapshot_drop(first);
-    run(fork, "commit; truncate t");
+    exec_ok(fork, "commit; truncate t");
     end(fork);
     hash_of(fork, hash);
     assert_string_equal(hash, saved);
     database_close(database);
-    run(fork, "rollback; insert into t values (4)");
-    expect(fork, "execute p", "1");
+    exec_ok(fork, "rollback; insert into t values (4)");
+    exec_value(fork, "execute p", "1");
     database_close(fork);
 }
 
@@ -137,14 +87,14 @@ static void test_large_results(void **state)
     struct results small;
     struct database *database = open_with(NULL);
     results_init(&small, 100000);
-    run(database, "create table t(v int)");
+    exec_ok(database, "create table t(v int)");
     save(database);
     assert_int_equal(database_exec(database, "insert into t values (1); select repeat('x', 1000000)", &small, &err),
                      SOREX_LIMIT);
     assert_int_equal(database_query(database, "insert into t select 1 from generate_series(1, 100000) returning 'long'",
                                     NULL, 0, &small, &err),
                      SOREX_LIMIT);
-    expect(database, "select count(*) from t", "0");
+    exec_value(database, "select count(*) from t", "0");
     results_deinit(&small);
     database_close(database);
 }
@@ -196,7 +146,7 @@ static void test_depth(void **state)
     };
     struct sorex_error err = {0};
     struct database *database = open_with(NULL);
-    run(database, "create table t(v int)");
+    exec_ok(database, "create table t(v int)");
     save(database);
     for (size_t i = 0; i < sizeof nests / sizeof *nests; i++) {
         const struct nest *nest = &nests[i];
@@ -207,7 +157,7 @@ static void test_depth(void **state)
             assert_int_equal(strncmp(err.text, "54000: postgres: stack overflow", 31), 0);
         else if (nest->sqlstate == NULL ? results.error != NULL : !sqlstate_is(nest->sqlstate))
             fail_msg("%zu times %s: another error", nest->depth, nest->open);
-        expect(database, "select count(*) from t", "0");
+        exec_value(database, "select count(*) from t", "0");
         free(sql);
     }
     database_close(database);
@@ -240,10 +190,11 @@ static void test_fuel(void **state)
     char good[HASH_HEX_SIZE];
     assert_ok(database_program_open(&metered, &other, &err));
     assert_ok(database_open(other, &options, &database, &err));
-    run(database, "create table t(v int check (v > 0)); create function forever() returns trigger language plpgsql as "
-                  "$$ begin loop null; end loop; end $$; create function endless(int) returns int language plpgsql as "
-                  "$$ begin loop null; end loop; end $$");
-    run(database, "create trigger a before insert on t for each row execute function forever()");
+    exec_ok(database,
+            "create table t(v int check (v > 0)); create function forever() returns trigger language plpgsql as "
+            "$$ begin loop null; end loop; end $$; create function endless(int) returns int language plpgsql as "
+            "$$ begin loop null; end loop; end $$");
+    exec_ok(database, "create trigger a before insert on t for each row execute function forever()");
     assert_ok(database_prepare(database, "p", "select endless(1)", &results, &err));
     save(database);
     hash_of(database, good);
@@ -254,7 +205,7 @@ static void test_fuel(void **state)
                        good);
     assert_ok(protocol_query(&messages, bytes_str(loop), &err));
     expect_out_of_fuel(database_exchange(database, buf_view(&messages), &replies, &err), &err, database, good);
-    run(database, "create table ok as select i from generate_series(1, 1000) i"); /* each call has its own */
+    exec_ok(database, "create table ok as select i from generate_series(1, 1000) i"); /* each call has its own */
     buf_deinit(&messages);
     buf_deinit(&replies);
     database_close(database);
@@ -272,7 +223,7 @@ static void test_panic(void **state)
     struct database_options options = {.file_bytes_max = (uint64_t)64 << 20};
     char good[HASH_HEX_SIZE], hash[HASH_HEX_SIZE];
     struct database *database = open_with(&options);
-    run(database, "create table t(v text); create table small(v int)");
+    exec_ok(database, "create table t(v text); create table small(v int)");
     save(database);
     hash_of(database, good);
     for (int round = 0; round < 2; round++) {
@@ -280,7 +231,7 @@ static void test_panic(void **state)
         assert_ok(database_exec(database, "insert into t select repeat('y', 900) from generate_series(1, 60000)",
                                 &results, &err));
         assert_true(sqlstate_is("53100"));
-        expect(database, "select 1", "1"); /* the session goes on, the files stay as large */
+        exec_value(database, "select 1", "1"); /* the session goes on, the files stay as large */
         for (int i = 0; i < TRIES && status == SOREX_OK; i++) {
             status = database_exec(database, "insert into small values (1)", &results, &err);
             if (status == SOREX_OK)

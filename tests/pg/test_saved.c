@@ -1,5 +1,5 @@
 /* Databases that are kept in a store: what comes back is what was committed, whatever happened in between. */
-#include "pg/pg.h"
+#include "pg/statements.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -15,27 +15,6 @@
 
 /* SOREX_SAVED_KILLS: how often a process that commits is killed. */
 #define KILLS_NORMAL 6
-
-static struct database_program *program;
-static struct results results;
-
-static int setup(void **state)
-{
-    (void)state;
-    struct sorex_error err = {0};
-    struct database_program_options options = {.dir = PG_DIR, .cache_dir = PG_CACHE};
-    assert_ok(database_program_open(&options, &program, &err));
-    results_init(&results, 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    results_deinit(&results);
-    database_program_close(program);
-    return 0;
-}
 
 /* -- a store on a disk in memory */
 
@@ -80,24 +59,11 @@ static void world_crash(struct world *world)
     disk_crash(world->disk);
 }
 
-static void run(struct saved *saved, const char *sql)
-{
-    struct sorex_error err = {0};
-    assert_ok(database_exec(saved_database(saved), sql, &results, &err));
-    if (results.error != NULL) {
-        (void)result_error(results.error, &err);
-        fail_msg("%s: %s", sql, err.text);
-    }
-}
+static void run(struct saved *saved, const char *sql) { exec_ok(saved_database(saved), sql); }
 
-/* The only value of the only row. */
 static void expect(struct saved *saved, const char *sql, const char *wanted)
 {
-    run(saved, sql);
-    assert_int_equal(results.first->rows_count, 1);
-    struct bytes value = results.first->rows[0][0].bytes;
-    if (!bytes_is(value, wanted))
-        fail_msg("%s: %.*s, wanted %s", sql, BYTES_FMT(value), wanted);
+    exec_value(saved_database(saved), sql, wanted);
 }
 
 static void hash_of(struct saved *saved, char out[HASH_HEX_SIZE])

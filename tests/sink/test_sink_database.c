@@ -46,8 +46,9 @@ static struct sink *sink_open_with(struct store *store, const struct database_se
 
 static struct sink *sink_open(struct store *store, int mode)
 {
-    return sink_open_with(store, &(struct database_settings){
-                                     .schema = schema, .mode = mode, .log_table = log_table, .create_tables = true});
+    return sink_open_with(store,
+                          &(struct database_settings){
+                              .rows = {.schema = schema, .mode = mode, .log_table = log_table, .create_tables = true}});
 }
 
 /* What a runner does, in this thread. Returns what went wrong. */
@@ -432,8 +433,8 @@ static void a_backend_that_ends_comes_back_as_it_was(void **state)
 static void no_room_is_said_and_survived(void **state)
 {
     (void)state;
-    struct database_settings settings = {
-        .schema = schema, .log_table = log_table, .create_tables = true, .file_max = (uint64_t)56 << 20};
+    struct database_settings settings = {.rows = {.schema = schema, .log_table = log_table, .create_tables = true},
+                                         .file_max = (uint64_t)56 << 20};
     struct outbox outbox;
     outbox_open(&outbox);
     struct sink *sink = sink_open_with(outbox.store, &settings);
@@ -603,7 +604,7 @@ static void forks_while_it_goes_on(void **state)
 static void settings_are_checked(void **state)
 {
     (void)state;
-    struct database_settings settings = {.schema = schema, .log_table = log_table};
+    struct database_settings settings = {.rows = {.schema = schema, .log_table = log_table}};
     struct sink_context context = {.name = "out", .pipeline = "test", .base_dir = ".", .stream = true};
     struct sink *sink;
     assert_int_equal(sink_database.open(&settings, &context, &sink, &err), SOREX_INVALID);
@@ -614,7 +615,7 @@ static void settings_are_checked(void **state)
     sink_database.close(sink);
     struct config_node *tables;
     MUST(config_parse(bytes_str("t: {kee: a}"), "test.yaml", &tables, &err));
-    settings.tables = tables;
+    settings.rows.tables = tables;
     assert_int_equal(sink_database.open(&settings, &context, &sink, &err), SOREX_INVALID);
     config_free(tables);
 }
@@ -632,7 +633,7 @@ static void tables_of_the_pipeline_file(void **state)
     MUST(config_parse(bytes_str("t: {key: [a, 'b \"c\"'], columns: {a: smallint, d: 'numeric(10,2)'}}"), "test.yaml",
                       &tables, &err));
     struct database_settings settings = {
-        .schema = other, .log_table = log_table, .create_tables = true, .tables = tables};
+        .rows = {.schema = other, .log_table = log_table, .create_tables = true, .tables = tables}};
     outbox_single(&outbox, "create", "t", "x", NULL, "{\"a\":1,\"b \\\"c\\\"\":\"k\",\"d\":\"1.50\"}");
     outbox_single(&outbox, "update", "t", "x", "{\"a\":1,\"b \\\"c\\\"\":\"k\",\"d\":\"1.50\"}",
                   "{\"a\":1,\"b \\\"c\\\"\":\"k\",\"d\":\"2.25\"}");
