@@ -112,6 +112,8 @@ static void test_receipt_bytes(void **state)
     buf_deinit(&again);
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
 static void prove(struct derived *derived, uint64_t from, uint64_t to, const char *query, struct receipt_file *out)
 {
     struct sorex_error err = {0};
@@ -136,6 +138,7 @@ static void test_receipt_file(void **state)
                                              {"\"count\":24", "\"count\":23"},
                                              {"\"count\":24", "\"count\":-1"},
                                              {"\"step\":1", "\"step\":3"},
+                                             {"\"digests\":[]", "\"digests\":[[0,\"" ZEROS "\"]]"},
                                              {"\"log\":\"", "\"log\":\"00"},
                                              {"\"points\":[[", "\"points\":[[1,"},
                                              {"\"trace\":\"", "\"track\":\""},
@@ -289,7 +292,7 @@ static void test_bisect_tampered(void **state)
     struct derived_progress progress;
     struct bisect_result result;
     struct derive_settings dense = settings;
-    dense.snapshot_messages = 1;
+    dense.snapshot_messages = 7; /* the one after message 14 is of the state that was changed */
     results_init(&results, 0);
     assert_ok(derived_at(honest, 10, &database, &receipt, &err));
     assert_ok(database_exec(database, "update unit set hp = hp + 1 where id = 40", &results, &err));
