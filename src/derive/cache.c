@@ -16,6 +16,7 @@
 #include "base/log.h"
 
 #define ENDING ".snapshot"
+#define UNFINISHED ENDING ".tmp" /* as file_replace names it */
 #define ENTRIES_MAX 4096u
 
 struct entry_file {
@@ -94,7 +95,13 @@ static bool entry_read(int dir, const char *name, struct entry_file *out)
     return good;
 }
 
-static enum sorex_status list(struct cache *cache, struct sorex_error *err)
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t len = strlen(name), end = strlen(ending);
+    return len >= end && strcmp(name + len - end, ending) == 0;
+}
+
+static enum sorex_status list(struct cache *cache, bool tidy, struct sorex_error *err)
 {
     DIR *dir = opendir(cache->dir);
     if (dir == NULL)
@@ -102,14 +109,18 @@ static enum sorex_status list(struct cache *cache, struct sorex_error *err)
     enum sorex_status status = SOREX_OK;
     const struct dirent *file;
     struct entry_file entry;
-    while (status == SOREX_OK && cache->count < ENTRIES_MAX && (file = readdir(dir)) != NULL)
-        if (entry_read(dirfd(dir), file->d_name, &entry))
+    while (status == SOREX_OK && cache->count < ENTRIES_MAX && (file = readdir(dir)) != NULL) {
+        if (tidy && ends_with(file->d_name, UNFINISHED))
+            (void)unlinkat(dirfd(dir), file->d_name, 0);
+        else if (entry_read(dirfd(dir), file->d_name, &entry))
             status = insert(cache, &entry, err);
+    }
     (void)closedir(dir);
     return status;
 }
 
-enum sorex_status cache_open(const char *dir, uint64_t bytes_max, struct cache **out, struct sorex_error *err)
+enum sorex_status cache_open(const char *dir, uint64_t bytes_max, bool tidy, struct cache **out,
+                             struct sorex_error *err)
 {
     struct cache *cache = calloc(1, sizeof *cache);
     if (cache != NULL)
@@ -119,7 +130,7 @@ enum sorex_status cache_open(const char *dir, uint64_t bytes_max, struct cache *
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a cache of snapshots");
     }
     cache->bytes_max = bytes_max;
-    enum sorex_status status = list(cache, err);
+    enum sorex_status status = list(cache, tidy, err);
     if (status != SOREX_OK) {
         cache_close(cache);
         return status;

@@ -8,9 +8,11 @@
 
 struct cache;
 
-/* Lists what is there; the folder need not exist. bytes_max: of all files.
+/* Lists what is there; the folder need not exist. bytes_max: of all files. tidy: removes what a process left that was
+ * killed while it wrote: for the one that writes.
  * Errors: SOREX_IO, SOREX_NOMEM. */
-enum sorex_status cache_open(const char *dir, uint64_t bytes_max, struct cache **out, struct sorex_error *err);
+enum sorex_status cache_open(const char *dir, uint64_t bytes_max, bool tidy, struct cache **out,
+                             struct sorex_error *err);
 void cache_close(struct cache *cache); /* NULL is fine */
 
 bool cache_has(const struct cache *cache, const uint8_t key[SHA256_BYTES]);

@@ -188,7 +188,7 @@ static enum sorex_status store_begin_here(const struct derived_options *options,
     char snapshots[PATH_MAX];
     path_of(options->dir, "snapshots", snapshots);
     TRY(store_open(&store, &derived->store, err));
-    TRY(cache_open(snapshots, derived->settings.cache_bytes, &derived->cache, err));
+    TRY(cache_open(snapshots, derived->settings.cache_bytes, !options->read_only, &derived->cache, err));
     TRY(state_open(derived, err));
     return derived->begun || options->read_only ? SOREX_OK : derived_begin(derived, err);
 }

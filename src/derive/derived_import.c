@@ -13,11 +13,10 @@ static enum sorex_status settings_read(struct bytes text, struct derive_settings
     return status;
 }
 
-/* Whether a database is that of a receipt which is trusted. */
-static enum sorex_status proof_check(const struct archive *archive, const struct receipt_file *trusted,
-                                     struct database *database, struct sorex_error *err)
+/* What an archive says of itself, before its image is opened. */
+static enum sorex_status claim_check(const struct archive *archive, const struct receipt_file *trusted,
+                                     struct sorex_error *err)
 {
-    uint8_t digest[SHA256_BYTES];
     const struct receipt *is = &archive->receipt, *wanted = &trusted->receipt;
     if (!bytes_equal(archive->identity, buf_view(&trusted->identity)))
         return sorex_error_set(err, SOREX_MISMATCH, "the receipt is of another engine, reducer or settings");
@@ -27,6 +26,13 @@ static enum sorex_status proof_check(const struct archive *archive, const struct
         return sorex_error_set(err, SOREX_MISMATCH, "the receipt says that the messages did something else");
     if (!trusted->has_digest)
         return sorex_error_set(err, SOREX_INVALID, "the receipt has no digest of the database");
+    return SOREX_OK;
+}
+
+static enum sorex_status digest_check(struct database *database, const struct receipt_file *trusted,
+                                      struct sorex_error *err)
+{
+    uint8_t digest[SHA256_BYTES];
     TRY(database_digest(database, digest, err));
     if (memcmp(digest, trusted->digest, SHA256_BYTES) != 0)
         return sorex_error_set(err, SOREX_MISMATCH, "the database is not the one that the receipt has the digest of");
@@ -63,13 +69,15 @@ enum sorex_status derivation_import(const struct archive *archive, const struct 
     enum sorex_status status = SOREX_OK;
     if (!bytes_equal(archive->identity, derivation_identity(derivation)))
         status = sorex_error_set(err, SOREX_MISMATCH, "the snapshot was made by another engine");
+    if (status == SOREX_OK && trusted != NULL)
+        status = claim_check(archive, trusted, err);
     if (status == SOREX_OK)
         status = database_open_image(derivation_program(derivation), derivation_database_options(derivation),
                                      archive->image, &database, err);
     if (status == SOREX_OK)
         status = derivation_continue(derivation, database, err);
     if (status == SOREX_OK && trusted != NULL)
-        status = proof_check(archive, trusted, database, err);
+        status = digest_check(database, trusted, err);
     if (status != SOREX_OK) {
         database_close(database);
         derivation_free(derivation);

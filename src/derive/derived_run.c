@@ -80,6 +80,7 @@ enum sorex_status derived_become(struct derived *derived, struct database *datab
     snapshot_drop(snapshot);
     TRY(status);
     derived->receipt = *receipt;
+    derived->begun = true;
     return derived_commit(derived, err);
 }
 
@@ -175,7 +176,7 @@ static enum sorex_status apply(struct run *run, const struct logged *logged, str
         struct sorex_error again = {0};
         if (recover(derived, &again) != SOREX_OK) {
             log_line(LOG_ERROR, "derive", "the state before it could not be restored: %s", again.text);
-            derived->dirty = false; /* nothing of it may be saved: the database may be anywhere */
+            derived->begun = derived->dirty = false; /* it may be anywhere: neither saved nor gone on from */
         }
         return status;
     }
@@ -222,7 +223,7 @@ static enum sorex_status derive_following(struct run *run, struct sorex_error *e
             continue;
         }
         TRY(messages_writer_add(&derived->writer, &logged, err));
-        run->end.offset += 12 + logged.canonical.len;
+        run->end.offset += MESSAGES_FRAME_HEAD_BYTES + logged.canonical.len;
         run->end.end = *messages_end(run->options->log);
         TRY(apply(run, &logged, err));
     }

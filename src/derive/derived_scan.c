@@ -86,7 +86,9 @@ static enum sorex_status copy_begin(const char *from, const char *to, uint64_t b
         status = sorex_error_set_errno(err, SOREX_IO, errno, "copy %s", from);
     while (status == SOREX_OK && bytes > 0) {
         ssize_t n = read(in, block.data, bytes < COPY_BYTES ? (size_t)bytes : COPY_BYTES);
-        if (n <= 0 || write(out, block.data, (size_t)n) != n)
+        if (n == 0)
+            status = sorex_error_set(err, SOREX_IO, "%s was cut off while it was copied", from);
+        else if (n < 0 || write(out, block.data, (size_t)n) != n)
             status = sorex_error_set_errno(err, SOREX_IO, errno, "copy %s to %s", from, to);
         else
             bytes -= (uint64_t)n;
@@ -134,8 +136,20 @@ static enum sorex_status merge_one(struct merge *merge, struct sorex_error *err)
         TRY(part(merge, state == MESSAGES_ONE, err));
     }
     TRY(messages_writer_add(&merge->writer, &merge->logged, err));
-    walk_on(&merge->walk, &merge->logged, merge->walk.place.offset + 12 + merge->logged.canonical.len,
+    walk_on(&merge->walk, &merge->logged,
+            merge->walk.place.offset + MESSAGES_FRAME_HEAD_BYTES + merge->logged.canonical.len,
             messages_end(merge->given));
+    return SOREX_OK;
+}
+
+/* What the directory has, from this message on, stays. */
+static enum sorex_status keep_own(struct merge *merge, struct logged *own, struct sorex_error *err)
+{
+    enum messages_state state = MESSAGES_ONE;
+    while (state == MESSAGES_ONE) {
+        walk_on(&merge->walk, own, messages_offset(merge->own), messages_end(merge->own));
+        TRY(messages_next(merge->own, 0, &state, own, err));
+    }
     return SOREX_OK;
 }
 
@@ -151,7 +165,7 @@ static enum sorex_status merge_all(struct merge *merge, struct sorex_error *log_
     if (!merge->writer.open) { /* the given one may be shorter, and what stands behind ours torn */
         TRY(messages_next(merge->own, 0, &state, &own, err));
         if (state == MESSAGES_ONE && log_error->status != SOREX_OK)
-            return SOREX_OK; /* nobody knows whether it is */
+            return keep_own(merge, &own, err); /* nobody knows whether it is */
         TRY(part(merge, state == MESSAGES_ONE, err));
     }
     TRY(messages_writer_sync(&merge->writer, err));

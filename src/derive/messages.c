@@ -12,7 +12,6 @@
 #include "source/lines_input.h"
 
 #define CHECK_BYTES 8u
-#define FRAME_HEAD_BYTES (4u + CHECK_BYTES)
 #define WRITE_BYTES ((size_t)256 << 10)
 
 enum form { FORM_UNKNOWN, FORM_LINES, FORM_FRAMES };
@@ -146,14 +145,14 @@ static enum sorex_status frame_bad(struct messages *self, const char *what, stru
 /* Bytes of the frame that begins here; 0: its head is not there yet. */
 static size_t frame_bytes(struct bytes rest)
 {
-    return rest.len < FRAME_HEAD_BYTES ? 0 : FRAME_HEAD_BYTES + u32le_get(rest.data);
+    return rest.len < MESSAGES_FRAME_HEAD_BYTES ? 0 : MESSAGES_FRAME_HEAD_BYTES + u32le_get(rest.data);
 }
 
 static enum sorex_status frame_read(struct messages *self, struct bytes frame, bool *out_one, struct logged *out,
                                     struct sorex_error *err)
 {
     struct log_end end = self->end;
-    struct bytes canonical = bytes_of(frame.data + FRAME_HEAD_BYTES, frame.len - FRAME_HEAD_BYTES);
+    struct bytes canonical = bytes_of(frame.data + MESSAGES_FRAME_HEAD_BYTES, frame.len - MESSAGES_FRAME_HEAD_BYTES);
     struct sorex_error decode = {0};
     enum sorex_status status = log_end_add(&end, canonical, out, &decode);
     if (status != SOREX_OK) { /* the check tells whether the bytes are as they were written */
@@ -179,7 +178,7 @@ static enum sorex_status take_frame(struct messages *self, bool *out_one, struct
     size_t size = frame_bytes(rest);
     if (self->torn || rest.len == 0)
         return SOREX_OK;
-    if (size > FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX)
+    if (size > MESSAGES_FRAME_HEAD_BYTES + MESSAGE_BYTES_MAX)
         return frame_bad(self, "longer than messages are", err);
     if (size != 0 && rest.len >= size)
         return frame_read(self, bytes_of(rest.data, size), out_one, out, err);
@@ -280,7 +279,7 @@ void messages_interrupt(struct messages *messages) { lines_input_interrupt(&mess
 
 enum sorex_status messages_frame(const struct logged *logged, struct buf *out, struct sorex_error *err)
 {
-    TRY(buf_reserve(out, FRAME_HEAD_BYTES + logged->canonical.len, err));
+    TRY(buf_reserve(out, MESSAGES_FRAME_HEAD_BYTES + logged->canonical.len, err));
     TRY(buf_append_u32le(out, (uint32_t)logged->canonical.len, err));
     TRY(buf_append(out, bytes_of(logged->log, CHECK_BYTES), err));
     return buf_append(out, logged->canonical, err);

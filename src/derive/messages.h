@@ -68,6 +68,7 @@ void messages_writer_close(struct messages_writer *writer);
 
 #define MESSAGES_MAGIC "SOREXLG1"
 #define MESSAGES_MAGIC_BYTES 8u
+#define MESSAGES_FRAME_HEAD_BYTES 12u /* before the canonical form */
 /* Appends a frame. */
 enum sorex_status messages_frame(const struct logged *logged, struct buf *out, struct sorex_error *err);
 

@@ -137,7 +137,7 @@ static bool sound(const struct receipt *receipt)
         return false;
     for (uint32_t i = 0; i < receipt->digests_count; i++)
         if (receipt->digests[i].count > receipt->count ||
-            (i > 0 && receipt->digests[i].count <= receipt->digests[i - 1].count))
+            receipt->digests[i].count <= (i > 0 ? receipt->digests[i - 1].count : receipt->from))
             return false;
     return true;
 }

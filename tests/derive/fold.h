@@ -124,10 +124,10 @@ static inline void assert_states(const struct state *a, const struct state *b)
     buf_deinit(&right);
 }
 
-/* Folds from the beginning in memory: states[i] is that after i messages, i from 0 to count. image: every seventh has
- * one, as assert_at wants it. */
+/* Folds from the beginning in memory: states[i] is that after i messages, i from `first` to count. image: every seventh
+ * has one, as assert_at wants it. */
 static inline void fold(const char *log, const struct derive_settings *settings, bool image, struct state *states,
-                        size_t count)
+                        size_t first, size_t count)
 {
     struct sorex_error err = {0};
     struct derivation *derivation = NULL;
@@ -142,7 +142,8 @@ static inline void fold(const char *log, const struct derive_settings *settings,
     assert_ok(derivation_begin(derivation, database, &receipt, &err));
     assert_ok(messages_open(log, NULL, &messages, &err));
     for (size_t i = 0;; i++) {
-        state_of(database, &receipt, image && i % 7 == 3, &states[i]);
+        if (i >= first)
+            state_of(database, &receipt, image && i % 7 == 3, &states[i]);
         if (i == count)
             break;
         assert_ok(messages_next(messages, 0, &next, &logged, &err));

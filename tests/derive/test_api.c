@@ -16,7 +16,7 @@ static int setup(void **state)
     fold_setup();
     struct derive_settings settings = default_settings();
     texts_write(in_scratch("story.jsonl"), story, MESSAGES);
-    fold(in_scratch("story.jsonl"), &settings, false, states, MESSAGES);
+    fold(in_scratch("story.jsonl"), &settings, false, states, 0, MESSAGES);
     for (int i = 0; i < MESSAGES; i++)
         messages[i] = (struct sorex_message){.time_ms = 1700000000000 + i * 1000, .author = "ann", .payload = story[i]};
     assert_ok(sorex_derivation_load(wasm.data, wasm.len, NULL, &derivation, &err));

@@ -112,6 +112,8 @@ static void test_receipt_bytes(void **state)
     buf_deinit(&again);
 }
 
+#define ZEROS "0000000000000000000000000000000000000000000000000000000000000000"
+
 static void prove(struct derived *derived, uint64_t from, uint64_t to, const char *query, struct receipt_file *out)
 {
     struct sorex_error err = {0};
@@ -136,6 +138,7 @@ static void test_receipt_file(void **state)
                                              {"\"count\":24", "\"count\":23"},
                                              {"\"count\":24", "\"count\":-1"},
                                              {"\"step\":1", "\"step\":3"},
+                                             {"\"digests\":[]", "\"digests\":[[0,\"" ZEROS "\"]]"},
                                              {"\"log\":\"", "\"log\":\"00"},
                                              {"\"points\":[[", "\"points\":[[1,"},
                                              {"\"trace\":\"", "\"track\":\""},
@@ -277,27 +280,53 @@ static void test_bisect_messages(void **state)
     buf_deinit(&report);
 }
 
+/* A directory with the honest state after `count` messages, but for a row. */
+static void tampered_make(const char *dir, uint64_t count, const struct derive_settings *how)
+{
+    struct sorex_error err = {0};
+    struct results results;
+    struct database *database = NULL;
+    static struct receipt receipt;
+    struct buf archive = {0};
+    results_init(&results, 0);
+    assert_ok(derived_at(honest, count, &database, &receipt, &err));
+    assert_ok(
+        database_exec(database, "update unit set hp = hp + 1 where id = (select max(id) from unit)", &results, &err));
+    assert_null(results.error);
+    assert_ok(archive_make(derived_derivation(honest), how, database, &receipt, &archive, &err));
+    database_close(database);
+    results_deinit(&results);
+    assert_ok(derived_import(dir, buf_view(&archive), NULL, &err));
+    buf_deinit(&archive);
+}
+
+/* After the last message: no trace knows of it, but the rows do. */
+static void test_bisect_changed(void **state)
+{
+    (void)state;
+    struct bisect_result result;
+    struct buf report = {0};
+    tampered_make(in_scratch("changed"), DERIVED_NEWEST, &settings);
+    struct derived *derived = directory(in_scratch("changed"), &settings);
+    bisect(honest, derived, &result, &report);
+    assert_false(result.equal);
+    assert_says(&report, "they agree, up to message 24\nthey did the same and have other rows");
+    assert_says(&report, "rows that differ after message 24 (-: a, +: b)\npublic.unit\n  - (");
+    derived_close(derived);
+    buf_deinit(&report);
+}
+
 /* Somebody who has changed a row between two messages, and derived on from there. */
 static void test_bisect_tampered(void **state)
 {
     (void)state;
     struct sorex_error err = {0};
-    struct results results;
-    struct database *database = NULL;
-    static struct receipt receipt;
-    struct buf archive = {0}, report = {0};
+    struct buf report = {0};
     struct derived_progress progress;
     struct bisect_result result;
     struct derive_settings dense = settings;
-    dense.snapshot_messages = 1;
-    results_init(&results, 0);
-    assert_ok(derived_at(honest, 10, &database, &receipt, &err));
-    assert_ok(database_exec(database, "update unit set hp = hp + 1 where id = 40", &results, &err));
-    assert_null(results.error);
-    assert_ok(archive_make(derived_derivation(honest), &dense, database, &receipt, &archive, &err));
-    database_close(database);
-    results_deinit(&results);
-    assert_ok(derived_import(in_scratch("tampered"), buf_view(&archive), NULL, &err));
+    dense.snapshot_messages = 7; /* the one after message 14 is of the state that was changed */
+    tampered_make(in_scratch("tampered"), 10, &dense);
     struct derived *derived = directory(in_scratch("tampered"), &dense);
     assert_ok(run_log(derived, in_scratch("story.jsonl"), &progress, &err));
     assert_int_equal(progress.began, 10);
@@ -310,7 +339,45 @@ static void test_bisect_tampered(void **state)
     assert_says(&report, "  b: ");
     assert_says(&report, "rows that differ after message 15 (-: a, +: b)\npublic.unit\n  - (40,");
     derived_close(derived);
-    buf_deinit(&archive);
+    buf_deinit(&report);
+}
+
+/* Points eight messages apart, and two apart: a round more; and a digest on the way. */
+static void test_long(void **state)
+{
+    (void)state;
+    enum { LONG = 1030, SHORT = 421, OTHER = 413 };
+    struct sorex_error err = {0};
+    struct bisect_result result;
+    struct buf report = {0};
+    static char inserts[LONG][64];
+    static const char *texts[LONG];
+    static struct receipt_file file;
+    for (int i = 0; i < LONG; i++) {
+        (void)snprintf(inserts[i], sizeof inserts[i], "insert into note values (%d, 'x')", i);
+        texts[i] = inserts[i];
+    }
+    struct derived *whole = derive(in_scratch("long"), texts, LONG);
+    texts[OTHER - 1] = "insert into note values (412, 'y')";
+    struct derived *other = derive(in_scratch("short"), texts, SHORT);
+    assert_int_equal(derived_receipt(whole)->step, 8);
+    assert_int_equal(derived_receipt(other)->step, 2);
+    bisect(whole, other, &result, &report);
+    assert_true(result.messages);
+    assert_int_equal(result.before, OTHER - 1);
+    assert_int_equal(result.after, OTHER);
+    assert_says(&report, "they agree after message 408, and no more after message 416 (the messages are others)\n");
+    assert_says(&report, "they agree after message 412, and no more after message 413");
+    assert_says(&report, "public.note\n  - (412,x)\n  + (412,y)\n");
+    prove(whole, 0, DERIVED_NEWEST, NULL, &file);
+    assert_int_equal(file.receipt.digests_count, 1);
+    file.receipt.digests[0].digest[9] ^= 1;
+    const struct witness witness = {.derived = whole};
+    assert_fails(verify_receipt(&witness, &file, NULL, NULL, &err), SOREX_MISMATCH,
+                 "the database has other rows (the digest), after message 1024; up to message 1024 all is equal");
+    receipt_file_deinit(&file);
+    derived_close(other);
+    derived_close(whole);
     buf_deinit(&report);
 }
 
@@ -380,11 +447,17 @@ static void test_bisect_receipts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_points),          cmocka_unit_test(test_receipt_bytes),
-        cmocka_unit_test(test_receipt_file),    cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_bisect_equal),    cmocka_unit_test(test_bisect_messages),
-        cmocka_unit_test(test_bisect_tampered), cmocka_unit_test(test_bisect_reducers),
+        cmocka_unit_test(test_points),
+        cmocka_unit_test(test_receipt_bytes),
+        cmocka_unit_test(test_receipt_file),
+        cmocka_unit_test(test_verify),
+        cmocka_unit_test(test_bisect_equal),
+        cmocka_unit_test(test_bisect_messages),
+        cmocka_unit_test(test_bisect_tampered),
+        cmocka_unit_test(test_bisect_reducers),
         cmocka_unit_test(test_bisect_receipts),
+        cmocka_unit_test(test_bisect_changed),
+        cmocka_unit_test(test_long),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
