@@ -70,8 +70,9 @@ static struct turn turn_read(void)
     struct turn turn = {.author = sx_message_author()};
     int32_t s = sx_prepare("select key, value->>'unit', value->>'class', value->>'target',"
                            " (value->>'x')::smallint, (value->>'y')::smallint,"
-                           " phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)"
-                           " from jsonb_each($1::text::jsonb) cross join game left join players on players.name = $2");
+                           " phase = 'camp', phase = 'battle', coalesce(active, 0),"
+                           " coalesce((select seat from players where name = $2), 0)"
+                           " from jsonb_each($1::text::jsonb) cross join game");
     sx_bind_text(s, 1, sx_message());
     sx_bind_text(s, 2, turn.author);
     require(sx_try_step(s) == SX_ROW, MALFORMED, "a message is an object with one action");

@@ -55,8 +55,9 @@ const Turn = struct {
         const author = sorex.author();
         const s = sorex.prepare(
             \\select key, value->>'unit', value->>'class', value->>'target', (value->>'x')::smallint, (value->>'y')::smallint,
-            \\  phase = 'camp', phase = 'battle', coalesce(active, 0), coalesce(seat, 0)
-            \\from jsonb_each($1::text::jsonb) cross join game left join players on players.name = $2
+            \\  phase = 'camp', phase = 'battle', coalesce(active, 0),
+            \\  coalesce((select seat from players where name = $2), 0)
+            \\from jsonb_each($1::text::jsonb) cross join game
         );
         s.bind_all(.{ sorex.payload(), author });
         require(s.tryStep() == .row, .malformed, no_message);

@@ -7,7 +7,7 @@
 #define SHA256_BYTES 32
 
 struct sha256 {
-    void *context; /* EVP_MD_CTX */
+    void *context; /* SHA256_CTX */
 };
 
 /* Errors: SOREX_NOMEM. Pair with sha256_deinit. A hash can be started again with sha256_start. */
