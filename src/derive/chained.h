@@ -17,6 +17,9 @@
 #define CHAINED_NAME_BYTES_MAX 50u
 
 struct chained;
+struct database;
+struct database_program;
+struct receipt;
 
 struct chained_options {
     const char *name;    /* of the reducer: letters, digits, '_', '-', '.' */
