@@ -69,7 +69,7 @@ static const struct flag flags[] = {
     {"file", FLAG_FILE, 0, 0, 0, "FILE", "execute a file and end (-: standard input); repeatable", NULL},
     {"at", FLAG_TEXT, AT(at), 0, 0, "N", "with a derived database: after its Nth message (default: the newest)", "preview"},
     {"at", FLAG_TEXT, AT(at), 0, 0, "H", "the state after this height (default: the newest durable one)", NULL},
-    {"sink", FLAG_TEXT, AT(sink), 0, 0, "NAME", "whose database, where a pipeline has several", NULL},
+    {"sink", FLAG_TEXT, AT(sink), 0, 0, "NAME", "sink or reducer whose database it is, where a pipeline has several", NULL},
     {"image", FLAG_TEXT, AT(image), 0, 0, "FILE", "a database that was exported, instead of a pipeline's", NULL},
     {"scratch", FLAG_BOOL, AT(scratch), 0, 0, NULL, "an empty database, instead of a pipeline's", NULL},
     {"csv", FLAG_BOOL, AT(csv), 0, 0, NULL, "results as CSV", NULL},

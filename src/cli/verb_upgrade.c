@@ -22,6 +22,24 @@ static enum sorex_status adopted_json(const struct store_program *stored, struct
     return json_out_end(&out, stdout);
 }
 
+/* A reducer begins at the first block again. */
+static enum sorex_status anew_say(const struct pipeline_settings *settings, bool json, struct sorex_error *err)
+{
+    struct json_out out;
+    if (!json) {
+        printf("reducer %s: derived anew from height %u on, by the next run\n", settings->reducer.name, settings->top.start_height);
+        return SOREX_OK;
+    }
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "reducer");
+    json_string_z(&out.w, settings->reducer.name);
+    json_name(&out.w, "from_height");
+    json_uint(&out.w, settings->top.start_height);
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
+}
+
 static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
 {
     struct pipeline *pipeline;
@@ -29,6 +47,10 @@ static enum sorex_status upgrade(const struct pipeline_settings *settings, const
     enum sorex_status status = pipeline_new(settings, &options, &pipeline, err);
     if (status != SOREX_OK)
         return status;
+    if (settings->has_reducer && strcmp(program, settings->reducer.name) == 0) {
+        pipeline_free(pipeline);
+        return anew_say(settings, json, err);
+    }
     struct store_program stored;
     status = store_program_find(pipeline_store(pipeline), program, &stored, err);
     char hash[HASH_HEX_SIZE];
@@ -88,6 +110,7 @@ const struct verb verb_upgrade = {
     .words_max = 1,
     .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"
              "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.\n"
+             "A reducer's database is let go of, and derived anew: it is to be that of one module over all blocks.\n"
              "--forget-sink: changes wait in the outbox for every sink that ever was in the pipeline; this lets go of one that left it.\n"
              "An embedded database of its own goes, too.",
     .example = "sorex upgrade pipeline.yaml --program balances",

@@ -14,6 +14,14 @@
 #include "pg/saved.h"
 
 #define NAME_PREFIX "derive/" /* others keep databases in the same store */
+#define RECENT_MAX 16u
+
+/* A state that was saved not long ago. It shares with the database what did not change since. */
+struct recent {
+    struct snapshot *snapshot; /* NULL: none */
+    struct receipt receipt;
+    uint8_t hash[HASH_BYTES];
+};
 
 struct chained {
     char name[CHAINED_NAME_BYTES_MAX + 1];
@@ -31,6 +39,8 @@ struct chained {
     uint64_t committed_ms;
     struct cache_pace pace;
     struct buf canonical;
+    struct recent recent[RECENT_MAX];
+    size_t recent_next;
     pthread_mutex_t lock;    /* of these two */
     struct snapshot *newest; /* what is saved, for forks */
     uint32_t newest_height;
@@ -91,6 +101,16 @@ static void newest_set(struct chained *chained, struct snapshot *snapshot)
     snapshot_drop(before);
 }
 
+static void recent_add(struct chained *chained, struct snapshot *snapshot)
+{
+    struct recent *recent = &chained->recent[chained->recent_next];
+    chained->recent_next = (chained->recent_next + 1) % RECENT_MAX;
+    snapshot_drop(recent->snapshot);
+    recent->snapshot = snapshot_keep(snapshot);
+    recent->receipt = chained->receipt;
+    memcpy(recent->hash, chained->hash, HASH_BYTES);
+}
+
 static void committed_set(struct chained *chained)
 {
     chained->committed = chained->receipt;
@@ -109,6 +129,7 @@ static enum sorex_status save(struct chained *chained, struct sorex_error *err)
         status = saved_commit(chained->saved, buf_view(&note), &snapshot, err);
     buf_deinit(&note);
     TRY(status);
+    recent_add(chained, snapshot);
     newest_set(chained, snapshot);
     committed_set(chained);
     return SOREX_OK;
@@ -140,14 +161,10 @@ static enum sorex_status snapshot_put(struct chained *chained, struct sorex_erro
 /* ---- another state ---- */
 
 /* hash: of its place; NULL: before the first entry. */
-static enum sorex_status become(struct chained *chained, struct database *database, const struct receipt *receipt,
+static enum sorex_status become(struct chained *chained, const struct snapshot *snapshot, const struct receipt *receipt,
                                 const uint8_t *hash, struct sorex_error *err)
 {
-    struct snapshot *snapshot = NULL;
-    TRY(database_save(database, &snapshot, err));
-    enum sorex_status status = database_restore(saved_database(chained->saved), snapshot, err);
-    snapshot_drop(snapshot);
-    TRY(status);
+    TRY(database_restore(saved_database(chained->saved), snapshot, err));
     chained->receipt = *receipt;
     memset(chained->hash, 0, HASH_BYTES);
     if (hash != NULL)
@@ -155,12 +172,31 @@ static enum sorex_status become(struct chained *chained, struct database *databa
     return save(chained, err);
 }
 
+static enum sorex_status become_recent(struct chained *chained, const struct recent *recent, struct sorex_error *err)
+{
+    struct recent copy = *recent; /* saving takes its place for another one */
+    (void)snapshot_keep(copy.snapshot);
+    enum sorex_status status = become(chained, copy.snapshot, &copy.receipt, copy.hash, err);
+    snapshot_drop(copy.snapshot);
+    return status;
+}
+
+static enum sorex_status become_database(struct chained *chained, struct database *database,
+                                         const struct receipt *receipt, const uint8_t *hash, struct sorex_error *err)
+{
+    struct snapshot *snapshot = NULL;
+    TRY(database_save(database, &snapshot, err));
+    enum sorex_status status = become(chained, snapshot, receipt, hash, err);
+    snapshot_drop(snapshot);
+    return status;
+}
+
 static enum sorex_status become_cached(struct chained *chained, const struct cached *cached, struct sorex_error *err)
 {
     struct database *database = NULL;
     struct receipt receipt;
     TRY(cache_get_database(chained->cache, chained->derivation, cached->key, &database, &receipt, err));
-    enum sorex_status status = become(chained, database, &receipt, cached->head.place, err);
+    enum sorex_status status = become_database(chained, database, &receipt, cached->head.place, err);
     database_close(database);
     return status;
 }
@@ -173,32 +209,55 @@ static enum sorex_status become_first(struct chained *chained, struct sorex_erro
                       &database, err));
     enum sorex_status status = derivation_begin(chained->derivation, database, &receipt, err);
     if (status == SOREX_OK)
-        status = become(chained, database, &receipt, NULL, err);
+        status = become_database(chained, database, &receipt, NULL, err);
     database_close(database);
     return status;
 }
 
-/* What is left behind for another branch is kept: the chain may go back to it. */
-static enum sorex_status leave(struct chained *chained, struct sorex_error *err)
+struct asking {
+    chained_is_fn *is_on;
+    void *user_data;
+};
+
+static enum sorex_status ask(const struct chained *chained, const struct asking *asking, uint64_t count,
+                             const uint8_t hash[HASH_BYTES], bool *out, struct sorex_error *err)
 {
-    if (chained->settings.cache_bytes == 0 || chained->receipt.count == 0 ||
-        cache_has(chained->cache, chained->receipt.key))
-        return SOREX_OK;
-    return snapshot_put(chained, err);
+    struct chained_place place = {.height = height_of(chained, count)};
+    memcpy(place.hash, hash, HASH_BYTES);
+    *out = false;
+    return count != 0 ? asking->is_on(asking->user_data, &place, out, err) : SOREX_OK;
+}
+
+/* The one with the most messages; NULL: none. */
+static enum sorex_status recent_find(const struct chained *chained, const struct asking *asking,
+                                     const struct recent **out, struct sorex_error *err)
+{
+    *out = NULL;
+    for (size_t i = 0; i < RECENT_MAX; i++) {
+        const struct recent *recent = &chained->recent[i];
+        bool on;
+        if (recent->snapshot == NULL || (*out != NULL && recent->receipt.count <= (*out)->receipt.count))
+            continue;
+        TRY(ask(chained, asking, recent->receipt.count, recent->hash, &on, err));
+        if (on)
+            *out = recent;
+    }
+    return SOREX_OK;
 }
 
 enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, void *user_data, struct sorex_error *err)
 {
-    TRY(leave(chained, err));
+    const struct asking asking = {is_on, user_data};
+    const struct recent *recent;
+    TRY(recent_find(chained, &asking, &recent, err));
     for (size_t i = cache_count(chained->cache); i-- > 0;) { /* one that is removed moves only those after it */
         struct cached cached;
         struct sorex_error why = {0};
-        bool on = false;
+        bool on;
         cache_at(chained->cache, i, &cached);
-        struct chained_place place = {.height = height_of(chained, cached.head.count)};
-        memcpy(place.hash, cached.head.place, HASH_BYTES);
-        if (place.height != SOREX_HEIGHT_NONE)
-            TRY(is_on(user_data, &place, &on, err));
+        if (recent != NULL && cached.head.count <= recent->receipt.count)
+            break;
+        TRY(ask(chained, &asking, cached.head.count, cached.head.place, &on, err));
         if (!on)
             continue;
         enum sorex_status status = become_cached(chained, &cached, &why);
@@ -207,6 +266,8 @@ enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, vo
         if (status != SOREX_GONE && status != SOREX_MISMATCH) /* damaged, or of other settings: the next one will do */
             return sorex_error_set(err, status, "%s", why.text);
     }
+    if (recent != NULL)
+        return become_recent(chained, recent, err);
     log_line(LOG_WARN, "derive", "reducer %s: no snapshot is on the chain: every entry is derived again",
              chained->name);
     return become_first(chained, err);
@@ -327,6 +388,7 @@ static enum sorex_status state_check(struct chained *chained, uint32_t first, st
     TRY(derivation_continue(chained->derivation, saved_database(chained->saved), err));
     struct snapshot *snapshot = NULL;
     TRY(database_save(saved_database(chained->saved), &snapshot, err));
+    recent_add(chained, snapshot);
     newest_set(chained, snapshot);
     committed_set(chained);
     return SOREX_OK;
@@ -408,6 +470,8 @@ void chained_close(struct chained *chained)
     if (chained == NULL)
         return;
     snapshot_drop(chained->newest);
+    for (size_t i = 0; i < RECENT_MAX; i++)
+        snapshot_drop(chained->recent[i].snapshot);
     saved_close(chained->saved);
     cache_close(chained->cache);
     derivation_free(chained->derivation);

@@ -59,7 +59,7 @@ enum sorex_status chained_commit(struct chained *chained, struct sorex_error *er
 typedef enum sorex_status chained_is_fn(void *user_data, const struct chained_place *place, bool *out,
                                         struct sorex_error *err);
 /* The place is not on the chain any more: takes the newest known state that is, or else that before the first entry,
- * and saves it. The state that is left is kept as a snapshot. Errors: of is_on; as above. */
+ * and saves it. States that were saved not long ago are in memory. Errors: of is_on; as above. */
 enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, void *user_data, struct sorex_error *err);
 
 /* A database of the caller's own, on the newest state that is saved. height: SOREX_HEIGHT_NONE or its height, which

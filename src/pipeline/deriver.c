@@ -118,7 +118,8 @@ static uint32_t reach(const struct deriver *deriver)
 
 /* The chain's hash at a height that is reached: the store's, and below what it retains the source's, whose blocks are
  * checked to follow one another. Errors: SOREX_AGAIN. */
-static enum sorex_status hash_at(struct deriver *deriver, uint32_t height, uint8_t out[HASH_BYTES], struct sorex_error *err)
+static enum sorex_status hash_at(struct deriver *deriver, uint32_t height, uint8_t out[HASH_BYTES],
+                                 struct sorex_error *err)
 {
     struct entry entry;
     struct source *source = deriver->options.source;
@@ -128,11 +129,13 @@ static enum sorex_status hash_at(struct deriver *deriver, uint32_t height, uint8
     if (status != SOREX_GONE)
         return status;
     status = source->type->hash_at(source, height, out, err);
-    return status == SOREX_GONE ? sorex_error_set(err, SOREX_AGAIN, "the source has no block at height %u now", height) : status;
+    return status == SOREX_GONE ? sorex_error_set(err, SOREX_AGAIN, "the source has no block at height %u now", height)
+                                : status;
 }
 
 /* Whether a place is on the chain. One that waits for confirmations again is as good as ever. */
-static enum sorex_status still_on(struct deriver *deriver, const struct chained_place *place, bool *out, struct sorex_error *err)
+static enum sorex_status still_on(struct deriver *deriver, const struct chained_place *place, bool *out,
+                                  struct sorex_error *err)
 {
     struct store_heights heights;
     uint8_t hash[HASH_BYTES];
@@ -163,13 +166,15 @@ static enum sorex_status block_gone(struct deriver *deriver, uint32_t height, co
     uint8_t now[HASH_BYTES];
     if (source->type->hash_at(source, height, now, NULL) != SOREX_OK || memcmp(now, hash, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_AGAIN, "height %u: the source is on another chain now", height);
-    return sorex_error_set(err, SOREX_GONE,
-                           "height %u: the source has this block no more, and the reducer needs it to derive on from height %u: "
-                           "give a source that has it (a node that does not prune)",
-                           height, height);
+    return sorex_error_set(
+        err, SOREX_GONE,
+        "height %u: the source has this block no more, and the reducer needs it to derive on from height %u: "
+        "give a source that has it (a node that does not prune)",
+        height, height);
 }
 
-static enum sorex_status block_fetch(struct deriver *deriver, uint32_t height, struct entry *out, struct sorex_error *err)
+static enum sorex_status block_fetch(struct deriver *deriver, uint32_t height, struct entry *out,
+                                     struct sorex_error *err)
 {
     struct source *source = deriver->options.source;
     uint8_t hash[HASH_BYTES];
@@ -235,7 +240,8 @@ static enum sorex_status entry_apply(struct deriver *deriver, const struct entry
         memcmp(entry->parent, chained_place(deriver->chained).hash, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_AGAIN, "height %u: the chain is changing", entry->height);
     enum sorex_status status = chained_apply(deriver->chained, entry, &why);
-    if (status == SOREX_GUEST || status == SOREX_LIMIT || status == SOREX_INVALID)
+    bool applied = chained_next_height(deriver->chained) > entry->height; /* and could not be saved */
+    if (!applied && (status == SOREX_GUEST || status == SOREX_LIMIT || status == SOREX_INVALID))
         return halt(deriver, entry, &why);
     return status == SOREX_OK ? SOREX_OK : sorex_error_set(err, status, "%s", why.text);
 }
@@ -422,7 +428,8 @@ enum sorex_status deriver_start(struct deriver *deriver, struct sorex_error *err
     int failed = pthread_create(&deriver->thread, NULL, thread_main, deriver);
     signals_restore(&before);
     if (failed != 0)
-        return sorex_error_set_errno(err, SOREX_IO, failed, "start the thread of reducer %s", deriver->options.settings->name);
+        return sorex_error_set_errno(err, SOREX_IO, failed, "start the thread of reducer %s",
+                                     deriver->options.settings->name);
     deriver->started = true;
     return SOREX_OK;
 }

@@ -159,6 +159,7 @@ enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
     TRY(reference_part(out, "Top level", "One pipeline", pipeline_options, err));
     TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
     TRY(reference_part(out, "reducer", "A guest of contract 4 (docs/abi/reducer.md) whose messages are the blocks (docs/derive.md)", reducer_options_table, err));
+    TRY(buf_append_str(out, "\nAnd what every derivation has:\n\n", err));
     TRY(options_markdown(derive_options, out, err));
     TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));
     TRY(reference_part(out, "filters[]", "A guest of contract 3 (docs/abi/filter.md) on the transforms' changes (docs/filters.md)", filter_options_table, err));
