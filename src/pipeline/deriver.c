@@ -72,15 +72,8 @@ static bool stopping(struct deriver *deriver, uint64_t *out_looks)
 
 static struct timespec deadline_after(uint64_t ms)
 {
-    struct timespec at;
-    (void)clock_gettime(CLOCK_MONOTONIC, &at);
-    at.tv_sec += (time_t)(ms / 1000);
-    at.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (at.tv_nsec >= 1000000000) {
-        at.tv_sec++;
-        at.tv_nsec -= 1000000000;
-    }
-    return at;
+    uint64_t at_ms = clock_ms() + ms;
+    return (struct timespec){.tv_sec = (time_t)(at_ms / 1000), .tv_nsec = (long)(at_ms % 1000) * 1000000};
 }
 
 static void nothing_left(struct deriver *deriver, uint64_t looks)
