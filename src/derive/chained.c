@@ -491,5 +491,5 @@ enum sorex_status chained_drop(struct store *store, const char *dir, const char 
         status = saved_drop(store, chained->database, err);
     }
     chained_close(chained);
-    return status == SOREX_GONE ? SOREX_OK : status;
+    return status;
 }

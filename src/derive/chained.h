@@ -37,7 +37,8 @@ enum sorex_status chained_open(const struct chained_options *options, struct cha
 enum sorex_status chained_open_copy(struct store *store, struct database_program *program, const char *name,
                                     struct chained **out, struct sorex_error *err);
 void chained_close(struct chained *chained); /* NULL is fine */
-/* Removes database and snapshots; the next chained_open begins at the first entry. Not while it is open. */
+/* Removes database and snapshots; the next chained_open begins at the first entry. Not while it is open.
+ * Errors: SOREX_GONE there is none. */
 enum sorex_status chained_drop(struct store *store, const char *dir, const char *name, struct sorex_error *err);
 
 struct chained_place {

@@ -191,8 +191,11 @@ static enum sorex_status reducer_start(struct pipeline *p, const struct pipeline
                                             .first_height = s->top.start_height};
     if (!s->has_reducer)
         return SOREX_OK;
+    enum sorex_status status = SOREX_OK;
     if (options->upgrade != NULL && strcmp(options->upgrade, s->reducer.name) == 0)
-        TRY(chained_drop(p->store, s->top.data, s->reducer.name, err));
+        status = chained_drop(p->store, s->top.data, s->reducer.name, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        return status;
     return options->no_network ? SOREX_OK : deriver_new(&deriver, &p->deriver, err);
 }
 

@@ -165,7 +165,13 @@ def test_beside_others(dir):
     sorex("rollback", file, "--to", 385)
     sorex("run", file, "--until", 395)
     equal(sorex("sql", file, "--sink", "days", "--csv", "-t", "-c", sum).stdout[:4], "386,", "385 is final")
+    less = pipeline_file(dir / "less.json", data="data", history=20, source={"type": "blockfiles", "path": str(BLOCKS)},
+                         indexer={"name": "utxo", "wasm": str(GUESTS / "utxo.wasm")},
+                         transform={"name": "balances", "wasm": str(GUESTS / "balances.wasm")})
+    check("still in the pipeline" in sorex("upgrade", file, "--forget-sink", "days", ok=False).stderr, "a reducer that is there")
     check("at height 385" in sorex("sql", file, "--sink", "days", "--at", 7, "-c", "select 1", ok=False).stderr, "another height")
+    sorex("upgrade", less, "--forget-sink", "days")
+    check("days has no embedded database" in sorex("sql", less, "--sink", "days", "-c", "select 1", ok=False).stderr, "it is gone")
 
 
 def main():
