@@ -34,7 +34,7 @@ struct deriver_status {
     enum sink_state state;
     uint32_t height; /* of the newest block that was derived, or SOREX_HEIGHT_NONE */
     uint64_t messages, rejected;
-    uint64_t undone; /* times that the chain was another one, since the start */
+    uint64_t undone; /* how often it went back, since the start; a deep fork may be more than one */
     uint8_t key[SHA256_BYTES], trace[SHA256_BYTES];
     char why[SOREX_ERROR_TEXT_MAX]; /* what it waits for, or why it failed; "" when fine */
 };

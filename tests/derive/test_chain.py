@@ -89,6 +89,8 @@ def test_reorganised(dir):
             chain.add(depth + 1, depth, branch)
             said = wait_for(f"branch {branch}", lambda: (s := wait_derived(file, run, chain))["reducer"]["undone"] >= branch and s)
         equal((said["reducer"]["messages"], said["reducer"]["rejected"]), (65, 0), "status")
+        text = sorex("status", file).stdout
+        check("\nreducer   days: idle, height 64, 65 messages, 0 of them rejected, undone " in text, text)
         beside = rows(file)
         run.kill(signal.SIGTERM)
     equal(rows(file), beside, "beside it and after it")
