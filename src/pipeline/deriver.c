@@ -151,19 +151,24 @@ static enum sorex_status is_on(void *user_data, const struct chained_place *plac
     return still_on(user_data, place, out, err);
 }
 
-/* A block that the source does not have although it is on its chain will not come back. */
-static enum sorex_status block_gone(struct deriver *deriver, uint32_t height, const uint8_t hash[HASH_BYTES],
-                                    struct sorex_error *err)
+/* After SOREX_GONE: a source that was only just opened has to look first. A block that it does not have then, although
+ * it is on its chain, will not come back. */
+static enum sorex_status block_again(struct deriver *deriver, uint32_t height, const uint8_t hash[HASH_BYTES],
+                                     struct sorex_error *err)
 {
     struct source *source = deriver->options.source;
     uint8_t now[HASH_BYTES];
     if (source->type->hash_at(source, height, now, NULL) != SOREX_OK || memcmp(now, hash, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_AGAIN, "height %u: the source is on another chain now", height);
+    buf_reset(&deriver->block);
+    enum sorex_status status = source->type->fetch(source, height, hash, &deriver->block, err);
+    if (status != SOREX_GONE)
+        return status;
     return sorex_error_set(
         err, SOREX_GONE,
-        "height %u: the source has this block no more, and the reducer needs it to derive on from height %u: "
-        "give a source that has it (a node that does not prune)",
-        height, height);
+        "height %u: the source has this block no more, and the reducer needs it to derive on: give a "
+        "source that has it (a node that does not prune)",
+        height);
 }
 
 static enum sorex_status block_fetch(struct deriver *deriver, uint32_t height, struct entry *out,
@@ -175,7 +180,7 @@ static enum sorex_status block_fetch(struct deriver *deriver, uint32_t height, s
     buf_reset(&deriver->block);
     enum sorex_status status = source->type->fetch(source, height, hash, &deriver->block, err);
     if (status == SOREX_GONE)
-        return block_gone(deriver, height, hash, err);
+        status = block_again(deriver, height, hash, err);
     TRY(status);
     TRY(block_header_parse(buf_view(&deriver->block), out, err));
     if (memcmp(out->hash, hash, HASH_BYTES) != 0)
