@@ -23,10 +23,8 @@ struct flag {
 #define AT(field) offsetof(struct arguments, field)
 
 static const struct flag flags[] = {
-    {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the directory of the derived database, made where it is not there",
-     "derive"},
-    {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the directory of a derived database, whose log and reducer are taken",
-     "verify"},
+    {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the directory of the derived database, made where it is not there", "derive"},
+    {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the directory of a derived database, whose log and reducer are taken", "verify"},
     {"data", FLAG_TEXT, AT(data), 0, 0, "DIR", "the data directory, instead of a pipeline file", NULL},
     {"reducer", FLAG_TEXT, AT(reducer), 0, 0, "FILE", "the reducer's module (default: the directory's)", "derive"},
     {"reducer", FLAG_TEXT, AT(reducer), 0, 0, "FILE", "the reducer's module", NULL},
@@ -40,28 +38,23 @@ static const struct flag flags[] = {
     {"trust", FLAG_TEXT, AT(trust), 0, 0, "FILE", "import only what this receipt says", NULL},
     {"message", FLAG_TEXT, AT(message), 0, 0, "JSON", "the payload of a message that might come", NULL},
     {"author", FLAG_TEXT, AT(author), 0, 0, "TEXT", "who sends it (default: nobody)", NULL},
-    {"time", FLAG_TEXT, AT(time), 0, 0, "TIME",
-     "when: milliseconds since 1970, or 2023-11-14T22:13:20Z (default: when the last one came)", NULL},
+    {"time", FLAG_TEXT, AT(time), 0, 0, "TIME", "when: milliseconds since 1970, or 2023-11-14T22:13:20Z (default: when the last one came)", NULL},
     {"program", FLAG_TEXT, AT(program), 0, 0, "NAME", "name of the program in the pipeline", NULL},
     {"forget-sink", FLAG_TEXT, AT(forget_sink), 0, 0, "NAME", "let go of a sink that left the pipeline file", NULL},
     {"height", FLAG_TEXT, AT(height), 0, 0, "H", "as of this height (default: the newest durable one)", NULL},
     {"prefix", FLAG_TEXT, AT(prefix), 0, 0, "HEX", "only keys that start with these bytes", NULL},
-    {"until", FLAG_TEXT, AT(until), 0, 0, "H",
-     "end after this height, sinks drained; \"tip\": when the source has no more", NULL},
+    {"until", FLAG_TEXT, AT(until), 0, 0, "H", "end after this height, sinks drained; \"tip\": when the source has no more", NULL},
     {"from", FLAG_TEXT, AT(from), 0, 0, "N", "the receipt is of the messages after the Nth (default: 0)", "derive"},
     {"to", FLAG_TEXT, AT(to), 0, 0, "N", "... up to the Nth (default: the newest)", "derive"},
     {"to", FLAG_TEXT, AT(to), 0, 0, "FORM", "write the log to standard output, as lines or frames", "messages"},
     {"from", FLAG_TEXT, AT(from), 0, 0, "H", "the first height (default: the lowest retained one)", NULL},
     {"to", FLAG_TEXT, AT(to), 0, 0, "H", "the last height (default: the newest one)", "replay"},
     {"to", FLAG_TEXT, AT(to), 0, 0, "H", "the height that remains", NULL},
-    {"block", FLAG_LIST, AT(blocks), AT(block_count), ARGUMENTS_LIST_MAX, "FILE@HEIGHT",
-     "a raw block and its height; repeatable", "try"},
+    {"block", FLAG_LIST, AT(blocks), AT(block_count), ARGUMENTS_LIST_MAX, "FILE@HEIGHT", "a raw block and its height; repeatable", "try"},
     {"block", FLAG_LIST, AT(blocks), AT(block_count), ARGUMENTS_LIST_MAX, "FILE", "a raw block", NULL},
-    {"view", FLAG_LIST, AT(views), AT(view_count), ARGUMENTS_LIST_MAX, "NAME:HEX",
-     "run a view after the last block; repeatable", NULL},
+    {"view", FLAG_LIST, AT(views), AT(view_count), ARGUMENTS_LIST_MAX, "NAME:HEX", "run a view after the last block; repeatable", NULL},
     {"fuel", FLAG_TEXT, AT(fuel), 0, 0, "N", "meter the guest and stop it after N units (default: not metered)", NULL},
-    {"memory-max", FLAG_TEXT, AT(memory_max), 0, 0, "SIZE",
-     "limit of the guest's memory (default: 4 GiB less one page)", NULL},
+    {"memory-max", FLAG_TEXT, AT(memory_max), 0, 0, "SIZE", "limit of the guest's memory (default: 4 GiB less one page)", NULL},
     {"pipeline", FLAG_TEXT, AT(pipeline), 0, 0, "FILE", "the pipeline whose programs and blocks are played", NULL},
     {"seed", FLAG_TEXT, AT(seed), 0, 0, "N", "of the first history; the next one has the next seed (default: 1)", NULL},
     {"runs", FLAG_TEXT, AT(runs), 0, 0, "N", "histories (default: 1000; with a pipeline: 1)", NULL},
@@ -69,16 +62,14 @@ static const struct flag flags[] = {
     {"table", FLAG_TEXT, AT(table), 0, 0, "NAME", "only rows of this table", NULL},
     {"by", FLAG_TEXT, AT(by), 0, 0, "MEMBER", "largest first, by this member of the row", NULL},
     {"limit", FLAG_TEXT, AT(limit), 0, 0, "N", "rows to show (default: 10)", NULL},
-    {"wasm", FLAG_LIST, AT(wasm), AT(wasm_count), ARGUMENTS_STAGES_MAX, "FILE",
-     "a filter; several are stages, in this order", NULL},
+    {"wasm", FLAG_LIST, AT(wasm), AT(wasm_count), ARGUMENTS_STAGES_MAX, "FILE", "a filter; several are stages, in this order", NULL},
     {"config", FLAG_LATEST, AT(config), AT(wasm_count), 0, "JSON", "given to init of the filter before it", NULL},
     {"text", FLAG_BOOL, AT(text), 0, 0, NULL, "print the result's bytes as they are, instead of hex", NULL},
     {"command", FLAG_STATEMENT, 0, 0, 0, "SQL", "execute this and end; repeatable", NULL},
     {"file", FLAG_FILE, 0, 0, 0, "FILE", "execute a file and end (-: standard input); repeatable", NULL},
-    {"at", FLAG_TEXT, AT(at), 0, 0, "N", "with a derived database: after its Nth message (default: the newest)",
-     "preview"},
+    {"at", FLAG_TEXT, AT(at), 0, 0, "N", "with a derived database: after its Nth message (default: the newest)", "preview"},
     {"at", FLAG_TEXT, AT(at), 0, 0, "H", "the state after this height (default: the newest durable one)", NULL},
-    {"sink", FLAG_TEXT, AT(sink), 0, 0, "NAME", "whose database, where a pipeline has several", NULL},
+    {"sink", FLAG_TEXT, AT(sink), 0, 0, "NAME", "sink or reducer whose database it is, where a pipeline has several", NULL},
     {"image", FLAG_TEXT, AT(image), 0, 0, "FILE", "a database that was exported, instead of a pipeline's", NULL},
     {"scratch", FLAG_BOOL, AT(scratch), 0, 0, NULL, "an empty database, instead of a pipeline's", NULL},
     {"csv", FLAG_BOOL, AT(csv), 0, 0, NULL, "results as CSV", NULL},
@@ -86,18 +77,13 @@ static const struct flag flags[] = {
     {"tuples-only", FLAG_BOOL, AT(tuples_only), 0, 0, NULL, "rows only: no headers, no counts", NULL},
     {"timing", FLAG_BOOL, AT(timing), 0, 0, NULL, "say how long statements take", NULL},
     {"quiet", FLAG_BOOL, AT(quiet), 0, 0, NULL, "results only: no CREATE TABLE, INSERT 0 1, ...", NULL},
-    {"keep-going", FLAG_BOOL, AT(keep_going), 0, 0, NULL, "go on after a statement that failed (the exit code tells)",
-     NULL},
+    {"keep-going", FLAG_BOOL, AT(keep_going), 0, 0, NULL, "go on after a statement that failed (the exit code tells)", NULL},
     {"json", FLAG_BOOL, AT(json), 0, 0, NULL, "results as JSON, an object a line", "sql"},
-    {"postgres", FLAG_TEXT, AT(postgres), 0, 0, "ADDRESS",
-     "HOST:PORT, PORT of 127.0.0.1, or the path of a Unix socket (default: the file's, or 127.0.0.1:5433)", NULL},
-    {"remote", FLAG_BOOL, AT(remote), 0, 0, NULL,
-     "the address may be one that other machines reach: nobody is asked for a password", NULL},
+    {"postgres", FLAG_TEXT, AT(postgres), 0, 0, "ADDRESS", "HOST:PORT, PORT of 127.0.0.1, or the path of a Unix socket (default: the file's, or 127.0.0.1:5433)", NULL},
+    {"remote", FLAG_BOOL, AT(remote), 0, 0, NULL, "the address may be one that other machines reach: nobody is asked for a password", NULL},
     {"connections", FLAG_TEXT, AT(connections), 0, 0, "N", "sessions at the same time (default: 100)", NULL},
-    {"statement-timeout", FLAG_TEXT, AT(statement_timeout), 0, 0, "TIME",
-     "cancel statements that take longer, as in 30s (default: never)", NULL},
-    {"set", FLAG_SET, 0, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable",
-     NULL},
+    {"statement-timeout", FLAG_TEXT, AT(statement_timeout), 0, 0, "TIME", "cancel statements that take longer, as in 30s (default: never)", NULL},
+    {"set", FLAG_SET, 0, 0, 0, "PATH=VALUE", "override a setting, as in source.url=http://127.0.0.1:8332; repeatable", NULL},
     {"json", FLAG_BOOL, AT(json), 0, 0, NULL, "for machines: JSON", NULL},
     {"help", FLAG_BOOL, AT(help), 0, 0, NULL, "this text", NULL},
 };
@@ -130,7 +116,10 @@ static const struct flag *flag_find(const struct verb *verb, struct bytes name)
     return NULL;
 }
 
-static bool verb_takes_options(const struct verb *verb) { return verb->options != NULL; }
+static bool verb_takes_options(const struct verb *verb)
+{
+    return verb->options != NULL;
+}
 
 static enum sorex_status unknown_flag(const struct verb *verb, struct bytes name, struct sorex_error *err)
 {
@@ -151,8 +140,7 @@ static enum sorex_status unknown_flag(const struct verb *verb, struct bytes name
                            near != NULL ? "; did you mean --" : "", near != NULL ? near : "", near != NULL ? "?" : "");
 }
 
-static enum sorex_status override_add(struct arguments *out, const char *path, const char *value,
-                                      struct sorex_error *err)
+static enum sorex_status override_add(struct arguments *out, const char *path, const char *value, struct sorex_error *err)
 {
     if (out->override_count == ARGUMENTS_OVERRIDES_MAX)
         return sorex_error_set(err, SOREX_LIMIT, "more than %d settings on the command line", ARGUMENTS_OVERRIDES_MAX);
@@ -217,12 +205,10 @@ static enum sorex_status flag_parse(const struct verb *verb, int argc, char **ar
     struct bytes name = bytes_of(word, equals != NULL ? (size_t)(equals - word) : strlen(word));
     const struct flag *flag = flag_find(verb, name);
     const struct option *option = NULL;
-    for (size_t i = 0; flag == NULL && option == NULL && verb_takes_options(verb) && verb->options[i].name != NULL;
-         i++) {
+    for (size_t i = 0; flag == NULL && option == NULL && verb_takes_options(verb) && verb->options[i].name != NULL; i++) {
         char spelled[OPTION_FLAG_SIZE];
         option_flag_name(&verb->options[i], spelled);
-        if ((bytes_is(name, spelled + 2) || bytes_is(name, verb->options[i].name)) &&
-            verb->options[i].type != OPTION_NODE)
+        if ((bytes_is(name, spelled + 2) || bytes_is(name, verb->options[i].name)) && verb->options[i].type != OPTION_NODE)
             option = &verb->options[i];
     }
     if (flag == NULL && option == NULL)
@@ -247,8 +233,8 @@ static enum sorex_status letter_parse(const struct verb *verb, int argc, char **
         if (letters[i].letter == word[1])
             flag = flag_find(verb, bytes_str(letters[i].name));
     if (flag == NULL || (flag->kind == FLAG_BOOL && word[2] != '\0'))
-        return sorex_error_set(err, SOREX_INVALID, "sorex %s has no flag %s; `sorex %s --help` lists them", verb->name,
-                               word, verb->name);
+        return sorex_error_set(err, SOREX_INVALID, "sorex %s has no flag %s; `sorex %s --help` lists them", verb->name, word,
+                               verb->name);
     if (flag->kind != FLAG_BOOL) {
         value = word[2] != '\0' ? word + 2 : *at + 1 < argc ? argv[++*at] : NULL;
         if (value == NULL)
@@ -257,8 +243,7 @@ static enum sorex_status letter_parse(const struct verb *verb, int argc, char **
     return flag_set(flag, value, out, err);
 }
 
-enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out,
-                                  struct sorex_error *err)
+enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out, struct sorex_error *err)
 {
     bool words_only = false;
     for (int at = 0; at < argc; at++) {
@@ -273,8 +258,7 @@ enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv
         } else if (out->word_count < verb->words_max) {
             out->words[out->word_count++] = argv[at];
         } else
-            return sorex_error_set(err, SOREX_INVALID, "unexpected \"%s\"; usage: sorex %s %s", argv[at], verb->name,
-                                   verb->usage);
+            return sorex_error_set(err, SOREX_INVALID, "unexpected \"%s\"; usage: sorex %s %s", argv[at], verb->name, verb->usage);
     }
     if (!out->help && out->word_count < verb->words_min)
         return sorex_error_set(err, SOREX_INVALID, "something is missing; usage: sorex %s %s", verb->name, verb->usage);
@@ -285,8 +269,8 @@ enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *er
 {
     struct buf out = {0};
     const char *usage = verb->usage;
-    enum sorex_status status = buf_printf(&out, err, "sorex %s: %s\n\nusage: sorex %s%s%s\n\n%s\n\n", verb->name,
-                                          verb->summary, verb->name, usage[0] != '\0' ? " " : "", usage, verb->about);
+    enum sorex_status status = buf_printf(&out, err, "sorex %s: %s\n\nusage: sorex %s%s%s\n\n%s\n\n", verb->name, verb->summary,
+                                          verb->name, usage[0] != '\0' ? " " : "", usage, verb->about);
     for (size_t i = 0; i < FLAG_COUNT && status == SOREX_OK; i++) {
         const struct flag *flag = &flags[i];
         if (flag_find(verb, bytes_str(flag->name)) != flag)

@@ -30,15 +30,14 @@ struct arguments {
     size_t view_count;
     const char *fuel, *memory_max;
     const char *pipeline, *seed, *runs, *steps;
-    const char *wasm[ARGUMENTS_STAGES_MAX],
-        *config[ARGUMENTS_STAGES_MAX]; /* config[i] belongs to wasm[i]; NULL = none */
+    const char *wasm[ARGUMENTS_STAGES_MAX], *config[ARGUMENTS_STAGES_MAX]; /* config[i] belongs to wasm[i]; NULL = none */
     size_t wasm_count;
     const char *image, *at, *sink;
     const char *postgres, *connections, *statement_timeout;
     bool remote;
     struct arguments_input {
         const char *text;
-        bool file;                  /* its name, instead of statements */
+        bool file; /* its name, instead of statements */
     } inputs[ARGUMENTS_INPUTS_MAX]; /* in the order of the command line */
     size_t input_count;
     const char *reducer, *log, *receipt, *query, *export_file, *import_file, *trust, *message, *author, *time;
@@ -51,14 +50,14 @@ struct arguments {
 
 struct verb {
     const char *name;
-    const char *summary;          /* one line */
-    const char *usage;            /* what stands behind the verb's name */
-    const char *flags;            /* names of the flags that it takes, separated by spaces */
+    const char *summary;   /* one line */
+    const char *usage;     /* what stands behind the verb's name */
+    const char *flags;     /* names of the flags that it takes, separated by spaces */
     const struct option *options; /* settings that are flags too and come as overrides; NULL = none */
     const char *options_title;    /* over them in --help */
     size_t words_min, words_max;
-    bool letters;      /* some of its flags are known by a letter too; else -x is a word */
-    const char *about; /* paragraphs for --help */
+    bool letters;          /* some of its flags are known by a letter too; else -x is a word */
+    const char *about;     /* paragraphs for --help */
     const char *example;
     int (*run)(struct arguments *arguments); /* exit code */
 };
@@ -66,8 +65,7 @@ struct verb {
 extern const struct verb *const verbs[]; /* ends with NULL; order of --help */
 
 /* Errors: SOREX_INVALID with the word and the nearest flag. */
-enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out,
-                                  struct sorex_error *err);
+enum sorex_status arguments_parse(const struct verb *verb, int argc, char **argv, struct arguments *out, struct sorex_error *err);
 /* Prints the verb's help to standard output. */
 enum sorex_status arguments_help(const struct verb *verb, struct sorex_error *err);
 

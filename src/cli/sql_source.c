@@ -15,7 +15,7 @@
 #include "derive/derived.h"
 #include "pg/image.h"
 #include "pg/place.h"
-#include "sink/embedded.h"
+#include "pipeline/kept_database.h"
 #include "store/lockfile.h"
 #include "store/store.h"
 
@@ -28,7 +28,7 @@ struct sql_source {
     char name[NAME_SIZE];
     struct database_program *program;
     struct store *store;
-    struct embedded *embedded; /* of a store */
+    struct kept_database kept; /* of a store */
     struct derived *derived;   /* of messages */
     struct database *origin;   /* of an image, or a new one */
     struct snapshot *state;    /* of origin */
@@ -43,7 +43,7 @@ static enum sorex_status data_try(struct sql_source *self, const char *dir, cons
 {
     struct store_options options = {.dir = dir, .read_only = true, .history = STORE_HISTORY_FULL};
     TRY(store_open(&options, &self->store, err));
-    enum sorex_status status = embedded_open(self->store, self->program, sink, &self->embedded, err);
+    enum sorex_status status = kept_database_open(self->store, self->program, sink, self->settings.reducer.name, &self->kept, err);
     if (status != SOREX_OK) {
         store_close(self->store);
         self->store = NULL;
@@ -168,7 +168,7 @@ void sql_source_close(struct sql_source *self)
 {
     if (self == NULL)
         return;
-    embedded_close(self->embedded);
+    kept_database_close(&self->kept);
     derived_close(self->derived);
     if (self->store != NULL)
         store_close(self->store);
@@ -182,8 +182,8 @@ void sql_source_close(struct sql_source *self)
 enum sorex_status sql_source_fork(struct sql_source *self, uint32_t height, struct database **out, uint32_t *out_height,
                                   struct sorex_error *err)
 {
-    if (self->embedded != NULL)
-        return embedded_fork(self->embedded, height, out, out_height, err);
+    if (kept_database_is(&self->kept))
+        return kept_database_fork(&self->kept, height, out, out_height, err);
     if (self->derived != NULL)
         return derived_fork(self->derived, height, out, out_height, err);
     if (height != SOREX_HEIGHT_NONE)
@@ -196,7 +196,7 @@ enum sorex_status sql_source_fork(struct sql_source *self, uint32_t height, stru
 enum sorex_status sql_source_renew(const struct sql_source *self, struct sql_source **out, struct sorex_error *err)
 {
     *out = NULL;
-    return self->embedded != NULL ? sql_source_open(self->arguments, out, err) : SOREX_OK;
+    return kept_database_is(&self->kept) ? sql_source_open(self->arguments, out, err) : SOREX_OK;
 }
 
 const char *sql_source_name(const struct sql_source *self) { return self->name; }

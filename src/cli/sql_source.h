@@ -15,7 +15,7 @@ struct sql_source;
  * arguments  borrowed until sql_source_close.
  * Ownership: *out by sql_source_close, when the databases that it gave are closed.
  * Errors:    SOREX_INVALID none or several are named; SOREX_GONE there is no such database; as database_program_open,
- *            store_open, embedded_open. */
+ *            store_open, kept_database_open. */
 enum sorex_status sql_source_open(struct arguments *arguments, struct sql_source **out, struct sorex_error *err);
 void sql_source_close(struct sql_source *source); /* NULL is fine */
 

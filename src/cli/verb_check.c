@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/file.h"
+#include "base/limits.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "derive/derivation.h"
 #include "pipeline/filters.h"
 #include "pipeline/program.h"
 #include "serve/metrics.h"
@@ -64,6 +67,32 @@ static enum sorex_status program_check(struct findings *findings, enum program_c
     if (status == SOREX_OK)
         status = buf_printf(&detail, err, "%s, module %s", settings->wasm, hash);
     status = found(findings, status, contract == PROGRAM_INDEXER ? "indexer" : "transform", settings->name, buf_view(&detail), err);
+    buf_deinit(&detail);
+    return status;
+}
+
+/* Its identity names the settings too. */
+static enum sorex_status reducer_check(struct findings *findings, const struct reducer_settings *settings, struct sorex_error *err)
+{
+    struct buf wasm = {0}, detail = {0};
+    struct reducer *reducer = NULL;
+    char hash[HASH_HEX_SIZE];
+    struct derivation_options options = derive_settings_derivation(&settings->derive);
+    options.reducer.name = settings->name;
+    enum sorex_status loaded = file_read(settings->wasm, SOREX_MODULE_BYTES_MAX, &wasm, err);
+    if (loaded == SOREX_OK)
+        loaded = reducer_load(buf_view(&wasm), &options.reducer, &reducer, err);
+    if (loaded != SOREX_OK)
+        (void)sorex_error_prefix(err, "reducer %s: %s", settings->name, settings->wasm);
+    enum sorex_status status = SOREX_OK;
+    if (loaded == SOREX_OK) {
+        hash_hex(reducer_hash(reducer), hash);
+        status = buf_printf(&detail, err, "%s, module %s", settings->wasm, hash);
+    }
+    if (status == SOREX_OK)
+        status = found(findings, loaded, "reducer", settings->name, buf_view(&detail), err);
+    reducer_free(reducer);
+    buf_deinit(&wasm);
     buf_deinit(&detail);
     return status;
 }
@@ -154,11 +183,11 @@ static enum sorex_status metrics_check(struct findings *findings, const char *ad
 static enum sorex_status postgres_check(struct findings *findings, const struct pipeline_settings *settings, struct sorex_error *err)
 {
     enum sorex_status status = postgres_address_check(settings->top.postgres, settings->top.postgres_remote, err);
-    bool database = false;
+    bool database = settings->has_reducer;
     for (size_t i = 0; i < settings->sink_count; i++)
         database |= strcmp(settings->sinks[i].type->name, "database") == 0;
     if (status == SOREX_OK && !database)
-        status = sorex_error_set(err, SOREX_INVALID, "the pipeline has no sink of type database");
+        status = sorex_error_set(err, SOREX_INVALID, "the pipeline has no sink of type database, and no reducer");
     return found(findings, status, "postgres", settings->top.postgres, bytes_str("an address; not listened at yet"), err);
 }
 
@@ -170,6 +199,8 @@ static enum sorex_status check(const struct arguments *arguments, const struct p
     TRY(found(&findings, SOREX_OK, "pipeline", settings->top.name, bytes_str(arguments->words[0]), err));
     if (settings->has_indexer)
         TRY(program_check(&findings, PROGRAM_INDEXER, &settings->indexer, err));
+    if (settings->has_reducer)
+        TRY(reducer_check(&findings, &settings->reducer, err));
     for (size_t i = 0; i < settings->transform_count; i++)
         TRY(program_check(&findings, PROGRAM_TRANSFORM, &settings->transforms[i], err));
     if (settings->filter_count != 0)

@@ -25,51 +25,16 @@ struct pipe_settings {
 #define AT(field) offsetof(struct pipe_settings, field)
 
 static const struct option pipe_options[] = {
-    {.name = "from",
-     .type = OPTION_ENUM,
-     .offset = AT(from),
-     .fallback = "event",
-     .choices = envelope_names,
-     .text = "envelope of the lines in"},
-    {.name = "to",
-     .type = OPTION_ENUM,
-     .offset = AT(to),
-     .fallback = "event",
-     .choices = envelope_names,
-     .text = "envelope of the lines out"},
-    {.name = "on_error",
-     .type = OPTION_ENUM,
-     .offset = AT(on_error),
-     .fallback = "halt",
-     .choices = on_error_words,
+    {.name = "from", .type = OPTION_ENUM, .offset = AT(from), .fallback = "event", .choices = envelope_names, .text = "envelope of the lines in"},
+    {.name = "to", .type = OPTION_ENUM, .offset = AT(to), .fallback = "event", .choices = envelope_names, .text = "envelope of the lines out"},
+    {.name = "on_error", .type = OPTION_ENUM, .offset = AT(on_error), .fallback = "halt", .choices = on_error_words,
      .text = "a line that fails: end there, leave it out, or let it out as it came"},
-    {.name = "dead_letters",
-     .type = OPTION_PATH,
-     .offset = AT(dead_letters),
-     .text = "file that lines which failed are appended to, with their errors"},
-    {.name = "instances",
-     .type = OPTION_U32,
-     .offset = AT(instances),
-     .fallback = "0",
-     .max = STREAM_INSTANCES_MAX,
+    {.name = "dead_letters", .type = OPTION_PATH, .offset = AT(dead_letters), .text = "file that lines which failed are appended to, with their errors"},
+    {.name = "instances", .type = OPTION_U32, .offset = AT(instances), .fallback = "0", .max = STREAM_INSTANCES_MAX,
      .text = "of each filter, working beside each other on batches of lines; 0: one for each processor"},
-    {.name = "timeout",
-     .type = OPTION_MS,
-     .offset = AT(timeout_ms),
-     .fallback = "50ms",
-     .min = 1,
-     .text = "for one event in one filter"},
-    {.name = "memory_max",
-     .type = OPTION_BYTES,
-     .offset = AT(memory_max),
-     .fallback = "16 MiB",
-     .min = 65536,
-     .text = "of an instance"},
-    {.name = "fresh",
-     .type = OPTION_BOOL,
-     .offset = AT(fresh),
-     .fallback = "false",
-     .text = "a fresh instance for every event"},
+    {.name = "timeout", .type = OPTION_MS, .offset = AT(timeout_ms), .fallback = "50ms", .min = 1, .text = "for one event in one filter"},
+    {.name = "memory_max", .type = OPTION_BYTES, .offset = AT(memory_max), .fallback = "16 MiB", .min = 65536, .text = "of an instance"},
+    {.name = "fresh", .type = OPTION_BOOL, .offset = AT(fresh), .fallback = "false", .text = "a fresh instance for every event"},
     {.name = NULL},
 };
 
@@ -108,8 +73,12 @@ static enum sorex_status summary_json(const struct stream_summary *sum, uint64_t
     const struct {
         const char *name;
         uint64_t value;
-    } members[] = {{"in", sum->in},         {"out", sum->out},           {"filtered", sum->filtered},
-                   {"failed", sum->failed}, {"bytes_in", sum->bytes_in}, {"bytes_out", sum->bytes_out},
+    } members[] = {{"in", sum->in},
+                   {"out", sum->out},
+                   {"filtered", sum->filtered},
+                   {"failed", sum->failed},
+                   {"bytes_in", sum->bytes_in},
+                   {"bytes_out", sum->bytes_out},
                    {"ms", ns / 1000000}};
     struct json_out out;
     json_out_begin(&out, false, err);
@@ -124,13 +93,11 @@ static enum sorex_status summary_json(const struct stream_summary *sum, uint64_t
     return json_out_end(&out, stderr);
 }
 
-static enum sorex_status summary_print(const struct stream_summary *sum, uint64_t ns, bool json,
-                                       struct sorex_error *err)
+static enum sorex_status summary_print(const struct stream_summary *sum, uint64_t ns, bool json, struct sorex_error *err)
 {
     if (json)
         return summary_json(sum, ns, err);
-    (void)fprintf(stderr,
-                  "sorex pipe: %llu events in, %llu out, %llu filtered, %llu failed; %.2f us an event, %.0f events/s\n",
+    (void)fprintf(stderr, "sorex pipe: %llu events in, %llu out, %llu filtered, %llu failed; %.2f us an event, %.0f events/s\n",
                   (unsigned long long)sum->in, (unsigned long long)sum->out, (unsigned long long)sum->filtered,
                   (unsigned long long)sum->failed, us_per_event(sum), ns == 0 ? 0 : (double)sum->in * 1e9 / (double)ns);
     return SOREX_OK;
@@ -147,15 +114,14 @@ static void stage_name(const char *path, char out[STAGE_NAME_SIZE])
     (void)snprintf(out, STAGE_NAME_SIZE, "%.*s", (int)(len < STAGE_NAME_SIZE ? len : STAGE_NAME_SIZE - 1), name);
 }
 
-static enum sorex_status settings_read(const struct arguments *arguments, struct pipe_settings *out,
-                                       struct sorex_error *err)
+static enum sorex_status settings_read(const struct arguments *arguments, struct pipe_settings *out, struct sorex_error *err)
 {
     TRY(options_read(pipe_options, NULL, "", ".", out, err));
     return arguments_override(arguments, pipe_options, out, err);
 }
 
-static enum sorex_status stages_load(const struct arguments *arguments, const struct pipe_settings *settings,
-                                     struct stages **out, struct sorex_error *err)
+static enum sorex_status stages_load(const struct arguments *arguments, const struct pipe_settings *settings, struct stages **out,
+                                     struct sorex_error *err)
 {
     struct stage_settings stages[ARGUMENTS_STAGES_MAX];
     char names[ARGUMENTS_STAGES_MAX][STAGE_NAME_SIZE];
@@ -163,8 +129,7 @@ static enum sorex_status stages_load(const struct arguments *arguments, const st
         stage_name(arguments->wasm[i], names[i]);
         stages[i] = (struct stage_settings){.name = names[i],
                                             .wasm = arguments->wasm[i],
-                                            .config = arguments->config[i] != NULL ? bytes_str(arguments->config[i])
-                                                                                   : (struct bytes){0},
+                                            .config = arguments->config[i] != NULL ? bytes_str(arguments->config[i]) : (struct bytes){0},
                                             .on_error = (enum on_error)settings->on_error,
                                             .memory_bytes_max = settings->memory_max,
                                             .timeout_ms = settings->timeout_ms,
@@ -187,8 +152,7 @@ static enum sorex_status dead_letters_open(const char *path, int *out, struct so
     return *out >= 0 ? SOREX_OK : sorex_error_set_errno(err, SOREX_IO, errno, "%s", path);
 }
 
-static enum sorex_status pipe_run(const struct arguments *arguments, const struct pipe_settings *settings,
-                                  struct sorex_error *err)
+static enum sorex_status pipe_run(const struct arguments *arguments, const struct pipe_settings *settings, struct sorex_error *err)
 {
     struct stages *stages = NULL;
     sigset_t before;
@@ -205,8 +169,7 @@ static enum sorex_status pipe_run(const struct arguments *arguments, const struc
         options.stages = stages;
         signals_take(&before);
         status = stream_run(&options, &summary, err);
-        enum sorex_status said =
-            summary_print(&summary, clock_ns() - began, arguments->json, status == SOREX_OK ? err : NULL);
+        enum sorex_status said = summary_print(&summary, clock_ns() - began, arguments->json, status == SOREX_OK ? err : NULL);
         status = status == SOREX_OK ? said : status;
     }
     stages_free(stages);
@@ -233,14 +196,11 @@ const struct verb verb_pipe = {
     .flags = "wasm config json",
     .options = pipe_options,
     .options_title = "Settings",
-    .about = "Reads one event a line, gives each to the filters in turn (docs/abi/filter.md), writes what comes out, "
-             "in the order in which\n"
-             "it came in. Without --wasm it only converts from one envelope to the other. A summary goes to standard "
-             "error; --json makes\n"
+    .about = "Reads one event a line, gives each to the filters in turn (docs/abi/filter.md), writes what comes out, in the order in which\n"
+             "it came in. Without --wasm it only converts from one envelope to the other. A summary goes to standard error; --json makes\n"
              "it one JSON object.\n"
              "\n"
-             "With --on-error halt nothing of the line that failed, or after it, goes out. SIGTERM and SIGINT end it "
-             "after the lines that\n"
+             "With --on-error halt nothing of the line that failed, or after it, goes out. SIGTERM and SIGINT end it after the lines that\n"
              "were read.",
     .example = "sorex pipe --wasm mask.wasm <events.jsonl >masked.jsonl",
     .run = run,

@@ -62,10 +62,14 @@ static void signals_wait(const sigset_t *signals)
     (void)alarm(STOP_SECONDS);
 }
 
-static enum sorex_status serve(const struct arguments *arguments, const struct pipeline_scalars *top, const char *dir,
+static enum sorex_status serve(const struct arguments *arguments, const struct pipeline_settings *settings, const char *dir,
                                const sigset_t *signals, struct sorex_error *err)
 {
-    const struct forks_options options = {.name = top != NULL ? top->name : NULL, .sink = arguments->sink, .dir = dir};
+    const struct pipeline_scalars *top = settings != NULL ? &settings->top : NULL;
+    const struct forks_options options = {.name = top != NULL ? top->name : NULL,
+                                          .sink = arguments->sink,
+                                          .reducer = settings != NULL ? settings->reducer.name : NULL,
+                                          .dir = dir};
     struct postgres_port_options server_options = {0};
     struct postgres_port *server = NULL;
     struct forks *forks = NULL;
@@ -102,7 +106,7 @@ static int serve_run(struct arguments *arguments)
         status = sorex_error_set(&err, SOREX_INVALID, "a stream has no database of its own");
     if (status == SOREX_OK)
         status = arguments->data != NULL ? serve(arguments, NULL, arguments->data, &signals, &err)
-                                         : serve(arguments, &settings.top, settings.top.data, &signals, &err);
+                                         : serve(arguments, &settings, settings.top.data, &signals, &err);
     pipeline_settings_deinit(&settings);
     return status == SOREX_OK ? EXIT_OK_CODE : cli_fail(&err);
 }

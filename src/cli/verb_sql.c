@@ -110,8 +110,8 @@ const struct verb verb_sql = {
     .flags = "data at sink image scratch command file csv json expanded tuples-only quiet timing keep-going set",
     .words_max = 1,
     .letters = true,
-    .about = "PostgreSQL on a copy of the database of a sink of type `database`, beside a running `sorex run`\n"
-             "too. The copy takes milliseconds and is this command's own: statements may change it, and what\n"
+    .about = "PostgreSQL on a copy of the database of a sink of type `database`, or of a reducer (--sink with its\n"
+             "name, where there are both), beside a running `sorex run` too. The copy takes milliseconds and is this command's own: statements may change it, and what\n"
              "they changed ends with it. Without a name it takes pipeline.yaml here, else the one data directory\n"
              "that is `data` or lies in it.\n\n"
              "Without -c and -f: on a terminal a shell with history, in which \\? lists the commands; else\n"

@@ -4,6 +4,7 @@
 #include "base/check.h"
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
+#include "derive/chained.h"
 #include "pipeline/pipeline.h"
 #include "sink/embedded.h"
 
@@ -22,6 +23,24 @@ static enum sorex_status adopted_json(const struct store_program *stored, struct
     return json_out_end(&out, stdout);
 }
 
+/* A reducer begins at the first block again. */
+static enum sorex_status anew_say(const struct pipeline_settings *settings, bool json, struct sorex_error *err)
+{
+    struct json_out out;
+    if (!json) {
+        printf("reducer %s: derived anew from height %u on, by the next run\n", settings->reducer.name, settings->top.start_height);
+        return SOREX_OK;
+    }
+    json_out_begin(&out, false, err);
+    json_object_begin(&out.w);
+    json_name(&out.w, "reducer");
+    json_string_z(&out.w, settings->reducer.name);
+    json_name(&out.w, "from_height");
+    json_uint(&out.w, settings->top.start_height);
+    json_object_end(&out.w);
+    return json_out_end(&out, stdout);
+}
+
 static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
 {
     struct pipeline *pipeline;
@@ -29,6 +48,10 @@ static enum sorex_status upgrade(const struct pipeline_settings *settings, const
     enum sorex_status status = pipeline_new(settings, &options, &pipeline, err);
     if (status != SOREX_OK)
         return status;
+    if (settings->has_reducer && strcmp(program, settings->reducer.name) == 0) {
+        pipeline_free(pipeline);
+        return anew_say(settings, json, err);
+    }
     struct store_program stored;
     status = store_program_find(pipeline_store(pipeline), program, &stored, err);
     char hash[HASH_HEX_SIZE];
@@ -48,7 +71,9 @@ static enum sorex_status forget(const struct pipeline_settings *settings, const 
     struct pipeline *pipeline;
     struct pipeline_options options = {.no_network = true};
     TRY(pipeline_new(settings, &options, &pipeline, err));
-    enum sorex_status status = SOREX_OK;
+    enum sorex_status status = SOREX_OK, derived = SOREX_GONE;
+    if (settings->has_reducer && strcmp(settings->reducer.name, sink) == 0)
+        status = sorex_error_set(err, SOREX_INVALID, "reducer %s is still in the pipeline file: take it out first", sink);
     for (size_t i = 0; i < settings->sink_count && status == SOREX_OK; i++)
         if (strcmp(settings->sinks[i].name, sink) == 0)
             status = sorex_error_set(err, SOREX_INVALID, "sink %s is still in the pipeline file: take it out first", sink);
@@ -56,7 +81,12 @@ static enum sorex_status forget(const struct pipeline_settings *settings, const 
         status = embedded_drop(pipeline_store(pipeline), sink, err);
     if (status == SOREX_OK || status == SOREX_GONE)
         status = store_cursor_forget(pipeline_store(pipeline), sink, err);
-    if (status == SOREX_OK)
+    if (status == SOREX_GONE) /* no sink of this name; what is not a reducer's either is told as a sink's */
+        derived = chained_drop(pipeline_store(pipeline), settings->top.data, sink, NULL);
+    if (derived == SOREX_OK) {
+        status = SOREX_OK;
+        printf("reducer %s: its database is gone\n", sink);
+    } else if (status == SOREX_OK)
         printf("sink %s: nothing is kept for it any more\n", sink);
     pipeline_free(pipeline);
     return status;
@@ -88,8 +118,9 @@ const struct verb verb_upgrade = {
     .words_max = 1,
     .about = "`run` refuses a program whose module, limits or modes are not those that the store was written with. This verb takes the\n"
              "ones in the pipeline file over, from the next entry on; what was indexed before stays. Memory that a guest kept is dropped.\n"
+             "A reducer's database is let go of, and derived anew: it is to be that of one module over all blocks.\n"
              "--forget-sink: changes wait in the outbox for every sink that ever was in the pipeline; this lets go of one that left it.\n"
-             "An embedded database of its own goes, too.",
+             "An embedded database of its own goes, too, and so does that of a reducer of this name.",
     .example = "sorex upgrade pipeline.yaml --program balances",
     .run = upgrade_run,
 };

@@ -20,6 +20,8 @@ static enum sorex_status write_content(const struct archive *archive, struct buf
     if (status == SOREX_OK)
         status = append_part(out, archive->identity, err);
     if (status == SOREX_OK)
+        status = append_part(out, bytes_of(archive->place, archive->place != NULL ? SHA256_BYTES : 0), err);
+    if (status == SOREX_OK)
         status = append_part(out, buf_view(&receipt), err);
     if (status == SOREX_OK)
         status = append_part(out, archive->settings, err);
@@ -60,12 +62,18 @@ static bool take_head(struct reader *reader, uint8_t hash[SHA256_BYTES], uint64_
     return true;
 }
 
+/* The same, which has the length of a hash, or none. */
+static bool take_place(struct reader *reader, struct bytes *out)
+{
+    return take_part(reader, out) && (out->len == 0 || out->len == SHA256_BYTES);
+}
+
 enum sorex_status archive_read(struct bytes bytes, struct archive *out, struct sorex_error *err)
 {
     struct reader reader = reader_of(bytes);
     uint8_t wanted[SHA256_BYTES], hash[SHA256_BYTES];
     uint64_t len;
-    struct bytes receipt;
+    struct bytes place, receipt;
     if (!take_head(&reader, wanted, &len))
         return sorex_error_set(err, SOREX_CORRUPT, "no snapshot of a derivation");
     if (len != reader_left(&reader))
@@ -73,20 +81,26 @@ enum sorex_status archive_read(struct bytes bytes, struct archive *out, struct s
     sha256_once(bytes_of(reader.at, reader_left(&reader)), hash);
     if (memcmp(hash, wanted, sizeof hash) != 0)
         return sorex_error_set(err, SOREX_CORRUPT, "the snapshot is damaged: its hash is another one");
-    if (!take_part(&reader, &out->identity) || !take_part(&reader, &receipt) || !take_part(&reader, &out->settings) ||
-        !take_part(&reader, &out->module))
+    if (!take_part(&reader, &out->identity) || !take_place(&reader, &place) || !take_part(&reader, &receipt) ||
+        !take_part(&reader, &out->settings) || !take_part(&reader, &out->module))
         return sorex_error_set(err, SOREX_CORRUPT, "the snapshot does not decode");
+    out->place = place.len != 0 ? place.data : NULL;
     out->image = bytes_of(reader.at, reader_left(&reader));
     return receipt_decode(receipt, &out->receipt, err);
 }
 
-bool archive_count(struct bytes head, uint64_t *out)
+bool archive_head_read(struct bytes head, struct archive_head *out)
 {
     struct reader reader = reader_of(head);
     uint8_t hash[SHA256_BYTES];
     uint64_t len;
     uint32_t receipt;
-    struct bytes identity, skipped;
-    return take_head(&reader, hash, &len) && take_part(&reader, &identity) && reader_u32le(&reader, &receipt) &&
-           reader_take(&reader, RECEIPT_COUNT_OFFSET, &skipped) && reader_u64le(&reader, out);
+    struct bytes identity, place, skipped;
+    *out = (struct archive_head){0};
+    if (!take_head(&reader, hash, &len) || !take_part(&reader, &identity) || !take_place(&reader, &place) ||
+        !reader_u32le(&reader, &receipt) || !reader_take(&reader, RECEIPT_COUNT_OFFSET, &skipped))
+        return false;
+    if (place.len != 0)
+        memcpy(out->place, place.data, SHA256_BYTES);
+    return reader_u64le(&reader, &out->count);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/hex.h"
 #include "base/limits.h"
@@ -18,10 +19,15 @@
 #define ENDING ".snapshot"
 #define UNFINISHED ENDING ".tmp" /* as file_replace names it */
 #define ENTRIES_MAX 4096u
+/* A snapshot's cost before one was made. */
+#define PACE_COST_MS 200u
+/* Deriving between two snapshots takes at least so many times as long as one. */
+#define PACE_SHARE 10u
 
 struct entry_file {
     uint8_t key[SHA256_BYTES];
-    uint64_t count, bytes;
+    struct archive_head head;
+    uint64_t bytes;
 };
 
 struct cache {
@@ -51,7 +57,7 @@ static enum sorex_status insert(struct cache *cache, const struct entry_file *en
         cache->cap = cap;
     }
     size_t at = cache->count++;
-    for (; at > 0 && cache->entries[at - 1].count > entry->count; at--)
+    for (; at > 0 && cache->entries[at - 1].head.count > entry->head.count; at--)
         cache->entries[at] = cache->entries[at - 1];
     cache->entries[at] = *entry;
     cache->bytes += entry->bytes;
@@ -89,7 +95,7 @@ static bool entry_read(int dir, const char *name, struct entry_file *out)
     static _Thread_local uint8_t head[ARCHIVE_HEAD_BYTES];
     struct stat st;
     ssize_t n = read(fd, head, sizeof head);
-    good = n > 0 && fstat(fd, &st) == 0 && archive_count(bytes_of(head, (size_t)n), &out->count);
+    good = n > 0 && fstat(fd, &st) == 0 && archive_head_read(bytes_of(head, (size_t)n), &out->head);
     out->bytes = good ? (uint64_t)st.st_size : 0;
     (void)close(fd);
     return good;
@@ -152,6 +158,12 @@ bool cache_has(const struct cache *cache, const uint8_t key[SHA256_BYTES]) { ret
 
 size_t cache_count(const struct cache *cache) { return cache->count; }
 
+void cache_at(const struct cache *cache, size_t i, struct cached *out)
+{
+    out->head = cache->entries[i].head;
+    memcpy(out->key, cache->entries[i].key, SHA256_BYTES);
+}
+
 uint64_t cache_bytes(const struct cache *cache) { return cache->bytes; }
 
 /* ---- keeping ---- */
@@ -164,13 +176,20 @@ static void drop(struct cache *cache, size_t at)
     forget(cache, at);
 }
 
+void cache_clear(struct cache *cache)
+{
+    while (cache->count > 0)
+        drop(cache, cache->count - 1);
+}
+
 /* How much it is worth: the gap that it would leave, compared with its distance from the tip. */
 static double worth(const struct cache *cache, size_t at, uint64_t tip)
 {
     const struct entry_file *entries = cache->entries;
-    uint64_t before = at > 0 ? entries[at - 1].count : 0;
-    uint64_t after = at + 1 < cache->count ? entries[at + 1].count : entries[at].count + 1;
-    uint64_t distance = tip > entries[at].count ? tip - entries[at].count : 0;
+    uint64_t before = at > 0 ? entries[at - 1].head.count : 0;
+    uint64_t count = entries[at].head.count;
+    uint64_t after = at + 1 < cache->count ? entries[at + 1].head.count : count + 1;
+    uint64_t distance = tip > count ? tip - count : 0;
     return (double)(after - before) / ((double)distance + 1);
 }
 
@@ -190,8 +209,10 @@ enum sorex_status cache_put(struct cache *cache, const struct archive *archive, 
 {
     char path[PATH_MAX];
     struct buf file = {0};
-    struct entry_file entry = {.count = archive->receipt.count};
+    struct entry_file entry = {.head = {.count = archive->receipt.count}};
     memcpy(entry.key, archive->receipt.key, SHA256_BYTES);
+    if (archive->place != NULL)
+        memcpy(entry.head.place, archive->place, SHA256_BYTES);
     path_of(cache, entry.key, path);
     enum sorex_status status = file_mkdirs(cache->dir, err);
     if (status == SOREX_OK)
@@ -230,4 +251,61 @@ enum sorex_status cache_get(struct cache *cache, const uint8_t key[SHA256_BYTES]
     log_line(LOG_WARN, "derive", "%s: %s; it is removed and derived again", path, why.text);
     drop(cache, at);
     return sorex_error_set(err, SOREX_GONE, "%s: %s", path, why.text);
+}
+
+/* ---- databases ---- */
+
+enum sorex_status cache_put_database(struct cache *cache, struct derivation *derivation, struct database *database,
+                                     const struct receipt *receipt, const uint8_t *place, struct sorex_error *err)
+{
+    struct buf image = {0};
+    enum sorex_status status = database_export(database, &image, err);
+    if (status == SOREX_OK) {
+        struct archive archive = {.identity = derivation_identity(derivation),
+                                  .place = place,
+                                  .image = buf_view(&image),
+                                  .receipt = *receipt};
+        status = cache_put(cache, &archive, receipt->count, err);
+    }
+    buf_deinit(&image);
+    return status;
+}
+
+enum sorex_status cache_get_database(struct cache *cache, struct derivation *derivation,
+                                     const uint8_t key[SHA256_BYTES], struct database **out,
+                                     struct receipt *out_receipt, struct sorex_error *err)
+{
+    struct buf file = {0};
+    struct archive archive;
+    enum sorex_status status = cache_get(cache, key, &file, &archive, err);
+    if (status == SOREX_OK && !bytes_equal(archive.identity, derivation_identity(derivation)))
+        status = sorex_error_set(err, SOREX_MISMATCH, "the snapshot is of another derivation");
+    if (status == SOREX_OK)
+        status = database_open_image(derivation_program(derivation), derivation_database_options(derivation),
+                                     archive.image, out, err);
+    if (status == SOREX_OK)
+        *out_receipt = archive.receipt;
+    buf_deinit(&file);
+    TRY(status);
+    status = derivation_continue(derivation, *out, err);
+    if (status != SOREX_OK)
+        database_close(*out);
+    return status;
+}
+
+/* ---- pace ---- */
+
+bool cache_pace_due(const struct cache_pace *pace, const struct derive_settings *settings, uint64_t count)
+{
+    uint64_t each = settings->snapshot_messages;
+    uint64_t cost = pace->cost_ms != 0 ? pace->cost_ms : PACE_COST_MS;
+    if (settings->cache_bytes == 0 || count == pace->count)
+        return false;
+    return each != 0 ? count % each == 0 : clock_ms() - pace->at_ms >= cost * PACE_SHARE;
+}
+
+void cache_pace_kept(struct cache_pace *pace, uint64_t began_ms, uint64_t count)
+{
+    uint64_t now_ms = clock_ms();
+    *pace = (struct cache_pace){.at_ms = now_ms, .cost_ms = now_ms - began_ms + 1, .count = count};
 }

@@ -8,6 +8,7 @@
 #include <signal.h>
 
 #include "derive/archive.h"
+#include "derive/derivation.h"
 #include "derive/messages.h"
 #include "derive/settings.h"
 

@@ -57,7 +57,8 @@ static enum sorex_status open_known(struct derived *derived, uint64_t count, str
             return fork_newest(derived, out, out_receipt, err);
         if (!known.cached)
             return open_begin(derived, out, out_receipt, err);
-        enum sorex_status status = derived_open_cached(derived, known.point.key, out, out_receipt, err);
+        enum sorex_status status =
+            cache_get_database(derived->cache, derived->derivation, known.point.key, out, out_receipt, err);
         if (status != SOREX_GONE)
             return status;
     }

@@ -29,7 +29,8 @@ struct derived {
     /* While running. */
     struct receipt committed;
     struct messages_writer writer;
-    uint64_t committed_ms, snapshot_ms, snapshot_cost_ms, snapshot_count;
+    uint64_t committed_ms;
+    struct cache_pace pace;
 };
 
 /* The best state to begin with. */
@@ -53,8 +54,5 @@ enum sorex_status derived_begin(struct derived *derived, struct sorex_error *err
 /* Puts another database in the place of the saved one, and saves it. */
 enum sorex_status derived_become(struct derived *derived, struct database *database, const struct receipt *receipt,
                                  struct sorex_error *err);
-/* Opens an archive's image as a database, which out_receipt's state is. */
-enum sorex_status derived_open_cached(struct derived *derived, const uint8_t key[SHA256_BYTES], struct database **out,
-                                      struct receipt *out_receipt, struct sorex_error *err);
 
 #endif

@@ -5,11 +5,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-/* A snapshot's cost before one was made. */
-#define SNAPSHOT_COST_MS 200u
-/* Deriving between two snapshots takes at least so many times as long as one. */
-#define SNAPSHOT_SHARE 10u
-
 struct run {
     struct derived *derived;
     const struct derived_run_options *options;
@@ -20,53 +15,13 @@ struct run {
 
 /* ---- snapshots ---- */
 
-enum sorex_status derived_open_cached(struct derived *derived, const uint8_t key[SHA256_BYTES], struct database **out,
-                                      struct receipt *out_receipt, struct sorex_error *err)
-{
-    struct buf file = {0};
-    struct archive archive;
-    enum sorex_status status = cache_get(derived->cache, key, &file, &archive, err);
-    if (status == SOREX_OK && !bytes_equal(archive.identity, derivation_identity(derived->derivation)))
-        status = sorex_error_set(err, SOREX_MISMATCH, "the snapshot is of another derivation");
-    if (status == SOREX_OK)
-        status = database_open_image(derivation_program(derived->derivation),
-                                     derivation_database_options(derived->derivation), archive.image, out, err);
-    if (status == SOREX_OK)
-        *out_receipt = archive.receipt;
-    buf_deinit(&file);
-    if (status != SOREX_OK)
-        return status;
-    status = derivation_continue(derived->derivation, *out, err);
-    if (status != SOREX_OK)
-        database_close(*out);
-    return status;
-}
-
 static enum sorex_status snapshot_put(struct derived *derived, struct sorex_error *err)
 {
-    struct buf image = {0};
     uint64_t began = clock_ms();
-    enum sorex_status status = database_export(saved_database(derived->saved), &image, err);
-    if (status == SOREX_OK) {
-        struct archive archive = {.identity = derivation_identity(derived->derivation),
-                                  .image = buf_view(&image),
-                                  .receipt = derived->receipt};
-        status = cache_put(derived->cache, &archive, derived->receipt.count, err);
-    }
-    buf_deinit(&image);
-    derived->snapshot_ms = clock_ms();
-    derived->snapshot_cost_ms = derived->snapshot_ms - began + 1;
-    derived->snapshot_count = derived->receipt.count;
+    enum sorex_status status = cache_put_database(derived->cache, derived->derivation, saved_database(derived->saved),
+                                                  &derived->receipt, NULL, err);
+    cache_pace_kept(&derived->pace, began, derived->receipt.count);
     return status;
-}
-
-static bool snapshot_due(const struct derived *derived)
-{
-    uint64_t each = derived->settings.snapshot_messages;
-    uint64_t cost = derived->snapshot_cost_ms != 0 ? derived->snapshot_cost_ms : SNAPSHOT_COST_MS;
-    if (derived->settings.cache_bytes == 0 || derived->receipt.count == derived->snapshot_count)
-        return false;
-    return each != 0 ? derived->receipt.count % each == 0 : clock_ms() - derived->snapshot_ms >= cost * SNAPSHOT_SHARE;
 }
 
 /* ---- the state to begin with ---- */
@@ -89,7 +44,7 @@ static enum sorex_status become_cached(struct derived *derived, const uint8_t ke
 {
     struct database *database = NULL;
     struct receipt receipt;
-    TRY(derived_open_cached(derived, key, &database, &receipt, err));
+    TRY(cache_get_database(derived->cache, derived->derivation, key, &database, &receipt, err));
     enum sorex_status status = derived_become(derived, database, &receipt, err);
     database_close(database);
     return status;
@@ -182,7 +137,7 @@ static enum sorex_status apply(struct run *run, const struct logged *logged, str
     }
     derived->dirty = true;
     run->progress->applied++;
-    bool snapshot = snapshot_due(derived);
+    bool snapshot = cache_pace_due(&derived->pace, settings, derived->receipt.count);
     if (snapshot || derived->receipt.count - derived->committed.count >= settings->checkpoint_messages ||
         clock_ms() - derived->committed_ms >= settings->checkpoint_ms)
         TRY(checkpoint(derived, err));
@@ -262,7 +217,7 @@ enum sorex_status derived_run(struct derived *derived, const struct derived_run_
             derived->messages, (unsigned long long)run.end.end.count, (unsigned long long)derived->receipt.count);
     TRY(go_to(derived, &known, err));
     out->began = derived->receipt.count;
-    derived->committed_ms = derived->snapshot_ms = clock_ms();
+    derived->committed_ms = derived->pace.at_ms = clock_ms();
     TRY(checkpoint(derived, err));
     TRY(derive_own(&run, &known.place, err));
     if (log_error.status != SOREX_OK)

@@ -18,9 +18,20 @@ void log_end_init(struct log_end *end)
     chain_begin(LOG_CHAIN, end->log);
 }
 
+/* out->message is there already. */
+static enum sorex_status add(struct log_end *end, struct bytes canonical, struct logged *out, struct sorex_error *err)
+{
+    TRY(message_hash(canonical, out->hash, err));
+    out->canonical = canonical;
+    out->index = end->count++;
+    end->time_ms = out->message.time_ms;
+    chain_add(end->log, out->hash);
+    memcpy(out->log, end->log, SHA256_BYTES);
+    return SOREX_OK;
+}
+
 enum sorex_status log_end_add(struct log_end *end, struct bytes canonical, struct logged *out, struct sorex_error *err)
 {
-    out->canonical = canonical;
     TRY(message_decode(canonical, &out->message, err));
     if (out->message.time_ms < end->time_ms)
         return sorex_error_set(
@@ -28,10 +39,12 @@ enum sorex_status log_end_add(struct log_end *end, struct bytes canonical, struc
             "its time, %lld, is before that of the message before it, %lld: logs are in the order of "
             "time",
             (long long)out->message.time_ms, (long long)end->time_ms);
-    TRY(message_hash(canonical, out->hash, err));
-    out->index = end->count++;
-    end->time_ms = out->message.time_ms;
-    chain_add(end->log, out->hash);
-    memcpy(out->log, end->log, SHA256_BYTES);
-    return SOREX_OK;
+    return add(end, canonical, out, err);
+}
+
+enum sorex_status log_end_add_entry(struct log_end *end, struct bytes canonical, struct logged *out,
+                                    struct sorex_error *err)
+{
+    TRY(message_decode(canonical, &out->message, err));
+    return add(end, canonical, out, err);
 }

@@ -29,4 +29,8 @@ void log_end_init(struct log_end *end);
  * Errors: SOREX_INVALID it is earlier than the one before; as message_decode. The end is as before then. */
 enum sorex_status log_end_add(struct log_end *end, struct bytes canonical, struct logged *out, struct sorex_error *err);
 
+/* The same of a chain, whose entries have times that may go back. */
+enum sorex_status log_end_add_entry(struct log_end *end, struct bytes canonical, struct logged *out,
+                                    struct sorex_error *err);
+
 #endif

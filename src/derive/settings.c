@@ -1,6 +1,7 @@
 #include "derive/settings.h"
 
 #include "base/check.h"
+#include "derive/derivation.h"
 
 static const char *const on_error_words[] = {"reject", "halt", NULL};
 

@@ -3,8 +3,9 @@
 #define SOREX_DERIVE_SETTINGS_H
 
 #include "config/option.h"
-#include "derive/derivation.h"
 #include "json/writer.h"
+
+struct derivation_options;
 
 struct derive_settings {
     /* Part of the identity. */

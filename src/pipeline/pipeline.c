@@ -158,7 +158,7 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
     const struct pipeline_settings *s = p->settings;
     struct program_context context = {
         .data_dir = s->top.data, .start_height = s->top.start_height, .stop = guest_stop, .stop_user_data = p};
-    bool found = upgrade == NULL;
+    bool found = upgrade == NULL || (s->has_reducer && strcmp(upgrade, s->reducer.name) == 0);
     TRY(programs_compare(p, err));
     if (s->has_indexer) {
         bool adopt = upgrade != NULL && strcmp(upgrade, s->indexer.name) == 0;
@@ -178,6 +178,25 @@ static enum sorex_status programs_start(struct pipeline *p, const char *upgrade,
     if (!found && !(adopt && p->step.filters != NULL))
         return sorex_error_set(err, SOREX_INVALID, "no program \"%s\" in this pipeline", upgrade);
     return SOREX_OK;
+}
+
+/* upgrade: its name: what it derived is let go of, and derived anew by the next run. */
+static enum sorex_status reducer_start(struct pipeline *p, const struct pipeline_options *options, struct sorex_error *err)
+{
+    const struct pipeline_settings *s = p->settings;
+    const struct deriver_options deriver = {.settings = &s->reducer,
+                                            .store = p->store,
+                                            .source = p->source,
+                                            .dir = s->top.data,
+                                            .first_height = s->top.start_height};
+    if (!s->has_reducer)
+        return SOREX_OK;
+    enum sorex_status status = SOREX_OK;
+    if (options->upgrade != NULL && strcmp(options->upgrade, s->reducer.name) == 0)
+        status = chained_drop(p->store, s->top.data, s->reducer.name, err);
+    if (status != SOREX_OK && status != SOREX_GONE)
+        return status;
+    return options->no_network ? SOREX_OK : deriver_new(&deriver, &p->deriver, err);
 }
 
 /* A sink that left the pipeline file still keeps the outbox: said at every start, since nothing else would show it. */
@@ -247,6 +266,8 @@ enum sorex_status pipeline_new(const struct pipeline_settings *settings, const s
         if (status != SOREX_OK)
             (void)sorex_error_prefix(err, "source %s", settings->source_type->name);
     }
+    if (status == SOREX_OK)
+        status = reducer_start(p, options, err);
     if (status == SOREX_OK && !options->no_network)
         status = sinks_start(p, err);
     if (status == SOREX_OK && !options->no_network)
@@ -269,8 +290,15 @@ struct embedded *pipeline_database(struct pipeline *p, const char *sink)
     return NULL;
 }
 
+struct chained *pipeline_derived(struct pipeline *p, const char *reducer)
+{
+    bool named = p->deriver != NULL && (reducer == NULL || strcmp(reducer, p->settings->reducer.name) == 0);
+    return named ? deriver_chained(p->deriver) : NULL;
+}
+
 void pipeline_free(struct pipeline *p)
 {
+    deriver_free(p->deriver);
     for (size_t i = 0; i < p->sink_count; i++)
         p->sinks[i].sink->type->close(p->sinks[i].sink);
     if (p->source != NULL)

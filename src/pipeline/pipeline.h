@@ -55,5 +55,7 @@ struct program *pipeline_indexer(struct pipeline *pipeline); /* NULL: none */
 /* The embedded database of a sink, by the sink's name; NULL: the first there is. NULL when there is none, or source and
  * sinks were not opened. */
 struct embedded *pipeline_database(struct pipeline *pipeline, const char *sink);
+/* The database of the reducer of that name; NULL: whatever its name. NULL when there is none, or as above. */
+struct chained *pipeline_derived(struct pipeline *pipeline, const char *reducer);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "chain/chain.h"
+#include "pipeline/deriver.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/progress.h"
 
@@ -33,6 +34,7 @@ struct pipeline {
     struct program transforms[PIPELINE_TRANSFORMS_MAX];
     struct filters filters;              /* step.filters says whether there are any */
     struct step step;
+    struct deriver *deriver;             /* NULL: no reducer */
     struct source *source;
     struct chain *chain;                 /* run's own; replaced under lock (pipeline_stop wakes it) */
     struct pipeline_sink sinks[PIPELINE_SINKS_MAX];

@@ -99,6 +99,8 @@ static void runners_tip(struct pipeline *p)
     for (size_t i = 0; i < p->sink_count; i++)
         if (p->sinks[i].runner != NULL && heights.durable != SOREX_HEIGHT_NONE)
             sink_runner_tip(p->sinks[i].runner, heights.durable);
+    if (p->deriver != NULL)
+        deriver_look(p->deriver);
 }
 
 /* Serves a rollback that another thread asked for. */
@@ -238,6 +240,8 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     struct store_heights heights;
     store_heights(p->store, &heights);
     runners_tip(p);
+    if (p->deriver != NULL)
+        TRY(deriver_failure(p->deriver, err));
     TRY(request_serve(p, err));
     if (until < PIPELINE_UNTIL_TIP && heights.tip != SOREX_HEIGHT_NONE && heights.tip >= until) {
         *out_done = true;
@@ -302,7 +306,7 @@ static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *e
         p->sinks[i].runner = runner;
         pthread_mutex_unlock(&p->lock);
     }
-    return SOREX_OK;
+    return p->deriver != NULL ? deriver_start(p->deriver, err) : SOREX_OK;
 }
 
 /* A sink that waits for confirmations is not at the tip when a run ends. */
@@ -323,6 +327,18 @@ static void finality_log(const struct pipeline *p)
     }
 }
 
+/* As the sinks: waits until the reducer has it. */
+static enum sorex_status deriver_wait(struct pipeline *p, struct sorex_error *err)
+{
+    for (bool drained = p->deriver == NULL; !drained;) {
+        deriver_drain(p->deriver, DRAIN_SLICE_MS, &drained);
+        TRY(deriver_failure(p->deriver, err));
+        if (!drained && atomic_load(&p->stopping))
+            return sorex_error_set(err, SOREX_STOPPED, "stopped while reducer %s had blocks to derive", p->settings->reducer.name);
+    }
+    return SOREX_OK;
+}
+
 /* Waits until every sink has everything that is durable (and final). */
 static enum sorex_status runners_drain(struct pipeline *p, struct sorex_error *err)
 {
@@ -339,11 +355,14 @@ static enum sorex_status runners_drain(struct pipeline *p, struct sorex_error *e
                 return sorex_error_set(err, SOREX_STOPPED, "stopped while sink %s had %llu records to take",
                                        p->settings->sinks[i].name, (unsigned long long)(status.head - status.sequence));
         }
+    TRY(deriver_wait(p, err));
     return sinks_failure(p, err);
 }
 
 static void runners_stop(struct pipeline *p)
 {
+    if (p->deriver != NULL)
+        deriver_stop(p->deriver);
     for (size_t i = 0; i < p->sink_count; i++) {
         pthread_mutex_lock(&p->lock); /* status does not see a runner that is going away */
         struct sink_runner *runner = p->sinks[i].runner;

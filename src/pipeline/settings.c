@@ -156,6 +156,25 @@ static enum sorex_status sink_default(struct reading *r, struct sorex_error *err
     return sink_read(r, &node, err);
 }
 
+/* Its own settings, then those of every derivation. */
+static enum sorex_status reducer_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
+{
+    struct reducer_settings *reducer = &r->settings->reducer;
+    struct config_node *own = NULL, *derive = NULL;
+    r->settings->has_reducer = true;
+    if (node->kind == CONFIG_MAPPING)
+        TRY(options_known(reducer_options_table, derive_options, node, "reducer", err));
+    TRY(section_copy(&r->overlay, node, "reducer", reducer_options_table, &own, err));
+    section_drop(own, derive_options, true);
+    TRY(options_read(reducer_options_table, own, "reducer", r->settings->base_dir, reducer, err));
+    TRY(section_copy(&r->overlay, node, "reducer", derive_options, &derive, err));
+    section_drop(derive, reducer_options_table, true);
+    TRY(options_read(derive_options, derive, "reducer", r->settings->base_dir, &reducer->derive, err));
+    if (reducer->finality < r->settings->top.finality)
+        reducer->finality = r->settings->top.finality;
+    return SOREX_OK;
+}
+
 static enum sorex_status transform_read(struct reading *r, const struct config_node *node, struct sorex_error *err)
 {
     struct pipeline_settings *settings = r->settings;
@@ -285,6 +304,8 @@ static enum sorex_status chain_read(struct reading *r, const char *path, struct 
         out->has_indexer = true;
         TRY(section_read(&r->overlay, out->top.indexer, "indexer", indexer_options_table, &out->indexer, err));
     }
+    if (out->top.reducer != NULL)
+        TRY(reducer_read(r, out->top.reducer, err));
     TRY(each_read(r, out->top.transform, out->top.transforms, "transform", transform_read, err));
     TRY(each_read(r, NULL, out->top.filters, "filter", filter_read, err));
     TRY(filters_check(out, err));
@@ -292,8 +313,9 @@ static enum sorex_status chain_read(struct reading *r, const char *path, struct 
         TRY(sink_default(r, err));
     else
         TRY(each_read(r, out->top.sink, out->top.sinks, "sink", sink_read, err));
-    if (!out->has_indexer && out->transform_count == 0)
-        return config_error(err, out->root, SOREX_INVALID, "neither an indexer nor a transform: there is nothing to run");
+    if (!out->has_indexer && !out->has_reducer && out->transform_count == 0)
+        return config_error(err, out->root, SOREX_INVALID,
+                            "neither an indexer nor a transform nor a reducer: there is nothing to run");
     return SOREX_OK;
 }
 
@@ -349,6 +371,8 @@ void pipeline_settings_deinit(struct pipeline_settings *settings)
         options_free(transform_options_table, &settings->transforms[i]);
     if (settings->has_indexer)
         options_free(indexer_options_table, &settings->indexer);
+    if (settings->has_reducer)
+        options_free(reducer_options_table, &settings->reducer);
     if (settings->source != NULL)
         options_free(settings->event_source_type != NULL ? settings->event_source_type->options : settings->source_type->options,
                      settings->source);

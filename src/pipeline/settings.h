@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "config/node.h"
 #include "config/option.h"
+#include "derive/settings.h"
 #include "guest/host.h"
 #include "guest/transform.h"
 #include "pipeline/on_error.h"
@@ -45,6 +46,13 @@ struct filter_settings {
     uint64_t memory_max;
     uint32_t timeout_ms;
     int on_error;                     /* enum on_error */
+};
+
+struct reducer_settings {
+    char *name;
+    char *wasm;
+    uint32_t finality;            /* at least the pipeline's */
+    struct derive_settings derive;
 };
 
 struct sink_settings {
@@ -87,7 +95,7 @@ struct pipeline_scalars {
     uint32_t poll_ms;
     uint32_t instances, batch_events; /* these three: of stream pipelines only */
     uint64_t batch_bytes;
-    const struct config_node *source, *indexer, *transform, *transforms, *filters, *sink, *sinks;
+    const struct config_node *source, *indexer, *reducer, *transform, *transforms, *filters, *sink, *sinks;
 };
 
 struct pipeline_settings {
@@ -99,6 +107,8 @@ struct pipeline_settings {
     void *source;                  /* the type's own settings */
     bool has_indexer;
     struct program_settings indexer;
+    bool has_reducer;
+    struct reducer_settings reducer;
     size_t transform_count;
     struct program_settings transforms[PIPELINE_TRANSFORMS_MAX];
     size_t filter_count;
@@ -120,6 +130,7 @@ struct pipeline_override {
 extern const struct option pipeline_options[];
 extern const struct option stream_options[]; /* top level of a stream pipeline */
 extern const struct option indexer_options_table[];
+extern const struct option reducer_options_table[]; /* and derive_options, in reducer_settings.derive */
 extern const struct option transform_options_table[];
 extern const struct option filter_options_table[];
 extern const struct option stream_filter_options_table[]; /* other defaults */

@@ -36,6 +36,7 @@ const struct option pipeline_options[] = {
     {.name = "poll_ms", .type = OPTION_MS, .offset = TOP(poll_ms), .fallback = "500ms", .min = 10, .max = 3600000, .text = "at the tip: time between looks at the source"},
     {.name = "source", .type = OPTION_NODE, .offset = TOP(source), .required = true, .text = "where entries come from: {type: ..., ...}"},
     {.name = "indexer", .type = OPTION_NODE, .offset = TOP(indexer), .text = "the indexer guest: {wasm: ..., ...}"},
+    {.name = "reducer", .type = OPTION_NODE, .offset = TOP(reducer), .text = "the reducer guest, which folds blocks into a database of its own: {wasm: ..., ...}"},
     {.name = "transform", .type = OPTION_NODE, .offset = TOP(transform), .text = "one transform guest: {wasm: ..., ...}"},
     {.name = "transforms", .type = OPTION_NODE, .offset = TOP(transforms), .text = "several transform guests, run in this order"},
     {.name = "filters", .type = OPTION_NODE, .offset = TOP(filters), .text = "event transforms between the transforms and the sinks, in this order"},
@@ -70,6 +71,15 @@ const struct option stream_options[] = {
     {.name = "view_result_max", .type = OPTION_BYTES, .offset = PROGRAM(limits.view_result_bytes_max), .fallback = "0", .text = "largest result of a view; 0: 64 MiB"}
 
 const struct option indexer_options_table[] = {PROGRAM_OPTIONS("indexer"), {.name = NULL}};
+
+#define REDUCER(field) offsetof(struct reducer_settings, field)
+
+const struct option reducer_options_table[] = {
+    {.name = "name", .type = OPTION_STRING, .offset = REDUCER(name), .fallback = "reducer", .text = "name of the reducer and of its database: letters, digits, `_`, `-`, `.`"},
+    {.name = "wasm", .type = OPTION_PATH, .offset = REDUCER(wasm), .required = true, .text = "the module's file"},
+    {.name = "finality", .type = OPTION_U32, .offset = REDUCER(finality), .fallback = "0", .max = 1000000, .text = "confirmations that it waits for"},
+    {.name = NULL},
+};
 
 const struct option transform_options_table[] = {
     PROGRAM_OPTIONS("transform"),
@@ -148,6 +158,9 @@ enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
                        err));
     TRY(reference_part(out, "Top level", "One pipeline", pipeline_options, err));
     TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
+    TRY(reference_part(out, "reducer", "A guest of contract 4 (docs/abi/reducer.md) whose messages are the blocks (docs/derive.md)", reducer_options_table, err));
+    TRY(buf_append_str(out, "\nAnd what every derivation has:\n\n", err));
+    TRY(options_markdown(derive_options, out, err));
     TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));
     TRY(reference_part(out, "filters[]", "A guest of contract 3 (docs/abi/filter.md) on the transforms' changes (docs/filters.md)", filter_options_table, err));
     TRY(reference_part(out, "Top level of a stream pipeline", "One whose source is of events (docs/streams.md)", stream_options, err));

@@ -113,6 +113,35 @@ static void sink_member(const struct sink_settings *settings, const struct sink_
     json_object_end(w);
 }
 
+static void reducer_member(struct pipeline *p, struct json_writer *w)
+{
+    struct deriver_status status;
+    char hex[HASH_HEX_SIZE];
+    deriver_status(p->deriver, &status);
+    json_name(w, "reducer");
+    json_object_begin(w);
+    json_name(w, "name");
+    json_string_z(w, p->settings->reducer.name);
+    json_name(w, "state");
+    json_string_z(w, sink_state_name(status.state));
+    height_member(w, "height", status.height);
+    json_name(w, "messages");
+    json_uint(w, status.messages);
+    json_name(w, "rejected");
+    json_uint(w, status.rejected);
+    json_name(w, "undone");
+    json_uint(w, status.undone);
+    json_name(w, "key");
+    hash_hex(status.key, hex);
+    json_string_z(w, hex);
+    json_name(w, "trace");
+    hash_hex(status.trace, hex);
+    json_string_z(w, hex);
+    json_name(w, "why");
+    json_string_z(w, status.why);
+    json_object_end(w);
+}
+
 /* Of a sink that has no runner (yet, or any more): as far as the store knows. */
 static void sink_stopped(struct store *store, const char *name, struct sink_status *out)
 {
@@ -183,6 +212,8 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     }
     json_array_end(w);
     pthread_mutex_unlock(&p->lock);
+    if (p->deriver != NULL)
+        reducer_member(p, w);
     if (p->filters.count != 0) {
         json_name(w, "filters");
         filters_status(&p->filters, w);

@@ -17,8 +17,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "pg/place.h"
-#include "pipeline/pipeline.h"
-#include "sink/embedded.h"
+#include "pipeline/kept_database.h"
 #include "store/lockfile.h"
 
 #define FORKS_NAME_MAX 128u /* of a sink */
@@ -27,18 +26,18 @@
 #define BESIDE_MS 10000
 #define PAUSE_MS 20
 
-/* One sink's database as it was durable at some moment. */
+/* One sink's or reducer's database as it was durable at some moment. */
 struct held {
     char sink[FORKS_NAME_MAX + 1]; /* "": the only one */
     uint64_t state;                /* of the files */
     struct store *store;
-    struct embedded *embedded;
+    struct kept_database kept;
     unsigned users; /* and the list, which counts as one */
 };
 
 struct forks {
     struct forks_options options;
-    char *name, *sink, *dir;
+    char *name, *sink, *reducer, *dir;
     struct database_program *program;
     pthread_mutex_t lock; /* of held; opening is under it too: who comes meanwhile wants the same */
     struct held *held[HELD_MAX];
@@ -50,7 +49,7 @@ static void held_drop(struct held *held)
 {
     if (held == NULL || --held->users > 0)
         return;
-    embedded_close(held->embedded);
+    kept_database_close(&held->kept);
     if (held->store != NULL)
         store_close(held->store);
     free(held);
@@ -94,7 +93,8 @@ static enum sorex_status held_try(struct forks *forks, const char *sink, struct 
     if (status == SOREX_OK)
         status = store_open(&options, &held->store, err);
     if (status == SOREX_OK)
-        status = embedded_open(held->store, forks->program, sink[0] != '\0' ? sink : NULL, &held->embedded, err);
+        status = kept_database_open(held->store, forks->program, sink[0] != '\0' ? sink : NULL, forks->reducer,
+                                    &held->kept, err);
     if (status != SOREX_OK) {
         held_drop(held);
         return status;
@@ -150,7 +150,7 @@ static enum sorex_status held_fork(struct forks *forks, const char *sink, uint32
     enum sorex_status status = held_take(forks, sink, &held, err);
     (void)pthread_mutex_unlock(&forks->lock);
     TRY(status);
-    status = embedded_fork(held->embedded, height, out, NULL, err);
+    status = kept_database_fork(&held->kept, height, out, NULL, err);
     (void)pthread_mutex_lock(&forks->lock);
     held_drop(held);
     (void)pthread_mutex_unlock(&forks->lock);
@@ -162,10 +162,10 @@ static enum sorex_status held_fork(struct forks *forks, const char *sink, uint32
 static enum sorex_status pipeline_fork(struct pipeline *pipeline, const char *sink, uint32_t height,
                                        struct database **out, struct sorex_error *err)
 {
-    struct embedded *embedded = pipeline_database(pipeline, sink[0] != '\0' ? sink : NULL);
-    if (embedded == NULL)
+    struct kept_database kept;
+    if (!kept_database_of(pipeline, sink[0] != '\0' ? sink : NULL, &kept))
         return sorex_error_set(err, SOREX_GONE, "database \"%s\" does not exist", sink[0] != '\0' ? sink : "postgres");
-    return embedded_fork(embedded, height, out, NULL, err);
+    return kept_database_fork(&kept, height, out, NULL, err);
 }
 
 static enum sorex_status sink_fork(struct forks *forks, const char *sink, uint32_t height, struct database **out,
@@ -223,6 +223,7 @@ static bool text_copy(char **out, const char *text)
 
 enum sorex_status forks_open(const struct forks_options *options, struct forks **out, struct sorex_error *err)
 {
+    struct kept_database kept;
     struct forks *forks = calloc(1, sizeof *forks);
     if (forks == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for databases");
@@ -230,12 +231,12 @@ enum sorex_status forks_open(const struct forks_options *options, struct forks *
     (void)pthread_mutex_init(&forks->lock, NULL);
     enum sorex_status status = SOREX_OK;
     if (!text_copy(&forks->name, options->name) || !text_copy(&forks->sink, options->sink) ||
-        !text_copy(&forks->dir, options->dir))
+        !text_copy(&forks->reducer, options->reducer) || !text_copy(&forks->dir, options->dir))
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory for databases");
     else if (options->pipeline == NULL)
         status = forks_begin(forks, err);
-    else if (pipeline_database(options->pipeline, options->sink) == NULL)
-        status = sorex_error_set(err, SOREX_GONE, "postgres: the pipeline has no sink of type database");
+    else if (!kept_database_of(options->pipeline, options->sink, &kept))
+        status = sorex_error_set(err, SOREX_GONE, "postgres: the pipeline has no sink of type database, and no reducer");
     if (status != SOREX_OK) {
         forks_close(forks);
         return status;
@@ -254,6 +255,7 @@ void forks_close(struct forks *forks)
     (void)pthread_mutex_destroy(&forks->lock);
     free(forks->name);
     free(forks->sink);
+    free(forks->reducer);
     free(forks->dir);
     free(forks);
 }

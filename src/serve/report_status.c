@@ -150,6 +150,23 @@ static enum sorex_status status_postgres(const struct json_doc *doc, struct buf 
         (unsigned long long)member_uint(doc, postgres, "cancelled"));
 }
 
+/* "reducer   days: retrying, height 812, 813 messages, 2 of them rejected, undone 3 times: node 127.0.0.1:8332: ..." */
+static enum sorex_status status_reducer(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *reducer = json_member(doc, &doc->nodes[0], "reducer");
+    if (reducer == NULL)
+        return SOREX_OK;
+    struct bytes name = member_raw(doc, reducer, "name"), state = member_raw(doc, reducer, "state"),
+                 height = member_raw(doc, reducer, "height"), why = member_raw(doc, reducer, "why");
+    unsigned long long undone = member_uint(doc, reducer, "undone");
+    TRY(buf_printf(out, err, "reducer   %.*s: %.*s, height %.*s, %llu messages, %llu of them rejected", BYTES_FMT(name), BYTES_FMT(state),
+                   BYTES_FMT(height), (unsigned long long)member_uint(doc, reducer, "messages"),
+                   (unsigned long long)member_uint(doc, reducer, "rejected")));
+    if (undone != 0)
+        TRY(buf_printf(out, err, ", undone %llu times", undone));
+    return buf_printf(out, err, "%s%.*s\n", why.len != 0 ? ": " : "", BYTES_FMT(why));
+}
+
 static enum sorex_status status_chain(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
 {
     const struct json_node *root = &doc->nodes[0];
@@ -169,6 +186,7 @@ static enum sorex_status status_chain(const struct json_doc *doc, struct buf *ou
     TRY(buf_printf(out, err, "outbox    %llu records written, %s wait for sinks\n",
                    (unsigned long long)member_uint(doc, outbox, "head"), waiting));
     TRY(buf_printf(out, err, "disk      %s\n", disk));
+    TRY(status_reducer(doc, out, err));
     TRY(status_ends(doc, "changes", out, err));
     return status_postgres(doc, out, err);
 }

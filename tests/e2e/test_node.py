@@ -149,6 +149,45 @@ def test_horizon(root, stack):
     check("horizon" in done.stderr, done.stderr)
 
 
+def test_reducer(root, stack):
+    """The blocks as messages: the node's reorganisations, a node that is away, SIGKILL; equal to a run from nothing."""
+    node = Node(root)
+    stack.callback(node.close)
+    query = "select * from days order by day; select index, status, hash from sorex.messages order by index"
+    days = {"name": "days", "wasm": str(GUESTS / "days.wasm"), "snapshot_messages": 20}
+
+    def derive(name):
+        return pipeline_file(root / f"{name}.json", data=str(root / name), poll_ms="50ms", source=node.source(), reducer=days)
+
+    def wait_derived(run):
+        def there():
+            check(run.alive(), "sorex run ended: " + run.text()[-2000:])
+            s, tip = status(file), node.height()
+            return s and s["heights"]["durable"] == tip and s["reducer"]["height"] == tip and s["reducer"]["state"] == "idle"
+        wait_for("the node's tip", there)
+
+    file = derive("derived")
+    node.call("generate", 60)
+    with Running(file, log=root / "log") as run:
+        wait_derived(run)
+        for undone, (depth, more) in enumerate(((1, 1), (6, 2), (40, 1)), 1):
+            reorganise(node, depth, more)
+            wait_for("the fork", lambda: status(file)["reducer"]["undone"] >= undone)
+            wait_derived(run)
+        run.kill()
+    reorganise(node, 3, 1)
+    with Running(file, log=root / "log") as run:
+        wait_derived(run)
+        node.stop()
+        wait_for("trouble with the source", lambda: "trying again" in run.text())
+        node.start()
+        node.call("generate", 5)
+        wait_derived(run)
+    fresh = derive("fresh")
+    sorex("run", fresh, "--until", "tip")
+    equal(sorex("sql", file, "--csv", "-c", query).stdout, sorex("sql", fresh, "--csv", "-c", query).stdout, "what was derived")
+
+
 if __name__ == "__main__":
     main(test_reorganisations, test_same_height_replacement, test_servers_restart, test_killed_with_postgres, test_finality,
-         test_horizon)
+         test_horizon, test_reducer)

@@ -1,0 +1,71 @@
+/* A derived database whose messages are the entries of a chain. It is kept in the chain's own store, with its place:
+ * the entry that it is the state after. What happens to the chain - it grows, forks, the process ends - is one case:
+ * the newest known state whose place is on the chain is where deriving goes on.
+ *
+ * A message has the entry's time, no author, and the raw block; what it does depends on nothing else.
+ * docs/formats/derivation.md, "In a pipeline".
+ *
+ * Thread: one at a time; chained_fork by any. */
+#ifndef SOREX_DERIVE_CHAINED_H
+#define SOREX_DERIVE_CHAINED_H
+
+#include "base/entry.h"
+#include "base/limits.h"
+#include "derive/settings.h"
+#include "store/store.h"
+
+#define CHAINED_NAME_BYTES_MAX 50u
+
+struct chained;
+struct database;
+struct database_program;
+struct receipt;
+
+struct chained_options {
+    const char *name;    /* of the reducer: letters, digits, '_', '-', '.' */
+    struct store *store; /* borrowed */
+    const char *dir;     /* of the store: snapshots are in derive/NAME, compiled code in cache */
+    struct bytes wasm;   /* of the reducer */
+    const struct derive_settings *settings;
+    uint32_t first_height; /* of the first entry */
+};
+/* Errors: SOREX_MISMATCH it was derived by another engine, reducer or settings, or from another height on (the text
+ *         says which, and what to do); as derivation_new, saved_open. */
+enum sorex_status chained_open(const struct chained_options *options, struct chained **out, struct sorex_error *err);
+/* Only to fork it, as it is durable in the store now, read-only too. program: borrowed; any will do.
+ * Errors: SOREX_GONE there is none of this name; as saved_open. */
+enum sorex_status chained_open_copy(struct store *store, struct database_program *program, const char *name,
+                                    struct chained **out, struct sorex_error *err);
+void chained_close(struct chained *chained); /* NULL is fine */
+/* Removes database and snapshots; the next chained_open begins at the first entry. Not while it is open.
+ * Errors: SOREX_GONE there is none. */
+enum sorex_status chained_drop(struct store *store, const char *dir, const char *name, struct sorex_error *err);
+
+struct chained_place {
+    uint32_t height; /* SOREX_HEIGHT_NONE: before the first entry */
+    uint8_t hash[HASH_BYTES];
+};
+struct chained_place chained_place(const struct chained *chained);
+uint32_t chained_next_height(const struct chained *chained);
+const struct receipt *chained_receipt(const struct chained *chained);
+
+/* Applies the next entry, its payload included, and saves the state when it is time.
+ * Errors: SOREX_MISMATCH it is no child of the place's; what stops a derivation (derivation_step), and the state is the
+ *         last saved one again; SOREX_IO of saving: nothing more will be saved, close it. */
+enum sorex_status chained_apply(struct chained *chained, const struct entry *entry, struct sorex_error *err);
+/* Saves the state with its place. */
+enum sorex_status chained_commit(struct chained *chained, struct sorex_error *err);
+
+/* Whether a place is on the chain. */
+typedef enum sorex_status chained_is_fn(void *user_data, const struct chained_place *place, bool *out,
+                                        struct sorex_error *err);
+/* The place is not on the chain any more: takes the newest known state that is, or else that before the first entry,
+ * and saves it. States that were saved not long ago are in memory. Errors: of is_on; as above. */
+enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, void *user_data, struct sorex_error *err);
+
+/* A database of the caller's own, on the newest state that is saved. height: SOREX_HEIGHT_NONE or its height, which
+ * *out_height (may be NULL) gets. Ownership: *out by database_close. Errors: SOREX_GONE another height. Thread: any. */
+enum sorex_status chained_fork(struct chained *chained, uint32_t height, struct database **out, uint32_t *out_height,
+                               struct sorex_error *err);
+
+#endif
