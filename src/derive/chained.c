@@ -400,7 +400,7 @@ static enum sorex_status snapshots_open(const char *dir, const char *name, uint6
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/" NAME_PREFIX "%s", dir, name) >= (int)sizeof path - 128)
         return sorex_error_set(err, SOREX_INVALID, "the path of the data directory is too long");
-    return cache_open(path, bytes_max, out, err);
+    return cache_open(path, bytes_max, true, out, err);
 }
 
 static enum sorex_status open_all(const struct chained_options *options, struct chained *chained,
