@@ -77,9 +77,10 @@ static enum sorex_status note_write(const struct chained *chained, struct buf *o
     return receipt_encode(&chained->receipt, out, err);
 }
 
-static enum sorex_status note_read(struct chained *chained, struct bytes *out_identity, struct sorex_error *err)
+static enum sorex_status note_read(struct chained *chained, struct bytes note, struct bytes *out_identity,
+                                   struct sorex_error *err)
 {
-    struct reader reader = reader_of(saved_note(chained->saved));
+    struct reader reader = reader_of(note);
     uint32_t len;
     struct bytes hash;
     if (!reader_u32le(&reader, &len) || !reader_take(&reader, len, out_identity) ||
@@ -275,15 +276,13 @@ enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, vo
 
 /* ---- entries ---- */
 
-static enum sorex_status step(struct chained *chained, const struct entry *entry, struct sorex_error *err)
+static enum sorex_status step(struct chained *chained, struct bytes canonical, log_end_add_fn *log_add,
+                              struct sorex_error *err)
 {
-    struct message message = {.time_ms = (int64_t)entry->time_ms, .payload = entry->payload};
     struct log_end end = {.count = chained->receipt.count, .time_ms = chained->receipt.time_ms};
     struct logged logged;
     memcpy(end.log, chained->receipt.log, SHA256_BYTES);
-    buf_reset(&chained->canonical);
-    TRY(message_encode(&message, &chained->canonical, err));
-    TRY(log_end_add_entry(&end, buf_view(&chained->canonical), &logged, err));
+    TRY(log_add(&end, canonical, &logged, err));
     return derivation_step(chained->derivation, saved_database(chained->saved), &chained->receipt, &logged, NULL, NULL,
                            NULL, err);
 }
@@ -298,21 +297,41 @@ static enum sorex_status keep(struct chained *chained, struct sorex_error *err)
     return snapshot ? snapshot_put(chained, err) : SOREX_OK;
 }
 
+/* place: what it is after then. */
+static enum sorex_status advance(struct chained *chained, struct bytes canonical, log_end_add_fn *log_add,
+                                 const uint8_t place[HASH_BYTES], struct sorex_error *err)
+{
+    enum sorex_status status = step(chained, canonical, log_add, err);
+    if (status != SOREX_OK) {
+        struct sorex_error again = {0};
+        return restore(chained, &again) == SOREX_OK ? status : sorex_error_set(err, again.status, "%s", again.text);
+    }
+    memcpy(chained->hash, place, HASH_BYTES);
+    chained->dirty = true;
+    return keep(chained, err);
+}
+
 enum sorex_status chained_apply(struct chained *chained, const struct entry *entry, struct sorex_error *err)
 {
+    const struct message message = {.time_ms = (int64_t)entry->time_ms, .payload = entry->payload};
     CHECK(entry->height == chained_next_height(chained));
     if (chained->receipt.count != 0 && memcmp(entry->parent, chained->hash, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_MISMATCH, "height %u: the entry is no child of the one before",
                                entry->height);
-    enum sorex_status status = step(chained, entry, err);
-    if (status != SOREX_OK) {
-        struct sorex_error again = {0};
-        (void)sorex_error_prefix(err, "height %u", entry->height);
-        return restore(chained, &again) == SOREX_OK ? status : sorex_error_set(err, again.status, "%s", again.text);
-    }
-    memcpy(chained->hash, entry->hash, HASH_BYTES);
-    chained->dirty = true;
-    return keep(chained, err);
+    buf_reset(&chained->canonical);
+    TRY(message_encode(&message, &chained->canonical, err));
+    enum sorex_status status = advance(chained, buf_view(&chained->canonical), log_end_add_entry, entry->hash, err);
+    if (status != SOREX_OK && chained_next_height(chained) <= entry->height) /* else it could not be saved */
+        return sorex_error_prefix(err, "height %u", entry->height);
+    return status;
+}
+
+enum sorex_status chained_add(struct chained *chained, struct bytes canonical, const uint8_t place[HASH_BYTES],
+                              struct sorex_error *err)
+{
+    if (chained->first + chained->receipt.count >= SOREX_HEIGHT_NONE)
+        return sorex_error_set(err, SOREX_LIMIT, "a stream's database has at most %u messages", SOREX_HEIGHT_NONE - 1);
+    return advance(chained, canonical, log_end_add, place, err);
 }
 
 /* ---- forks ---- */
@@ -374,7 +393,7 @@ static enum sorex_status chained_new(const char *name, struct chained **out, str
 static enum sorex_status state_check(struct chained *chained, uint32_t first, struct sorex_error *err)
 {
     struct bytes identity;
-    TRY(note_read(chained, &identity, err));
+    TRY(note_read(chained, saved_note(chained->saved), &identity, err));
     if (identity_compare(identity, derivation_identity(chained->derivation), err) != SOREX_OK)
         return sorex_error_prefix(err,
                                   "reducer %s (`sorex upgrade PIPELINE --program %s` derives it anew, from the first "
@@ -444,7 +463,7 @@ static enum sorex_status open_copy(struct chained *chained, struct store *store,
     if (status == SOREX_GONE || (status == SOREX_OK && saved_version(chained->saved) == 0))
         return sorex_error_set(err, SOREX_GONE, "no reducer %s has derived a database here", chained->name);
     TRY(status);
-    TRY(note_read(chained, &identity, err));
+    TRY(note_read(chained, saved_note(chained->saved), &identity, err));
     TRY(database_save(saved_database(chained->saved), &snapshot, err));
     newest_set(chained, snapshot);
     return SOREX_OK;
@@ -457,6 +476,26 @@ enum sorex_status chained_open_copy(struct store *store, struct database_program
     enum sorex_status status = chained_new(name, &chained, err);
     if (status == SOREX_OK)
         status = open_copy(chained, store, program, err);
+    if (status != SOREX_OK) {
+        chained_close(chained);
+        return status;
+    }
+    *out = chained;
+    return SOREX_OK;
+}
+
+enum sorex_status chained_open_note(struct store *store, const char *name, struct chained **out,
+                                    struct sorex_error *err)
+{
+    struct chained *chained = NULL;
+    struct buf note = {0};
+    struct bytes identity;
+    enum sorex_status status = chained_new(name, &chained, err);
+    if (status == SOREX_OK)
+        status = saved_note_read(store, chained->database, &note, err);
+    if (status == SOREX_OK)
+        status = note_read(chained, buf_view(&note), &identity, err);
+    buf_deinit(&note);
     if (status != SOREX_OK) {
         chained_close(chained);
         return status;

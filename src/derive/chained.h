@@ -1,8 +1,12 @@
-/* A derived database whose messages are the entries of a chain. It is kept in the chain's own store, with its place:
- * the entry that it is the state after. What happens to the chain - it grows, forks, the process ends - is one case:
- * the newest known state whose place is on the chain is where deriving goes on.
+/* A derived database whose messages come from a pipeline's source. It is kept in the pipeline's own store, with its
+ * place, in one write.
  *
- * A message has the entry's time, no author, and the raw block; what it does depends on nothing else.
+ * Of a chain, messages are the entries, and the place is the entry that it is the state after. What happens to the
+ * chain - it grows, forks, the process ends - is one case: the newest known state whose place is on the chain is where
+ * deriving goes on. A message has the entry's time, no author, and the raw block; what it does depends on nothing else.
+ *
+ * Of a stream, messages are a log (chained_add), heights their numbers, and the place is what the caller says; nothing
+ * is undone.
  * docs/formats/derivation.md, "In a pipeline".
  *
  * Thread: one at a time; chained_fork by any. */
@@ -27,7 +31,7 @@ struct chained_options {
     const char *dir;     /* of the store: snapshots are in derive/NAME, compiled code in cache */
     struct bytes wasm;   /* of the reducer */
     const struct derive_settings *settings;
-    uint32_t first_height; /* of the first entry */
+    uint32_t first_height; /* of the first entry; of a stream 1 */
 };
 /* Errors: SOREX_MISMATCH it was derived by another engine, reducer or settings, or from another height on (the text
  *         says which, and what to do); as derivation_new, saved_open. */
@@ -36,6 +40,10 @@ enum sorex_status chained_open(const struct chained_options *options, struct cha
  * Errors: SOREX_GONE there is none of this name; as saved_open. */
 enum sorex_status chained_open_copy(struct store *store, struct database_program *program, const char *name,
                                     struct chained **out, struct sorex_error *err);
+/* Only to ask it for chained_place and chained_receipt, as they are durable: PostgreSQL is not needed. Errors:
+ * SOREX_GONE there is none of this name; SOREX_CORRUPT; SOREX_IO. */
+enum sorex_status chained_open_note(struct store *store, const char *name, struct chained **out,
+                                    struct sorex_error *err);
 void chained_close(struct chained *chained); /* NULL is fine */
 /* Removes database and snapshots; the next chained_open begins at the first entry. Not while it is open.
  * Errors: SOREX_GONE there is none. */
@@ -53,6 +61,10 @@ const struct receipt *chained_receipt(const struct chained *chained);
  * Errors: SOREX_MISMATCH it is no child of the place's; what stops a derivation (derivation_step), and the state is the
  *         last saved one again; SOREX_IO of saving: nothing more will be saved, close it. */
 enum sorex_status chained_apply(struct chained *chained, const struct entry *entry, struct sorex_error *err);
+/* The next message of a stream: its canonical bytes, and the place behind it. Errors: SOREX_INVALID also when it is
+ * earlier than the one before; SOREX_LIMIT also when there are too many; all as chained_apply. */
+enum sorex_status chained_add(struct chained *chained, struct bytes canonical, const uint8_t place[HASH_BYTES],
+                              struct sorex_error *err);
 /* Saves the state with its place. */
 enum sorex_status chained_commit(struct chained *chained, struct sorex_error *err);
 

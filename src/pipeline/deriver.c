@@ -45,17 +45,22 @@ struct deriver {
 
 /* ---- what others see ---- */
 
+void deriver_figures(const struct chained *chained, struct deriver_status *out)
+{
+    const struct receipt *receipt = chained_receipt(chained);
+    out->height = chained_place(chained).height;
+    out->messages = receipt->count;
+    out->rejected = receipt->rejected;
+    memcpy(out->key, receipt->key, SHA256_BYTES);
+    memcpy(out->trace, receipt->trace, SHA256_BYTES);
+}
+
 static void show(struct deriver *deriver, enum sink_state state, const char *why)
 {
-    const struct receipt *receipt = chained_receipt(deriver->chained);
     (void)pthread_mutex_lock(&deriver->lock);
     struct deriver_status *status = &deriver->status;
     status->state = state;
-    status->height = chained_place(deriver->chained).height;
-    status->messages = receipt->count;
-    status->rejected = receipt->rejected;
-    memcpy(status->key, receipt->key, SHA256_BYTES);
-    memcpy(status->trace, receipt->trace, SHA256_BYTES);
+    deriver_figures(deriver->chained, status);
     (void)snprintf(status->why, sizeof status->why, "%s", why);
     (void)pthread_cond_broadcast(&deriver->changed);
     (void)pthread_mutex_unlock(&deriver->lock);

@@ -108,7 +108,7 @@ def test_killed(dir):
                 def there():
                     check(run.alive(), "sorex run ended: " + run.text()[-2000:])
                     s = status(file)
-                    return s and s.get("reducer") and (s["reducer"]["height"] or 0) >= height
+                    return s and s["state"] != "not running" and (s["reducer"]["height"] or 0) >= height
                 wait_for(f"height {height}", there)
 
             goal = rng.randrange(0, chain.tip)

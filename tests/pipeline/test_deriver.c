@@ -231,6 +231,25 @@ static void a_source_that_fails_is_asked_again(void **state)
     source->type->close(source);
 }
 
+/* Block files that nobody asked for their tip yet know no block. */
+static void a_source_that_was_only_just_opened_says_gone_once(void **state)
+{
+    (void)state;
+    struct source *source = source_new(12);
+    struct world w;
+    struct outcome is;
+    world_new(&w, source);
+    deriver_stop(w.deriver);
+    index_all(&w);
+    memory_fail(source, MEMORY_FETCH, 0, 1, SOREX_GONE, "no such block");
+    MUST(deriver_start(w.deriver, &err));
+    drain(&w, &is);
+    assert_int_equal(deriver_failure(w.deriver, &err), SOREX_OK);
+    assert_int_equal(is.status.height, 11);
+    world_end(&w);
+    source->type->close(source);
+}
+
 static void it_stops_while_the_source_stalls(void **state)
 {
     (void)state;
@@ -289,6 +308,7 @@ int main(void)
         cmocka_unit_test(forks_while_it_derives),
         cmocka_unit_test(it_begins_below_what_the_store_retains),
         cmocka_unit_test(a_source_that_fails_is_asked_again),
+        cmocka_unit_test(a_source_that_was_only_just_opened_says_gone_once),
         cmocka_unit_test(it_stops_while_the_source_stalls),
         cmocka_unit_test(a_block_that_is_there_no_more_is_named),
     };
