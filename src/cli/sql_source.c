@@ -43,7 +43,7 @@ static enum sorex_status data_try(struct sql_source *self, const char *dir, cons
 {
     struct store_options options = {.dir = dir, .read_only = true, .history = STORE_HISTORY_FULL};
     TRY(store_open(&options, &self->store, err));
-    enum sorex_status status = kept_database_open(self->store, self->program, sink, self->settings.reducer.name, &self->kept, err);
+    enum sorex_status status = kept_database_open(self->store, self->program, sink, self->settings.root != NULL ? &self->settings : NULL, &self->kept, err);
     if (status != SOREX_OK) {
         store_close(self->store);
         self->store = NULL;

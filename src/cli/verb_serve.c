@@ -68,7 +68,7 @@ static enum sorex_status serve(const struct arguments *arguments, const struct p
     const struct pipeline_scalars *top = settings != NULL ? &settings->top : NULL;
     const struct forks_options options = {.name = top != NULL ? top->name : NULL,
                                           .sink = arguments->sink,
-                                          .reducer = settings != NULL ? settings->reducer.name : NULL,
+                                          .settings = settings,
                                           .dir = dir};
     struct postgres_port_options server_options = {0};
     struct postgres_port *server = NULL;

@@ -55,7 +55,12 @@ struct chained_place {
 };
 struct chained_place chained_place(const struct chained *chained);
 uint32_t chained_next_height(const struct chained *chained);
+uint32_t chained_first_height(const struct chained *chained);
 const struct receipt *chained_receipt(const struct chained *chained);
+/* Of the derivation that made it. Borrowed. */
+struct bytes chained_identity(const struct chained *chained);
+/* Of its databases; borrowed. NULL: it was opened by chained_open_note. */
+struct database_program *chained_program(const struct chained *chained);
 
 /* Applies the next entry, its payload included, and saves the state when it is time.
  * Errors: SOREX_MISMATCH it is no child of the place's; what stops a derivation (derivation_step), and the state is the
@@ -79,5 +84,28 @@ enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, vo
  * *out_height (may be NULL) gets. Ownership: *out by database_close. Errors: SOREX_GONE another height. Thread: any. */
 enum sorex_status chained_fork(struct chained *chained, uint32_t height, struct database **out, uint32_t *out_height,
                                struct sorex_error *err);
+
+/* Of the state that chained_fork gives. Thread: any. */
+uint32_t chained_newest_height(struct chained *chained);
+
+/* The chain, for a state in the past: as chained_back; and the entry of a height, with its payload, borrowed until the
+ * next call. */
+struct chained_chain {
+    chained_is_fn *is_on;
+    enum sorex_status (*entry)(void *user_data, uint32_t height, struct entry *out, struct sorex_error *err);
+    void *user_data;
+};
+/* The database as it was at a height: from the newest snapshot below it that is on the chain, or from the beginning,
+ * on, in memory; what is kept stays as it is.
+ *
+ * options    as of chained_open; store is not looked at.
+ * of         what it was derived as; program: of *out, borrowed, any will do.
+ * Ownership: *out by database_close.
+ * Errors:    SOREX_GONE the height is not between its first one and its newest; SOREX_MISMATCH module or settings are
+ *            not those that it was derived by; of chain; as chained_open.
+ * Thread:    any. */
+enum sorex_status chained_at(const struct chained_options *options, struct chained *of, uint32_t height,
+                             const struct chained_chain *chain, struct database_program *program, struct database **out,
+                             struct sorex_error *err);
 
 #endif

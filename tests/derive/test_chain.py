@@ -57,14 +57,14 @@ def pipeline(dir, chain, name="run", reducer=DAYS, **more):
                          reducer=dict(reducer, **more))
 
 
-def rows(file):
-    return sorex("sql", file, "--csv", "-c", ROWS).stdout
+def rows(file, *words):
+    return sorex("sql", file, *words, "--csv", "-c", ROWS).stdout
 
 
-def straight(dir, chain, count=[0]):
+def straight(dir, chain, until="tip", count=[0]):
     count[0] += 1
     file = pipeline(dir, chain, f"straight{count[0]}")
-    sorex("run", file, "--until", "tip")
+    sorex("run", file, "--until", until)
     return rows(file)
 
 
@@ -91,9 +91,13 @@ def test_reorganised(dir):
         equal((said["reducer"]["messages"], said["reducer"]["rejected"]), (65, 0), "status")
         text = sorex("status", file).stdout
         check("\nreducer   days: idle, height 64, 65 messages, 0 of them rejected, undone " in text, text)
-        beside = rows(file)
+        beside, past = rows(file), rows(file, "--at", 30)
+        equal(status(file)["reducer"]["trace"], said["reducer"]["trace"], "it was not disturbed")
         run.kill(signal.SIGTERM)
     equal(rows(file), beside, "beside it and after it")
+    equal(past, straight(dir, chain, 30), "at height 30, beside it")
+    equal(rows(file, "--at", 30), past, "at height 30, after it")
+    check(", height 64, 65 messages, 0 of them rejected" in sorex("status", file).stdout, "status of what does not run")
     equal(beside, straight(dir, chain), "after five forks")
 
 
@@ -171,7 +175,10 @@ def test_beside_others(dir):
                          indexer={"name": "utxo", "wasm": str(GUESTS / "utxo.wasm")},
                          transform={"name": "balances", "wasm": str(GUESTS / "balances.wasm")})
     check("still in the pipeline" in sorex("upgrade", file, "--forget-sink", "days", ok=False).stderr, "a reducer that is there")
-    check("at height 385" in sorex("sql", file, "--sink", "days", "--at", 7, "-c", "select 1", ok=False).stderr, "another height")
+    for height in (0, 7, 200, 385):
+        equal(sorex("sql", file, "--sink", "days", "--at", height, "--csv", "-t", "-c", sum).stdout, f"{height + 1},{largest(height + 1)}\n",
+              f"at {height}")
+    check("has the heights 0 to 385" in sorex("sql", file, "--sink", "days", "--at", 386, "-c", "select 1", ok=False).stderr, "above it")
     sorex("upgrade", less, "--forget-sink", "days")
     check("days has no embedded database" in sorex("sql", less, "--sink", "days", "-c", "select 1", ok=False).stderr, "it is gone")
 
