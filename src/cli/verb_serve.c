@@ -102,8 +102,8 @@ static int serve_run(struct arguments *arguments)
     else if (arguments->data == NULL)
         status = pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &settings,
                                         &err);
-    if (status == SOREX_OK && settings.event_source_type != NULL)
-        status = sorex_error_set(&err, SOREX_INVALID, "a stream has no database of its own");
+    if (status == SOREX_OK && settings.event_source_type != NULL && !settings.has_reducer)
+        status = sorex_error_set(&err, SOREX_INVALID, "a stream has no database of its own, but with a reducer");
     if (status == SOREX_OK)
         status = arguments->data != NULL ? serve(arguments, NULL, arguments->data, &signals, &err)
                                          : serve(arguments, &settings, settings.top.data, &signals, &err);
