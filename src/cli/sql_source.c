@@ -199,6 +199,14 @@ enum sorex_status sql_source_renew(const struct sql_source *self, struct sql_sou
     return kept_database_is(&self->kept) ? sql_source_open(self->arguments, out, err) : SOREX_OK;
 }
 
+enum sorex_status sql_source_prove(struct sql_source *self, const char *query, struct receipt_file *out,
+                                   struct sorex_error *err)
+{
+    if (self->kept.chained == NULL)
+        return sorex_error_set(err, SOREX_INVALID, "%s: this is no database of a reducer", self->name);
+    return chained_prove(self->kept.chained, query, out, err);
+}
+
 const char *sql_source_name(const struct sql_source *self) { return self->name; }
 
 bool sql_source_is_copy(const struct sql_source *self) { return !self->scratch; }

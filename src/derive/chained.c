@@ -383,6 +383,19 @@ enum sorex_status chained_fork(struct chained *chained, uint32_t height, struct 
     return status;
 }
 
+enum sorex_status chained_prove(struct chained *chained, const char *query, struct receipt_file *out,
+                                struct sorex_error *err)
+{
+    struct database *database = NULL;
+    CHECK(chained->derivation == NULL); /* else the receipt may be ahead of what is saved */
+    out->receipt = chained->receipt;
+    TRY(buf_append(&out->identity, buf_view(&chained->identity), err));
+    TRY(chained_fork(chained, SOREX_HEIGHT_NONE, &database, NULL, err));
+    enum sorex_status status = derivation_prove(database, query, out, err);
+    database_close(database);
+    return status;
+}
+
 /* ---- open, close ---- */
 
 static enum sorex_status name_set(struct chained *chained, const char *name, struct sorex_error *err)

@@ -24,6 +24,7 @@ struct chained;
 struct database;
 struct database_program;
 struct receipt;
+struct receipt_file;
 
 struct chained_options {
     const char *name;    /* of the reducer: letters, digits, '_', '-', '.' */
@@ -84,6 +85,11 @@ enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, vo
  * *out_height (may be NULL) gets. Ownership: *out by database_close. Errors: SOREX_GONE another height. Thread: any. */
 enum sorex_status chained_fork(struct chained *chained, uint32_t height, struct database **out, uint32_t *out_height,
                                struct sorex_error *err);
+
+/* The receipt of a database that was opened by chained_open_copy. query: SQL, of which it has the result; NULL: none.
+ * out: by receipt_file_deinit, also after an error. Errors: as chained_fork, derivation_query. */
+enum sorex_status chained_prove(struct chained *chained, const char *query, struct receipt_file *out,
+                                struct sorex_error *err);
 
 /* Of the state that chained_fork gives. Thread: any. */
 uint32_t chained_newest_height(struct chained *chained);

@@ -170,6 +170,10 @@ def test_beside_others(dir):
     sorex("rollback", file, "--to", 385)
     sorex("run", file, "--until", 395)
     equal(sorex("sql", file, "--sink", "days", "--csv", "-t", "-c", sum).stdout[:4], "386,", "385 is final")
+    sorex("derive", file, "--receipt", dir / "days.receipt", "--query", sum)
+    receipt = json.loads((dir / "days.receipt").read_text())
+    equal((receipt["count"], receipt["query"]["result"].splitlines()[1], receipt["trace"]),
+          (386, f"386,{largest(386)}", status(file)["reducer"]["trace"]), "the receipt")
     less = pipeline_file(dir / "less.json", data="data", history=20, source={"type": "blockfiles", "path": str(BLOCKS)},
                          indexer={"name": "utxo", "wasm": str(GUESTS / "utxo.wasm")},
                          transform={"name": "balances", "wasm": str(GUESTS / "balances.wasm")})

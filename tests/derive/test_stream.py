@@ -76,6 +76,11 @@ def test_lines(dir):
     wanted = derived(dir, text)
     equal(folded(file), wanted, f"after {KILLS} kills, seed {SEED}")
     equal(beside, wanted[-1], "beside the run")
+    query = "select count(*), sum(hp) from unit"
+    sorex("derive", file, "--receipt", dir / "stream.receipt", "--query", query)
+    sorex("derive", "--data", dir / "straight", "--receipt", dir / "straight.receipt", "--query", query)
+    equal((dir / "stream.receipt").read_text(), (dir / "straight.receipt").read_text(), "receipts, with digests")
+    check("here its receipt is written" in sorex("derive", file, code=2).stderr, "no receipt")
     check("game: stopped, 300 messages" in sorex("status", file).stdout, "status of what does not run")
 
     with given.open("a") as out:
