@@ -43,7 +43,7 @@ static enum sorex_status data_try(struct sql_source *self, const char *dir, cons
 {
     struct store_options options = {.dir = dir, .read_only = true, .history = STORE_HISTORY_FULL};
     TRY(store_open(&options, &self->store, err));
-    enum sorex_status status = kept_database_open(self->store, self->program, sink, self->settings.reducer.name, &self->kept, err);
+    enum sorex_status status = kept_database_open(self->store, self->program, sink, self->settings.root != NULL ? &self->settings : NULL, &self->kept, err);
     if (status != SOREX_OK) {
         store_close(self->store);
         self->store = NULL;
@@ -197,6 +197,14 @@ enum sorex_status sql_source_renew(const struct sql_source *self, struct sql_sou
 {
     *out = NULL;
     return kept_database_is(&self->kept) ? sql_source_open(self->arguments, out, err) : SOREX_OK;
+}
+
+enum sorex_status sql_source_prove(struct sql_source *self, const char *query, struct receipt_file *out,
+                                   struct sorex_error *err)
+{
+    if (self->kept.chained == NULL)
+        return sorex_error_set(err, SOREX_INVALID, "%s: this is no database of a reducer", self->name);
+    return chained_prove(self->kept.chained, query, out, err);
 }
 
 const char *sql_source_name(const struct sql_source *self) { return self->name; }

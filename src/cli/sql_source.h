@@ -30,6 +30,11 @@ enum sorex_status sql_source_fork(struct sql_source *source, uint32_t height, st
  * sql_source_close. Errors: as sql_source_open. */
 enum sorex_status sql_source_renew(const struct sql_source *source, struct sql_source **out, struct sorex_error *err);
 
+struct receipt_file;
+/* The receipt of a pipeline's reducer, as chained_prove. Errors: SOREX_INVALID it is another database. */
+enum sorex_status sql_source_prove(struct sql_source *source, const char *query, struct receipt_file *out,
+                                   struct sorex_error *err);
+
 /* What prompts call it. */
 const char *sql_source_name(const struct sql_source *source);
 /* Whether somebody may think that what is written to a fork gets somewhere: not with --scratch. */

@@ -56,7 +56,9 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
     struct pipeline *pipeline = NULL;
     struct store *store = NULL;
     enum sorex_status status;
-    if (target->has_settings && target->settings.event_source_type != NULL)
+    bool reducer = target->has_settings && target->settings.has_reducer;
+    bool stream = target->has_settings && target->settings.event_source_type != NULL;
+    if (stream && (!reducer || writes))
         return sorex_error_set(err, SOREX_GONE, "the stream %s does not run: nothing answers in %s", target->settings.top.name,
                                target->data_dir);
     if (writes) {
@@ -72,6 +74,8 @@ static enum sorex_status answer_here(const struct target *target, bool writes, s
     if (status != SOREX_OK)
         return status;
     service_init(&service, pipeline != NULL ? pipeline_store(pipeline) : store, target->data_dir, pipeline);
+    service.reducer = reducer ? target->settings.reducer.name : NULL;
+    service.stream = stream;
     status = service_handle(&service, request, stdout_write, out_printed, err);
     service_deinit(&service);
     if (pipeline != NULL)

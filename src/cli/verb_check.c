@@ -151,7 +151,7 @@ static enum sorex_status event_source_check(struct findings *findings, const str
                                             struct sorex_error *err)
 {
     const struct event_source_type *type = settings->event_source_type;
-    const struct event_source_context context = {.pipeline = settings->top.name};
+    const struct event_source_context context = {.pipeline = settings->top.name, .ordered = settings->has_reducer};
     struct event_source *source;
     enum sorex_status status = type->open(settings->source, &context, &source, err);
     if (status == SOREX_OK)

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "cli/derive_report.h"
 #include "cli/exit_code.h"
+#include "cli/sql_source.h"
 #include "cli/verbs.h"
 
 /* ---- opening ---- */
@@ -113,21 +114,64 @@ static enum sorex_status summary_print(const struct arguments *arguments, const 
 
 /* ---- what leaves the directory, and what comes in ---- */
 
+static enum sorex_status receipt_write(const struct receipt_file *file, const char *path, struct sorex_error *err)
+{
+    struct buf text = {0};
+    enum sorex_status status = receipt_file_write(file, &text, err);
+    if (status == SOREX_OK)
+        status = file_replace(path, buf_view(&text), err);
+    buf_deinit(&text);
+    return status;
+}
+
 static enum sorex_status receipt_save(const struct arguments *arguments, struct derived *derived,
                                       struct sorex_error *err)
 {
     static struct receipt_file file;
-    struct buf text = {0};
     uint64_t from, to;
     TRY(count_parse("from", arguments->from, 0, &from, err));
     TRY(count_parse("to", arguments->to, DERIVED_NEWEST, &to, err));
     enum sorex_status status = derived_prove(derived, from, to, arguments->query, &file, err);
     if (status == SOREX_OK)
-        status = receipt_file_write(&file, &text, err);
-    if (status == SOREX_OK)
-        status = file_replace(arguments->receipt, buf_view(&text), err);
-    buf_deinit(&text);
+        status = receipt_write(&file, arguments->receipt, err);
     receipt_file_deinit(&file);
+    return status;
+}
+
+/* ---- of a pipeline's reducer, which `sorex run` derives: what is durable of it now ---- */
+
+static enum sorex_status prove(struct arguments *arguments, struct sorex_error *err)
+{
+    static struct receipt_file file;
+    struct sql_source *source = NULL;
+    TRY(sql_source_open(arguments, &source, err));
+    enum sorex_status status = sql_source_prove(source, arguments->query, &file, err);
+    if (status == SOREX_OK)
+        status = receipt_write(&file, arguments->receipt, err);
+    receipt_file_deinit(&file);
+    sql_source_close(source);
+    return status;
+}
+
+static enum sorex_status pipeline_prove(struct arguments *arguments, struct sorex_error *err)
+{
+    struct pipeline_settings settings = {0};
+    bool more = arguments->data != NULL || arguments->reducer != NULL || arguments->log != NULL || arguments->follow ||
+                arguments->from != NULL || arguments->to != NULL || arguments->export_file != NULL ||
+                arguments->import_file != NULL;
+    if (more || arguments->receipt == NULL)
+        return sorex_error_set(err, SOREX_INVALID,
+                               "`sorex run` derives a pipeline; here its receipt is written: sorex derive PIPELINE "
+                               "--receipt FILE [--query SQL]");
+    enum sorex_status status =
+        pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &settings, err);
+    if (status == SOREX_OK && !settings.has_reducer)
+        status = sorex_error_set(err, SOREX_INVALID, "%s has no reducer", settings.top.name);
+    arguments->sink = settings.reducer.name;
+    if (status == SOREX_OK)
+        status = prove(arguments, err);
+    arguments->sink = NULL;
+    pipeline_settings_deinit(&settings);
     return status;
 }
 
@@ -158,10 +202,12 @@ static enum sorex_status import_load(const struct arguments *arguments, struct s
 
 /* ---- the verb ---- */
 
-static enum sorex_status derive(const struct arguments *arguments, struct sorex_error *err)
+static enum sorex_status derive(struct arguments *arguments, struct sorex_error *err)
 {
     struct derived *derived = NULL;
     struct derived_progress progress;
+    if (arguments->word_count != 0)
+        return pipeline_prove(arguments, err);
     if (arguments->data == NULL)
         return sorex_error_set(err, SOREX_INVALID, "where to? give --data DIR");
     if (arguments->query != NULL && arguments->receipt == NULL)
@@ -194,7 +240,9 @@ static int derive_run(struct arguments *arguments)
 const struct verb verb_derive = {
     .name = "derive",
     .summary = "messages through a reducer into a database that anybody gets again",
-    .usage = "--data DIR [--reducer FILE] [--log FILE] [--follow] [--receipt FILE] [--export FILE]",
+    .usage = "(--data DIR [--reducer FILE] [--log FILE] [--follow] [--receipt FILE] [--export FILE] | PIPELINE "
+             "--receipt FILE)",
+    .words_max = 1,
     .flags = "data reducer log follow receipt query from to export import trust json",
     .options = derive_options,
     .options_title = "Settings; the first five are part of what is derived, and kept by the directory",
@@ -211,7 +259,8 @@ const struct verb verb_derive = {
         "--from and --to\n"
         "make one of these messages only. --export writes the whole database with all that belongs to it, "
         "--import makes a\n"
-        "directory of that, and with --trust only if it is what that receipt says.",
+        "directory of that, and with --trust only if it is what that receipt says.\n\n"
+        "Of a pipeline with a reducer, which `sorex run` derives: --receipt, with --query too, of what is durable now.",
     .example = "sorex derive --reducer dnd.wasm --log game.jsonl --data game --receipt game.receipt",
     .run = derive_run,
 };

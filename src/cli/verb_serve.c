@@ -68,7 +68,7 @@ static enum sorex_status serve(const struct arguments *arguments, const struct p
     const struct pipeline_scalars *top = settings != NULL ? &settings->top : NULL;
     const struct forks_options options = {.name = top != NULL ? top->name : NULL,
                                           .sink = arguments->sink,
-                                          .reducer = settings != NULL ? settings->reducer.name : NULL,
+                                          .settings = settings,
                                           .dir = dir};
     struct postgres_port_options server_options = {0};
     struct postgres_port *server = NULL;
@@ -102,8 +102,8 @@ static int serve_run(struct arguments *arguments)
     else if (arguments->data == NULL)
         status = pipeline_settings_read(arguments->words[0], arguments->overrides, arguments->override_count, &settings,
                                         &err);
-    if (status == SOREX_OK && settings.event_source_type != NULL)
-        status = sorex_error_set(&err, SOREX_INVALID, "a stream has no database of its own");
+    if (status == SOREX_OK && settings.event_source_type != NULL && !settings.has_reducer)
+        status = sorex_error_set(&err, SOREX_INVALID, "a stream has no database of its own, but with a reducer");
     if (status == SOREX_OK)
         status = arguments->data != NULL ? serve(arguments, NULL, arguments->data, &signals, &err)
                                          : serve(arguments, &settings, settings.top.data, &signals, &err);

@@ -5,6 +5,7 @@
 #include "cli/exit_code.h"
 #include "cli/verbs.h"
 #include "derive/chained.h"
+#include "pipeline/fold.h"
 #include "pipeline/pipeline.h"
 #include "sink/embedded.h"
 
@@ -23,10 +24,14 @@ static enum sorex_status adopted_json(const struct store_program *stored, struct
     return json_out_end(&out, stdout);
 }
 
-/* A reducer begins at the first block again. */
+/* A reducer begins at the first block, or message, again. */
 static enum sorex_status anew_say(const struct pipeline_settings *settings, bool json, struct sorex_error *err)
 {
     struct json_out out;
+    if (!json && settings->event_source_type != NULL) {
+        printf("reducer %s: derived anew from the first message on, by the next run\n", settings->reducer.name);
+        return SOREX_OK;
+    }
     if (!json) {
         printf("reducer %s: derived anew from height %u on, by the next run\n", settings->reducer.name, settings->top.start_height);
         return SOREX_OK;
@@ -35,16 +40,29 @@ static enum sorex_status anew_say(const struct pipeline_settings *settings, bool
     json_object_begin(&out.w);
     json_name(&out.w, "reducer");
     json_string_z(&out.w, settings->reducer.name);
-    json_name(&out.w, "from_height");
-    json_uint(&out.w, settings->top.start_height);
+    if (settings->event_source_type == NULL) {
+        json_name(&out.w, "from_height");
+        json_uint(&out.w, settings->top.start_height);
+    }
     json_object_end(&out.w);
     return json_out_end(&out, stdout);
+}
+
+/* Of a stream, which has no other program that is kept. */
+static enum sorex_status stream_upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
+{
+    if (!settings->has_reducer || strcmp(program, settings->reducer.name) != 0)
+        return sorex_error_set(err, SOREX_INVALID, "no program \"%s\" in this stream whose state is kept", program);
+    enum sorex_status status = fold_drop(settings, err);
+    return status == SOREX_OK || status == SOREX_GONE ? anew_say(settings, json, err) : status;
 }
 
 static enum sorex_status upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
 {
     struct pipeline *pipeline;
     struct pipeline_options options = {.upgrade = program, .no_network = true};
+    if (settings->event_source_type != NULL)
+        return stream_upgrade(settings, program, json, err);
     enum sorex_status status = pipeline_new(settings, &options, &pipeline, err);
     if (status != SOREX_OK)
         return status;

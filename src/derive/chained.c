@@ -1,4 +1,4 @@
-#include "derive/chained.h"
+#include "derive/chained_private.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/codec.h"
 #include "base/log.h"
-#include "derive/cache.h"
 #include "derive/verify.h"
 #include "pg/saved.h"
 
@@ -28,6 +27,8 @@ struct chained {
     char database[sizeof NAME_PREFIX + CHAINED_NAME_BYTES_MAX];
     struct derive_settings settings;
     struct derivation *derivation; /* NULL: a copy */
+    struct database_program *program;
+    struct buf identity; /* as it was noted */
     struct cache *cache;
     struct saved *saved;
     uint32_t first;
@@ -65,6 +66,23 @@ uint32_t chained_next_height(const struct chained *chained)
 
 const struct receipt *chained_receipt(const struct chained *chained) { return &chained->receipt; }
 
+struct database_program *chained_program(const struct chained *chained) { return chained->program; }
+
+struct bytes chained_identity(const struct chained *chained)
+{
+    return chained->derivation != NULL ? derivation_identity(chained->derivation) : buf_view(&chained->identity);
+}
+
+uint32_t chained_newest_height(struct chained *chained)
+{
+    (void)pthread_mutex_lock(&chained->lock);
+    uint32_t height = chained->newest_height;
+    (void)pthread_mutex_unlock(&chained->lock);
+    return height;
+}
+
+uint32_t chained_first_height(const struct chained *chained) { return chained->first; }
+
 /* ---- the note ---- */
 
 static enum sorex_status note_write(const struct chained *chained, struct buf *out, struct sorex_error *err)
@@ -77,15 +95,16 @@ static enum sorex_status note_write(const struct chained *chained, struct buf *o
     return receipt_encode(&chained->receipt, out, err);
 }
 
-static enum sorex_status note_read(struct chained *chained, struct bytes *out_identity, struct sorex_error *err)
+static enum sorex_status note_read(struct chained *chained, struct bytes note, struct sorex_error *err)
 {
-    struct reader reader = reader_of(saved_note(chained->saved));
+    struct reader reader = reader_of(note);
     uint32_t len;
-    struct bytes hash;
-    if (!reader_u32le(&reader, &len) || !reader_take(&reader, len, out_identity) ||
+    struct bytes identity, hash;
+    if (!reader_u32le(&reader, &len) || !reader_take(&reader, len, &identity) ||
         !reader_u32le(&reader, &chained->first) || !reader_take(&reader, HASH_BYTES, &hash))
         return sorex_error_set(err, SOREX_CORRUPT, "the note of database %s does not decode", chained->database);
     memcpy(chained->hash, hash.data, HASH_BYTES);
+    TRY(buf_append(&chained->identity, identity, err));
     return receipt_decode(bytes_of(reader.at, reader_left(&reader)), &chained->receipt, err);
 }
 
@@ -275,17 +294,21 @@ enum sorex_status chained_back(struct chained *chained, chained_is_fn *is_on, vo
 
 /* ---- entries ---- */
 
-static enum sorex_status step(struct chained *chained, const struct entry *entry, struct sorex_error *err)
+enum sorex_status chained_entry_message(const struct entry *entry, struct buf *out, struct sorex_error *err)
 {
-    struct message message = {.time_ms = (int64_t)entry->time_ms, .payload = entry->payload};
-    struct log_end end = {.count = chained->receipt.count, .time_ms = chained->receipt.time_ms};
+    const struct message message = {.time_ms = (int64_t)entry->time_ms, .payload = entry->payload};
+    buf_reset(out);
+    return message_encode(&message, out, err);
+}
+
+enum sorex_status chained_step(struct derivation *derivation, struct database *database, struct receipt *receipt,
+                               struct bytes canonical, log_end_add_fn *log_add, struct sorex_error *err)
+{
+    struct log_end end = {.count = receipt->count, .time_ms = receipt->time_ms};
     struct logged logged;
-    memcpy(end.log, chained->receipt.log, SHA256_BYTES);
-    buf_reset(&chained->canonical);
-    TRY(message_encode(&message, &chained->canonical, err));
-    TRY(log_end_add_entry(&end, buf_view(&chained->canonical), &logged, err));
-    return derivation_step(chained->derivation, saved_database(chained->saved), &chained->receipt, &logged, NULL, NULL,
-                           NULL, err);
+    memcpy(end.log, receipt->log, SHA256_BYTES);
+    TRY(log_add(&end, canonical, &logged, err));
+    return derivation_step(derivation, database, receipt, &logged, NULL, NULL, NULL, err);
 }
 
 static enum sorex_status keep(struct chained *chained, struct sorex_error *err)
@@ -298,21 +321,40 @@ static enum sorex_status keep(struct chained *chained, struct sorex_error *err)
     return snapshot ? snapshot_put(chained, err) : SOREX_OK;
 }
 
+/* place: what it is after then. */
+static enum sorex_status advance(struct chained *chained, struct bytes canonical, log_end_add_fn *log_add,
+                                 const uint8_t place[HASH_BYTES], struct sorex_error *err)
+{
+    enum sorex_status status =
+        chained_step(chained->derivation, saved_database(chained->saved), &chained->receipt, canonical, log_add, err);
+    if (status != SOREX_OK) {
+        struct sorex_error again = {0};
+        return restore(chained, &again) == SOREX_OK ? status : sorex_error_set(err, again.status, "%s", again.text);
+    }
+    memcpy(chained->hash, place, HASH_BYTES);
+    chained->dirty = true;
+    return keep(chained, err);
+}
+
 enum sorex_status chained_apply(struct chained *chained, const struct entry *entry, struct sorex_error *err)
 {
     CHECK(entry->height == chained_next_height(chained));
     if (chained->receipt.count != 0 && memcmp(entry->parent, chained->hash, HASH_BYTES) != 0)
         return sorex_error_set(err, SOREX_MISMATCH, "height %u: the entry is no child of the one before",
                                entry->height);
-    enum sorex_status status = step(chained, entry, err);
-    if (status != SOREX_OK) {
-        struct sorex_error again = {0};
-        (void)sorex_error_prefix(err, "height %u", entry->height);
-        return restore(chained, &again) == SOREX_OK ? status : sorex_error_set(err, again.status, "%s", again.text);
-    }
-    memcpy(chained->hash, entry->hash, HASH_BYTES);
-    chained->dirty = true;
-    return keep(chained, err);
+    TRY(chained_entry_message(entry, &chained->canonical, err));
+    enum sorex_status status = advance(chained, buf_view(&chained->canonical), log_end_add_entry, entry->hash, err);
+    if (status != SOREX_OK && chained_next_height(chained) <= entry->height) /* else it could not be saved */
+        return sorex_error_prefix(err, "height %u", entry->height);
+    return status;
+}
+
+enum sorex_status chained_add(struct chained *chained, struct bytes canonical, const uint8_t place[HASH_BYTES],
+                              struct sorex_error *err)
+{
+    if (chained->first + chained->receipt.count >= SOREX_HEIGHT_NONE)
+        return sorex_error_set(err, SOREX_LIMIT, "a stream's database has at most %u messages", SOREX_HEIGHT_NONE - 1);
+    return advance(chained, canonical, log_end_add, place, err);
 }
 
 /* ---- forks ---- */
@@ -338,6 +380,19 @@ enum sorex_status chained_fork(struct chained *chained, uint32_t height, struct 
     snapshot_drop(snapshot);
     if (status == SOREX_OK && out_height != NULL)
         *out_height = newest;
+    return status;
+}
+
+enum sorex_status chained_prove(struct chained *chained, const char *query, struct receipt_file *out,
+                                struct sorex_error *err)
+{
+    struct database *database = NULL;
+    CHECK(chained->derivation == NULL); /* else the receipt may be ahead of what is saved */
+    out->receipt = chained->receipt;
+    TRY(buf_append(&out->identity, buf_view(&chained->identity), err));
+    TRY(chained_fork(chained, SOREX_HEIGHT_NONE, &database, NULL, err));
+    enum sorex_status status = derivation_prove(database, query, out, err);
+    database_close(database);
     return status;
 }
 
@@ -373,9 +428,8 @@ static enum sorex_status chained_new(const char *name, struct chained **out, str
 /* A database that is there: is it this derivation's, and where does it stand? */
 static enum sorex_status state_check(struct chained *chained, uint32_t first, struct sorex_error *err)
 {
-    struct bytes identity;
-    TRY(note_read(chained, &identity, err));
-    if (identity_compare(identity, derivation_identity(chained->derivation), err) != SOREX_OK)
+    TRY(note_read(chained, saved_note(chained->saved), err));
+    if (identity_compare(buf_view(&chained->identity), derivation_identity(chained->derivation), err) != SOREX_OK)
         return sorex_error_prefix(err,
                                   "reducer %s (`sorex upgrade PIPELINE --program %s` derives it anew, from the first "
                                   "entry on)",
@@ -394,13 +448,13 @@ static enum sorex_status state_check(struct chained *chained, uint32_t first, st
     return SOREX_OK;
 }
 
-static enum sorex_status snapshots_open(const char *dir, const char *name, uint64_t bytes_max, struct cache **out,
-                                        struct sorex_error *err)
+enum sorex_status chained_snapshots_open(const char *dir, const char *name, uint64_t bytes_max, bool tidy,
+                                         struct cache **out, struct sorex_error *err)
 {
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/" NAME_PREFIX "%s", dir, name) >= (int)sizeof path - 128)
         return sorex_error_set(err, SOREX_INVALID, "the path of the data directory is too long");
-    return cache_open(path, bytes_max, true, out, err);
+    return cache_open(path, bytes_max, tidy, out, err);
 }
 
 static enum sorex_status open_all(const struct chained_options *options, struct chained *chained,
@@ -410,10 +464,11 @@ static enum sorex_status open_all(const struct chained_options *options, struct 
     struct derivation_options derivation = derive_settings_derivation(options->settings);
     chained->settings = *options->settings;
     chained->first = options->first_height;
-    TRY(snapshots_open(options->dir, chained->name, chained->settings.cache_bytes, &chained->cache, err));
+    TRY(chained_snapshots_open(options->dir, chained->name, chained->settings.cache_bytes, true, &chained->cache, err));
     (void)snprintf(cache, sizeof cache, "%s/cache", options->dir);
     derivation.cache_dir = cache;
     TRY(derivation_new(options->wasm, &derivation, &chained->derivation, err));
+    chained->program = derivation_program(chained->derivation);
     TRY(saved_open(options->store, derivation_program(chained->derivation), chained->database,
                    derivation_database_options(chained->derivation), &chained->saved, err));
     chained->committed_ms = chained->pace.at_ms = clock_ms();
@@ -438,13 +493,13 @@ enum sorex_status chained_open(const struct chained_options *options, struct cha
 static enum sorex_status open_copy(struct chained *chained, struct store *store, struct database_program *program,
                                    struct sorex_error *err)
 {
-    struct bytes identity;
     struct snapshot *snapshot = NULL;
     enum sorex_status status = saved_open(store, program, chained->database, NULL, &chained->saved, err);
     if (status == SOREX_GONE || (status == SOREX_OK && saved_version(chained->saved) == 0))
         return sorex_error_set(err, SOREX_GONE, "no reducer %s has derived a database here", chained->name);
     TRY(status);
-    TRY(note_read(chained, &identity, err));
+    chained->program = program;
+    TRY(note_read(chained, saved_note(chained->saved), err));
     TRY(database_save(saved_database(chained->saved), &snapshot, err));
     newest_set(chained, snapshot);
     return SOREX_OK;
@@ -465,6 +520,25 @@ enum sorex_status chained_open_copy(struct store *store, struct database_program
     return SOREX_OK;
 }
 
+enum sorex_status chained_open_note(struct store *store, const char *name, struct chained **out,
+                                    struct sorex_error *err)
+{
+    struct chained *chained = NULL;
+    struct buf note = {0};
+    enum sorex_status status = chained_new(name, &chained, err);
+    if (status == SOREX_OK)
+        status = saved_note_read(store, chained->database, &note, err);
+    if (status == SOREX_OK)
+        status = note_read(chained, buf_view(&note), err);
+    buf_deinit(&note);
+    if (status != SOREX_OK) {
+        chained_close(chained);
+        return status;
+    }
+    *out = chained;
+    return SOREX_OK;
+}
+
 void chained_close(struct chained *chained)
 {
     if (chained == NULL)
@@ -476,6 +550,7 @@ void chained_close(struct chained *chained)
     cache_close(chained->cache);
     derivation_free(chained->derivation);
     buf_deinit(&chained->canonical);
+    buf_deinit(&chained->identity);
     (void)pthread_mutex_destroy(&chained->lock);
     free(chained);
 }
@@ -485,7 +560,7 @@ enum sorex_status chained_drop(struct store *store, const char *dir, const char 
     struct chained *chained = NULL;
     enum sorex_status status = chained_new(name, &chained, err);
     if (status == SOREX_OK)
-        status = snapshots_open(dir, name, UINT64_MAX, &chained->cache, err);
+        status = chained_snapshots_open(dir, name, UINT64_MAX, true, &chained->cache, err);
     if (status == SOREX_OK) {
         cache_clear(chained->cache);
         status = saved_drop(store, chained->database, err);

@@ -213,3 +213,14 @@ enum sorex_status derivation_query(struct database *database, const char *sql, s
     buf_deinit(&copy);
     return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "%s", sql);
 }
+
+enum sorex_status derivation_prove(struct database *database, const char *query, struct receipt_file *out,
+                                   struct sorex_error *err)
+{
+    TRY(database_digest(database, out->digest, err));
+    out->has_digest = true;
+    if (query == NULL)
+        return SOREX_OK;
+    TRY(buf_append_str(&out->query, query, err));
+    return derivation_query(database, query, &out->result, err);
+}

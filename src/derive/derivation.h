@@ -49,6 +49,11 @@ enum sorex_status derivation_step(struct derivation *derivation, struct database
 enum sorex_status derivation_replay(struct derivation *derivation, struct database *database, struct receipt *receipt,
                                     struct messages *messages, uint64_t count, struct sorex_error *err);
 
+/* What a receipt says of its end: the digest of the database and, query not NULL, what that gives. Errors: as
+ * derivation_query. */
+enum sorex_status derivation_prove(struct database *database, const char *query, struct receipt_file *out,
+                                   struct sorex_error *err);
+
 /* Appends what a query gives, as CSV with the names of its columns. Errors: SOREX_INVALID the statement failed, or is
  * not one query. */
 enum sorex_status derivation_query(struct database *database, const char *sql, struct buf *out,

@@ -136,12 +136,7 @@ enum sorex_status derived_prove(struct derived *derived, uint64_t from, uint64_t
     TRY(derived_receipt_of(derived, from, to, &out->receipt, err));
     TRY(buf_append(&out->identity, derivation_identity(derived->derivation), err));
     TRY(derived_at(derived, to, &database, NULL, err));
-    enum sorex_status status = database_digest(database, out->digest, err);
-    out->has_digest = status == SOREX_OK;
-    if (status == SOREX_OK && query != NULL)
-        status = buf_append_str(&out->query, query, err);
-    if (status == SOREX_OK && query != NULL)
-        status = derivation_query(database, query, &out->result, err);
+    enum sorex_status status = derivation_prove(database, query, out, err);
     database_close(database);
     return status;
 }

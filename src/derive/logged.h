@@ -32,5 +32,7 @@ enum sorex_status log_end_add(struct log_end *end, struct bytes canonical, struc
 /* The same of a chain, whose entries have times that may go back. */
 enum sorex_status log_end_add_entry(struct log_end *end, struct bytes canonical, struct logged *out,
                                     struct sorex_error *err);
+typedef enum sorex_status log_end_add_fn(struct log_end *end, struct bytes canonical, struct logged *out,
+                                         struct sorex_error *err);
 
 #endif

@@ -103,6 +103,9 @@ void kafka_consumer_delivered(struct kafka_consumer *consumer, size_t partition,
 
 /* The option, borrowed; NULL: none. */
 const char *kafka_consumer_instance(const struct kafka_consumer *consumer);
+/* How many partitions that one's topic has, whoever has them now. */
+enum sorex_status kafka_consumer_partitions(struct kafka_consumer *consumer, size_t partition, uint32_t *out,
+                                            struct sorex_error *err);
 /* The cluster's id, borrowed. */
 enum sorex_status kafka_consumer_cluster(struct kafka_consumer *consumer, const char **out, struct sorex_error *err);
 

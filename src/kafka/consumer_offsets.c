@@ -166,6 +166,35 @@ enum sorex_status kafka_consumer_commit(struct kafka_consumer *consumer, size_t 
     return status;
 }
 
+enum sorex_status kafka_consumer_partitions(struct kafka_consumer *consumer, size_t partition, uint32_t *out,
+                                            struct sorex_error *err)
+{
+    struct question question = question_new();
+    rd_kafka_t *rk = consumer->client.rk;
+    const char *name = consumer->partitions[partition].topic;
+    enum sorex_status status = SOREX_OK;
+    rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
+    *out = 0;
+    if (topic == NULL)
+        return kafka_error_set(err, rd_kafka_last_error(), NULL, "topic %s", name);
+    while (status == SOREX_OK && *out == 0) {
+        const struct rd_kafka_metadata *metadata = NULL;
+        rd_kafka_resp_err_t code = rd_kafka_metadata(rk, 0, topic, &metadata, question.slice_ms);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            *out = (uint32_t)metadata->topics[0].partition_cnt;
+        if (metadata != NULL)
+            rd_kafka_metadata_destroy(metadata);
+        if (*out == 0)
+            status = question_again(consumer, &question,
+                                    code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+                                    "asking for the partitions of a topic", err);
+    }
+    rd_kafka_topic_destroy(topic);
+    return status;
+}
+
 enum sorex_status kafka_consumer_cluster(struct kafka_consumer *consumer, const char **out, struct sorex_error *err)
 {
     return kafka_client_cluster(&consumer->client, clock_ms() + CONSUMER_QUESTION_MS, out, err);

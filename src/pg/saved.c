@@ -176,6 +176,30 @@ uint64_t saved_version(const struct saved *saved) { return saved->head.version; 
 
 struct bytes saved_note(const struct saved *saved) { return buf_view(&saved->note); }
 
+/* The head is the first record; SOREX_STOPPED: it was there. */
+static enum sorex_status note_load(void *user_data, struct bytes key, struct bytes value, struct sorex_error *err)
+{
+    TRY(record_load(user_data, key, value, err));
+    return SOREX_STOPPED;
+}
+
+enum sorex_status saved_note_read(struct store *store, const char *name, struct buf *out, struct sorex_error *err)
+{
+    struct saved saved = {.store = store};
+    struct load load = {.saved = &saved};
+    TRY(record_name_set(&saved.name, name, err));
+    TRY(sha256_init(&load.hash, err));
+    enum sorex_status status = pages_scan(store, record_name_prefix(&saved.name), note_load, &load, err);
+    if (status == SOREX_STOPPED)
+        status = buf_append(out, buf_view(&saved.note), err);
+    else if (status == SOREX_OK)
+        status = sorex_error_set(err, SOREX_GONE, "there is none in the store");
+    sha256_deinit(&load.hash);
+    snapshot_drop(load.snapshot);
+    buf_deinit(&saved.note);
+    return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "database %s", name);
+}
+
 /* -- committing */
 
 struct commit {

@@ -29,6 +29,10 @@ uint64_t saved_version(const struct saved *saved);
 /* What the last commit was given; empty when it is new. Borrowed until the next commit. */
 struct bytes saved_note(const struct saved *saved);
 
+/* The note of a database in a store, without the database and without PostgreSQL: appended to out. Errors: SOREX_GONE
+ * there is none; as saved_open. */
+enum sorex_status saved_note_read(struct store *store, const char *name, struct buf *out, struct sorex_error *err);
+
 /* Writes what changed since the last commit, with the caller's note (what the state stands for; at most 64 KiB).
  * *out_snapshot (may be NULL) is the state that was written, for forks and for going back; by snapshot_drop. It is the
  * database's last good state, too.

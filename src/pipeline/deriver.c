@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "base/signals.h"
 #include "derive/receipt.h"
+#include "pipeline/chain_blocks.h"
 
 #define RETRY_MS 200u
 #define RETRY_MS_MAX 10000u
@@ -26,7 +27,7 @@
 struct deriver {
     struct deriver_options options;
     struct chained *chained;
-    struct buf block;
+    struct chain_blocks blocks;
     char component[CHAINED_NAME_BYTES_MAX + 16]; /* for log lines */
     char warned[SOREX_ERROR_TEXT_MAX];           /* the last warning, which is not repeated */
     /* An entry whose message halts: everything before it is derived again and saved, then its error ends the run. */
@@ -45,17 +46,22 @@ struct deriver {
 
 /* ---- what others see ---- */
 
+void deriver_figures(const struct chained *chained, struct deriver_status *out)
+{
+    const struct receipt *receipt = chained_receipt(chained);
+    out->height = chained_place(chained).height;
+    out->messages = receipt->count;
+    out->rejected = receipt->rejected;
+    memcpy(out->key, receipt->key, SHA256_BYTES);
+    memcpy(out->trace, receipt->trace, SHA256_BYTES);
+}
+
 static void show(struct deriver *deriver, enum sink_state state, const char *why)
 {
-    const struct receipt *receipt = chained_receipt(deriver->chained);
     (void)pthread_mutex_lock(&deriver->lock);
     struct deriver_status *status = &deriver->status;
     status->state = state;
-    status->height = chained_place(deriver->chained).height;
-    status->messages = receipt->count;
-    status->rejected = receipt->rejected;
-    memcpy(status->key, receipt->key, SHA256_BYTES);
-    memcpy(status->trace, receipt->trace, SHA256_BYTES);
+    deriver_figures(deriver->chained, status);
     (void)snprintf(status->why, sizeof status->why, "%s", why);
     (void)pthread_cond_broadcast(&deriver->changed);
     (void)pthread_mutex_unlock(&deriver->lock);
@@ -109,38 +115,6 @@ static uint32_t reach(const struct deriver *deriver)
     return heights.durable - finality;
 }
 
-/* The chain's hash at a height that is reached: the store's, and below what it retains the source's, whose blocks are
- * checked to follow one another. Errors: SOREX_AGAIN. */
-static enum sorex_status hash_at(struct deriver *deriver, uint32_t height, uint8_t out[HASH_BYTES],
-                                 struct sorex_error *err)
-{
-    struct entry entry;
-    struct source *source = deriver->options.source;
-    enum sorex_status status = store_entry(deriver->options.store, height, &entry, err);
-    if (status == SOREX_OK)
-        memcpy(out, entry.hash, HASH_BYTES);
-    if (status != SOREX_GONE)
-        return status;
-    status = source->type->hash_at(source, height, out, err);
-    return status == SOREX_GONE ? sorex_error_set(err, SOREX_AGAIN, "the source has no block at height %u now", height)
-                                : status;
-}
-
-/* Whether a place is on the chain. One that waits for confirmations again is as good as ever. */
-static enum sorex_status still_on(struct deriver *deriver, const struct chained_place *place, bool *out,
-                                  struct sorex_error *err)
-{
-    struct store_heights heights;
-    uint8_t hash[HASH_BYTES];
-    store_heights(deriver->options.store, &heights);
-    *out = false;
-    if (heights.durable == SOREX_HEIGHT_NONE || place->height > heights.durable)
-        return SOREX_OK;
-    TRY(hash_at(deriver, place->height, hash, err));
-    *out = memcmp(hash, place->hash, HASH_BYTES) == 0;
-    return SOREX_OK;
-}
-
 /* ... and may be gone to. */
 static enum sorex_status is_on(void *user_data, const struct chained_place *place, bool *out, struct sorex_error *err)
 {
@@ -148,47 +122,7 @@ static enum sorex_status is_on(void *user_data, const struct chained_place *plac
     *out = false;
     if (highest == SOREX_HEIGHT_NONE || place->height > highest)
         return SOREX_OK;
-    return still_on(user_data, place, out, err);
-}
-
-/* After SOREX_GONE: a source that was only just opened has to look first. A block that it does not have then, although
- * it is on its chain, will not come back. */
-static enum sorex_status block_again(struct deriver *deriver, uint32_t height, const uint8_t hash[HASH_BYTES],
-                                     struct sorex_error *err)
-{
-    struct source *source = deriver->options.source;
-    uint8_t now[HASH_BYTES];
-    if (source->type->hash_at(source, height, now, NULL) != SOREX_OK || memcmp(now, hash, HASH_BYTES) != 0)
-        return sorex_error_set(err, SOREX_AGAIN, "height %u: the source is on another chain now", height);
-    buf_reset(&deriver->block);
-    enum sorex_status status = source->type->fetch(source, height, hash, &deriver->block, err);
-    if (status != SOREX_GONE)
-        return status;
-    return sorex_error_set(
-        err, SOREX_GONE,
-        "height %u: the source has this block no more, and the reducer needs it to derive on: give a "
-        "source that has it (a node that does not prune)",
-        height);
-}
-
-static enum sorex_status block_fetch(struct deriver *deriver, uint32_t height, struct entry *out,
-                                     struct sorex_error *err)
-{
-    struct source *source = deriver->options.source;
-    uint8_t hash[HASH_BYTES];
-    TRY(hash_at(deriver, height, hash, err));
-    buf_reset(&deriver->block);
-    enum sorex_status status = source->type->fetch(source, height, hash, &deriver->block, err);
-    if (status == SOREX_GONE)
-        status = block_again(deriver, height, hash, err);
-    TRY(status);
-    TRY(block_header_parse(buf_view(&deriver->block), out, err));
-    if (memcmp(out->hash, hash, HASH_BYTES) != 0)
-        return sorex_error_set(err, SOREX_CORRUPT, "height %u: the bytes that came are another block", height);
-    TRY(block_check(buf_view(&deriver->block), err));
-    out->height = height;
-    out->payload = buf_view(&deriver->block);
-    return SOREX_OK;
+    return chain_blocks_has(&((struct deriver *)user_data)->blocks, place, out, err);
 }
 
 /* ---- the thread ---- */
@@ -253,14 +187,14 @@ static enum sorex_status advance(struct deriver *deriver, bool *out_moved, struc
     bool on = true;
     *out_moved = true;
     if (place.height != SOREX_HEIGHT_NONE)
-        TRY(still_on(deriver, &place, &on, err));
+        TRY(chain_blocks_has(&deriver->blocks, &place, &on, err));
     if (!on)
         return back(deriver, err);
     if (highest == SOREX_HEIGHT_NONE || next > highest) {
         *out_moved = false;
         return chained_commit(deriver->chained, err);
     }
-    enum sorex_status status = block_fetch(deriver, next, &entry, err);
+    enum sorex_status status = chain_blocks_fetch(&deriver->blocks, next, &entry, err);
     if (status == SOREX_CORRUPT) /* it may be better next time */
         return sorex_error_set(err, SOREX_AGAIN, "%s", err->text);
     TRY(status);
@@ -395,6 +329,7 @@ enum sorex_status deriver_new(const struct deriver_options *options, struct deri
     if (deriver == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a reducer");
     deriver->options = *options;
+    deriver->blocks = (struct chain_blocks){.store = options->store, .source = options->source};
     deriver->halting.height = SOREX_HEIGHT_NONE;
     deriver->status.height = SOREX_HEIGHT_NONE;
     (void)snprintf(deriver->component, sizeof deriver->component, "reducer %.50s", options->settings->name);
@@ -457,7 +392,7 @@ void deriver_free(struct deriver *deriver)
         return;
     deriver_stop(deriver);
     chained_close(deriver->chained);
-    buf_deinit(&deriver->block);
+    chain_blocks_deinit(&deriver->blocks);
     (void)pthread_cond_destroy(&deriver->changed);
     (void)pthread_mutex_destroy(&deriver->lock);
     free(deriver);

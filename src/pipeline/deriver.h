@@ -38,6 +38,8 @@ struct deriver_status {
     uint8_t key[SHA256_BYTES], trace[SHA256_BYTES];
     char why[SOREX_ERROR_TEXT_MAX]; /* what it waits for, or why it failed; "" when fine */
 };
+/* How far a derived database is; the other members stay as they are. */
+void deriver_figures(const struct chained *chained, struct deriver_status *out);
 /* Thread: any. */
 void deriver_status(struct deriver *deriver, struct deriver_status *out);
 /* SOREX_OK, or why it failed: a message that halts, a source that has a block no more. Thread: any. */

@@ -96,7 +96,7 @@ static void sink_works(struct flow *flow)
 /* For a sink that commits it; else NULL. */
 static void *group_of(const struct flow *flow)
 {
-    bool taken = flow->sink->type->takes_group && flow->source->type->group != NULL;
+    bool taken = flow->sink != NULL && flow->sink->type->takes_group && flow->source->type->group != NULL;
     return taken ? flow->source->type->group(flow->source) : NULL;
 }
 
@@ -110,6 +110,8 @@ static void delivered_tell(struct flow *flow, const char *partition, const struc
 /* Where the target, or our own file, says that a partition stands. SOREX_GONE: nowhere. */
 static enum sorex_status position_read(struct flow *flow, const char *partition, struct position *out, struct sorex_error *err)
 {
+    if (flow->fold != NULL)
+        return fold_position(flow->fold, partition, out, err);
     const struct sink_type *type = flow->sink->type;
     if (type->position != NULL) {
         enum sorex_status status = type->position(flow->sink, partition, group_of(flow), out, err);
@@ -172,6 +174,9 @@ static enum sorex_status place_one(struct flow *flow, const struct event_partiti
 static enum sorex_status places_make(struct flow *flow, const struct event_batch *input, bool all, struct sorex_error *err)
 {
     size_t count = input->partition_count;
+    if (flow->fold != NULL && count > 1)
+        return sorex_error_set(err, SOREX_INVALID, "a reducer's messages have one order, and partitions have none among each other: "
+                               "this source has %zu, %s and others", count, input->partitions[0].name);
     struct flow_place *places = calloc(count > 0 ? count : 1, sizeof *places);
     if (places == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory: %zu partitions", count);
@@ -324,6 +329,54 @@ static void batch_submit(struct flow *flow)
     flow->current = !flow->current;
 }
 
+static void figures_show(struct flow *flow)
+{
+    (void)pthread_mutex_lock(&flow->lock);
+    fold_figures(flow->fold, &flow->derived);
+    (void)pthread_mutex_unlock(&flow->lock);
+}
+
+/* The reducer's database is as far as its place says, whatever was read. */
+static enum sorex_status folded(struct flow *flow, const struct event_partition *partition, struct sorex_error *err)
+{
+    struct position at;
+    TRY(fold_save(flow->fold, err));
+    TRY(fold_position(flow->fold, partition->name, &at, err));
+    (void)pthread_mutex_lock(&flow->lock);
+    flow->places[0].at = at;
+    flow->places[0].end = partition->end;
+    (void)pthread_mutex_unlock(&flow->lock);
+    works(flow);
+    delivered_tell(flow, partition->name, &at);
+    return SOREX_OK;
+}
+
+/* Records become messages, one after the other; a stop is heeded between them. */
+static enum sorex_status batch_fold(struct flow *flow, const struct event_batch *input, struct sorex_error *err)
+{
+    const struct event_partition *partition = &input->partitions[0];
+    struct flow_counts counts = {0};
+    enum sorex_status status = SOREX_OK;
+    struct deriver_status before, now;
+    uint64_t began = clock_ns();
+    fold_figures(flow->fold, &before);
+    for (size_t i = 0; i < input->count && status == SOREX_OK && !flow->misplaced && !stopping(flow); i++) {
+        const struct event_record *record = &input->records[i];
+        status = fold_apply(flow->fold, partition->name, record, &flow->misplaced, err);
+        counts.in += status == SOREX_OK;
+        counts.bytes_in += record->text.len;
+    }
+    counts.work_ns = clock_ns() - began;
+    if (flow->misplaced) /* the messages since the last save come again */
+        return SOREX_OK;
+    fold_figures(flow->fold, &now);
+    counts.failed = now.rejected - before.rejected;
+    counts.out = counts.in - counts.failed;
+    counts_add(flow, &counts);
+    figures_show(flow);
+    return status == SOREX_OK ? folded(flow, partition, err) : status;
+}
+
 /* A batch that a failing event ended is delivered up to there, then that event's error is the stream's. */
 static enum sorex_status batch_make(struct flow *flow, const struct event_batch *input, struct sorex_error *err)
 {
@@ -370,7 +423,7 @@ static enum sorex_status turn(struct flow *flow, bool *out_ended, struct sorex_e
     }
     if (input.count > 0) {
         state_set(flow, "running", "");
-        return batch_make(flow, &input, err);
+        return flow->fold != NULL ? batch_fold(flow, &input, err) : batch_make(flow, &input, err);
     }
     if (!flow->delivering || !outlet_busy(flow->outlet)) {
         TRY(settle(flow, err));
@@ -391,6 +444,8 @@ static enum sorex_status loop(struct flow *flow, struct sorex_error *err)
             retry_wait(flow, err);
         else if (status == SOREX_STOPPED && stopping(flow))
             break;
+        else if (status == SOREX_GONE && flow->fold != NULL)
+            return sorex_error_prefix(err, "a reducer needs every message of its log");
         else
             TRY(status);
     }

@@ -35,6 +35,14 @@ static enum sorex_status data_take(struct flow *flow, struct sorex_error *err)
     return status;
 }
 
+/* A reducer's store takes the directory, and has the position. */
+static enum sorex_status fold_open(struct flow *flow, struct sorex_error *err)
+{
+    TRY(fold_new(flow->settings, &flow->fold, err));
+    fold_figures(flow->fold, &flow->derived);
+    return SOREX_OK;
+}
+
 static const struct envelope *envelope_out(const struct pipeline_settings *settings)
 {
     const struct sink_settings *sink = &settings->sinks[0];
@@ -101,29 +109,32 @@ static enum sorex_status workers_open(struct flow *flow, struct sorex_error *err
     return pool_new(flow_batch_work, (void *const *)flow->workers, wanted, &flow->pool, err);
 }
 
-static enum sorex_status ends_open(struct flow *flow, const struct flow_options *options, struct sorex_error *err)
+static enum sorex_status source_open(struct flow *flow, const struct flow_options *options, struct sorex_error *err)
+{
+    const struct pipeline_settings *settings = flow->settings;
+    const struct event_source_context context = {
+        .pipeline = settings->top.name, .until_end = options->until_end, .ordered = settings->has_reducer};
+    enum sorex_status status = settings->event_source_type->open(settings->source, &context, &flow->source, err);
+    return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "source %s", settings->event_source_type->name);
+}
+
+static enum sorex_status sink_open(struct flow *flow, struct sorex_error *err)
 {
     const struct pipeline_settings *settings = flow->settings;
     const struct sink_settings *sink = &settings->sinks[0];
-    const struct sink_context sink_context = {
+    const struct sink_context context = {
         .name = sink->name, .pipeline = settings->top.name, .base_dir = settings->base_dir, .stream = true};
-    const struct event_source_context source_context = {.pipeline = settings->top.name, .until_end = options->until_end};
-    enum sorex_status status = sink->type->open(sink->options, &sink_context, &flow->sink, err);
-    if (status != SOREX_OK)
-        return sorex_error_prefix(err, "sink %s", sink->name);
-    status = settings->event_source_type->open(settings->source, &source_context, &flow->source, err);
-    if (status != SOREX_OK)
-        return sorex_error_prefix(err, "source %s", settings->event_source_type->name);
-    return outlet_new(flow->sink, &flow->outlet, err);
+    enum sorex_status status = sink->type->open(sink->options, &context, &flow->sink, err);
+    return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "sink %s", sink->name);
 }
 
 /* As the user says, else as the sink likes it. */
 static void limits_set(struct flow *flow)
 {
     const struct pipeline_scalars *top = &flow->settings->top;
-    const struct sink_type *sink = flow->sink->type;
-    size_t records = sink->batch_changes_max != 0 ? sink->batch_changes_max : BATCH_EVENTS;
-    size_t bytes = sink->batch_bytes_max != 0 ? (size_t)sink->batch_bytes_max : BATCH_BYTES;
+    const struct sink_type *sink = flow->sink != NULL ? flow->sink->type : NULL;
+    size_t records = sink != NULL && sink->batch_changes_max != 0 ? sink->batch_changes_max : BATCH_EVENTS;
+    size_t bytes = sink != NULL && sink->batch_bytes_max != 0 ? (size_t)sink->batch_bytes_max : BATCH_BYTES;
     flow->limits = (struct event_limits){.records = top->batch_events != 0 ? top->batch_events : records,
                                          .bytes = top->batch_bytes != 0 ? (size_t)top->batch_bytes : bytes,
                                          .wait_ms = POLL_MS};
@@ -131,7 +142,6 @@ static void limits_set(struct flow *flow)
 
 static enum sorex_status batches_make(struct flow *flow, struct sorex_error *err)
 {
-    limits_set(flow);
     const struct flow_batch_options options = {.workers = flow->workers,
                                                .pool = flow->pool,
                                                .records_max = flow->limits.records,
@@ -145,6 +155,11 @@ static enum sorex_status batches_make(struct flow *flow, struct sorex_error *err
 static enum sorex_status flow_open(struct flow *flow, const struct flow_options *options, struct sorex_error *err)
 {
     struct buf configs[PIPELINE_FILTERS_MAX] = {0};
+    if (flow->settings->has_reducer) {
+        TRY(fold_open(flow, err));
+        limits_set(flow);
+        return source_open(flow, options, err);
+    }
     TRY(data_take(flow, err));
     enum sorex_status status = configs_make(flow->settings, configs, err);
     if (status == SOREX_OK)
@@ -153,7 +168,10 @@ static enum sorex_status flow_open(struct flow *flow, const struct flow_options 
         buf_deinit(&configs[i]);
     TRY(status);
     TRY(workers_open(flow, err));
-    TRY(ends_open(flow, options, err));
+    TRY(sink_open(flow, err));
+    TRY(source_open(flow, options, err));
+    TRY(outlet_new(flow->sink, &flow->outlet, err));
+    limits_set(flow);
     return batches_make(flow, err);
 }
 
@@ -203,6 +221,7 @@ void flow_free(struct flow *flow)
         flow->sink->type->close(flow->sink);
     if (flow->source != NULL)
         flow->source->type->close(flow->source);
+    fold_free(flow->fold);
     free(flow->places);
     sidecar_deinit(&flow->saved);
     free(flow->saved_path);

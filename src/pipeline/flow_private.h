@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 
 #include "pipeline/flow.h"
+#include "pipeline/fold.h"
 #include "pipeline/outlet.h"
 #include "sink/breaker.h"
 #include "sink/sidecar.h"
@@ -15,6 +16,7 @@ struct flow {
     const struct pipeline_settings *settings;
     struct lockfile lockfile;
     bool locked;
+    struct fold *fold; /* of a reducer; then there are no stages, pool, sink, outlet and batches */
     struct stages *stages;
     struct stages_worker **workers;
     size_t worker_count;
@@ -46,6 +48,7 @@ struct flow {
     const char *state; /* "starting", "running", "idle", "waiting", "stopped", "failed" */
     char waiting_for[SOREX_ERROR_TEXT_MAX];
     struct flow_summary summary;
+    struct deriver_status derived; /* of the reducer: its figures */
     double rate; /* events a second, over the last report */
     uint64_t rate_ms, rate_in;
 };

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "pipeline/flow_private.h"
+#include "pipeline/status.h"
 
 static void counts_members(const struct flow_summary *summary, struct json_writer *w)
 {
@@ -95,11 +96,16 @@ enum sorex_status flow_status(struct flow *flow, struct json_writer *w, struct s
     json_array_end(w);
     json_name(w, "sinks");
     json_array_begin(w);
-    sink_member(flow, w);
+    if (flow->fold == NULL)
+        sink_member(flow, w);
     json_array_end(w);
+    if (flow->fold != NULL)
+        status_reducer(flow->settings->reducer.name, flow->state, &flow->derived, w);
     (void)pthread_mutex_unlock(&flow->lock);
-    json_name(w, "filters");
-    stages_status(flow->stages, w);
+    if (flow->fold == NULL) {
+        json_name(w, "filters");
+        stages_status(flow->stages, w);
+    }
     json_object_end(w);
     return w->status;
 }

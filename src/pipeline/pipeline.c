@@ -315,6 +315,8 @@ void pipeline_free(struct pipeline *p)
     free(p);
 }
 
+const struct pipeline_settings *pipeline_settings(const struct pipeline *pipeline) { return pipeline->settings; }
+
 struct store *pipeline_store(struct pipeline *pipeline)
 {
     return pipeline->store;

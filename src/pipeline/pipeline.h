@@ -50,6 +50,7 @@ enum sorex_status pipeline_rollback(struct pipeline *pipeline, uint32_t height, 
 enum sorex_status pipeline_status(struct pipeline *pipeline, struct json_writer *w, struct sorex_error *err);
 
 /* Borrowed, for readers on other threads. */
+const struct pipeline_settings *pipeline_settings(const struct pipeline *pipeline);
 struct store *pipeline_store(struct pipeline *pipeline);
 struct program *pipeline_indexer(struct pipeline *pipeline); /* NULL: none */
 /* The embedded database of a sink, by the sink's name; NULL: the first there is. NULL when there is none, or source and

@@ -319,12 +319,34 @@ static enum sorex_status chain_read(struct reading *r, const char *path, struct 
     return SOREX_OK;
 }
 
+/* A reducer takes what comes, as it is, all of it, once: the same messages are to make the same database anywhere. */
+static enum sorex_status folding_check(const struct pipeline_settings *settings, struct sorex_error *err)
+{
+    const struct config_node *node = settings->top.reducer;
+    const char *excluded = settings->top.filters != NULL ? "filters" : settings->top.sink != NULL ? "sink" : NULL;
+    if (excluded != NULL)
+        return config_error(err, node, SOREX_INVALID, "reducer and %s exclude each other in a stream", excluded);
+    if (settings->events.envelope != 0 || settings->events.on_error != ON_ERROR_HALT)
+        return config_error(err, node, SOREX_INVALID,
+                            "a reducer takes messages as they are, and none is left out: source.envelope and source.on_error are not for "
+                            "it (reducer.on_error says what is done with a message that it fails on)");
+    if (settings->reducer.finality != 0)
+        return config_error(err, node, SOREX_INVALID, "reducer.finality: in a stream nothing is undone, so there is nothing to wait for");
+    return SOREX_OK;
+}
+
 static enum sorex_status stream_read(struct reading *r, const char *path, struct sorex_error *err)
 {
     struct pipeline_settings *out = r->settings;
     TRY(section_read(&r->overlay, out->root, "", stream_options, &out->top, err));
     TRY(name_default(out, path, err));
     TRY(source_read(r, out->top.source, err));
+    if (out->top.reducer != NULL) {
+        TRY(reducer_read(r, out->top.reducer, err));
+        return folding_check(out, err);
+    }
+    if (out->top.sink == NULL)
+        return config_error(err, out->root, SOREX_INVALID, "neither a sink nor a reducer: there is nowhere to go");
     TRY(each_read(r, NULL, out->top.filters, "filter", filter_read, err));
     return sink_read(r, out->top.sink, err);
 }
@@ -352,7 +374,7 @@ enum sorex_status pipeline_settings_chain(const struct pipeline_settings *settin
 {
     if (settings->event_source_type == NULL)
         return SOREX_OK;
-    return sorex_error_set(err, SOREX_INVALID, "%s is a stream: it has no store and no heights; `sorex run` and `sorex status` are for it",
+    return sorex_error_set(err, SOREX_INVALID, "%s is a stream: it has no chain and no heights; `sorex run` and `sorex status` are for it",
                            settings->top.name);
 }
 

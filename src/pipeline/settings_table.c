@@ -56,7 +56,8 @@ const struct option stream_options[] = {
     {.name = "batch_bytes", .type = OPTION_BYTES, .offset = TOP(batch_bytes), .fallback = "0", .max = (uint64_t)1 << 30, .text = "the same in bytes that come in; 0: 8 MiB or, for Kafka, 64 MiB"},
     {.name = "source", .type = OPTION_NODE, .offset = TOP(source), .required = true, .text = "where events come from: {type: lines or kafka, ...}"},
     {.name = "filters", .type = OPTION_NODE, .offset = TOP(filters), .text = "event transforms, in this order"},
-    {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .required = true, .text = "where they go: {type: ..., ...}"},
+    {.name = "sink", .type = OPTION_NODE, .offset = TOP(sink), .text = "where they go: {type: ..., ...}"},
+    {.name = "reducer", .type = OPTION_NODE, .offset = TOP(reducer), .text = "in place of filters and a sink: folds the events as they are into a database (docs/derive.md): {wasm: ..., ...}"},
     {.name = NULL},
 };
 
@@ -158,7 +159,7 @@ enum sorex_status pipeline_reference(struct buf *out, struct sorex_error *err)
                        err));
     TRY(reference_part(out, "Top level", "One pipeline", pipeline_options, err));
     TRY(reference_part(out, "indexer", "A guest of contract 1 (docs/abi/indexer.md)", indexer_options_table, err));
-    TRY(reference_part(out, "reducer", "A guest of contract 4 (docs/abi/reducer.md) whose messages are the blocks (docs/derive.md)", reducer_options_table, err));
+    TRY(reference_part(out, "reducer", "A guest of contract 4 (docs/abi/reducer.md) whose messages are the blocks, or the events of a stream (docs/derive.md)", reducer_options_table, err));
     TRY(buf_append_str(out, "\nAnd what every derivation has:\n\n", err));
     TRY(options_markdown(derive_options, out, err));
     TRY(reference_part(out, "transforms[]", "A guest of contract 2 (docs/abi/transform.md)", transform_options_table, err));

@@ -113,33 +113,50 @@ static void sink_member(const struct sink_settings *settings, const struct sink_
     json_object_end(w);
 }
 
-static void reducer_member(struct pipeline *p, struct json_writer *w)
+static void hash_member(struct json_writer *w, const char *name, const uint8_t hash[HASH_BYTES])
 {
-    struct deriver_status status;
     char hex[HASH_HEX_SIZE];
-    deriver_status(p->deriver, &status);
+    hash_hex(hash, hex);
+    json_name(w, name);
+    json_string_z(w, hex);
+}
+
+void status_reducer(const char *name, const char *state, const struct deriver_status *figures, struct json_writer *w)
+{
     json_name(w, "reducer");
     json_object_begin(w);
     json_name(w, "name");
-    json_string_z(w, p->settings->reducer.name);
+    json_string_z(w, name);
     json_name(w, "state");
-    json_string_z(w, sink_state_name(status.state));
-    height_member(w, "height", status.height);
+    json_string_z(w, state);
+    height_member(w, "height", figures->height);
     json_name(w, "messages");
-    json_uint(w, status.messages);
+    json_uint(w, figures->messages);
     json_name(w, "rejected");
-    json_uint(w, status.rejected);
+    json_uint(w, figures->rejected);
     json_name(w, "undone");
-    json_uint(w, status.undone);
-    json_name(w, "key");
-    hash_hex(status.key, hex);
-    json_string_z(w, hex);
-    json_name(w, "trace");
-    hash_hex(status.trace, hex);
-    json_string_z(w, hex);
+    json_uint(w, figures->undone);
+    hash_member(w, "key", figures->key);
+    hash_member(w, "trace", figures->trace);
     json_name(w, "why");
-    json_string_z(w, status.why);
+    json_string_z(w, figures->why);
     json_object_end(w);
+}
+
+void status_reducer_stopped(struct store *store, const char *name, bool stream, struct json_writer *w)
+{
+    struct chained *chained = NULL;
+    struct deriver_status figures = {.height = SOREX_HEIGHT_NONE};
+    struct sorex_error err = {0};
+    enum sorex_status status = chained_open_note(store, name, &chained, &err);
+    if (status == SOREX_OK)
+        deriver_figures(chained, &figures);
+    else if (status != SOREX_GONE)
+        (void)snprintf(figures.why, sizeof figures.why, "%s", err.text);
+    if (stream)
+        figures.height = SOREX_HEIGHT_NONE;
+    status_reducer(name, sink_state_name(SINK_STOPPED), &figures, w);
+    chained_close(chained);
 }
 
 /* Of a sink that has no runner (yet, or any more): as far as the store knows. */
@@ -212,8 +229,11 @@ enum sorex_status pipeline_status(struct pipeline *p, struct json_writer *w, str
     }
     json_array_end(w);
     pthread_mutex_unlock(&p->lock);
-    if (p->deriver != NULL)
-        reducer_member(p, w);
+    if (p->deriver != NULL) {
+        struct deriver_status status;
+        deriver_status(p->deriver, &status);
+        status_reducer(p->settings->reducer.name, sink_state_name(status.state), &status, w);
+    }
     if (p->filters.count != 0) {
         json_name(w, "filters");
         filters_status(&p->filters, w);

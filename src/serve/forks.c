@@ -37,7 +37,7 @@ struct held {
 
 struct forks {
     struct forks_options options;
-    char *name, *sink, *reducer, *dir;
+    char *name, *sink, *dir;
     struct database_program *program;
     pthread_mutex_t lock; /* of held; opening is under it too: who comes meanwhile wants the same */
     struct held *held[HELD_MAX];
@@ -93,7 +93,7 @@ static enum sorex_status held_try(struct forks *forks, const char *sink, struct 
     if (status == SOREX_OK)
         status = store_open(&options, &held->store, err);
     if (status == SOREX_OK)
-        status = kept_database_open(held->store, forks->program, sink[0] != '\0' ? sink : NULL, forks->reducer,
+        status = kept_database_open(held->store, forks->program, sink[0] != '\0' ? sink : NULL, forks->options.settings,
                                     &held->kept, err);
     if (status != SOREX_OK) {
         held_drop(held);
@@ -231,12 +231,13 @@ enum sorex_status forks_open(const struct forks_options *options, struct forks *
     (void)pthread_mutex_init(&forks->lock, NULL);
     enum sorex_status status = SOREX_OK;
     if (!text_copy(&forks->name, options->name) || !text_copy(&forks->sink, options->sink) ||
-        !text_copy(&forks->reducer, options->reducer) || !text_copy(&forks->dir, options->dir))
+        !text_copy(&forks->dir, options->dir))
         status = sorex_error_set(err, SOREX_NOMEM, "out of memory for databases");
     else if (options->pipeline == NULL)
         status = forks_begin(forks, err);
     else if (!kept_database_of(options->pipeline, options->sink, &kept))
-        status = sorex_error_set(err, SOREX_GONE, "postgres: the pipeline has no sink of type database, and no reducer");
+        status =
+            sorex_error_set(err, SOREX_GONE, "postgres: the pipeline has no sink of type database, and no reducer");
     if (status != SOREX_OK) {
         forks_close(forks);
         return status;
@@ -255,7 +256,6 @@ void forks_close(struct forks *forks)
     (void)pthread_mutex_destroy(&forks->lock);
     free(forks->name);
     free(forks->sink);
-    free(forks->reducer);
     free(forks->dir);
     free(forks);
 }

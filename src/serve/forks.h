@@ -10,13 +10,14 @@
 
 struct forks;
 struct pipeline;
+struct pipeline_settings;
 
 struct forks_options {
-    const char *name;          /* the pipeline's; NULL: not known */
-    const char *sink;          /* the database that the pipeline's name and "postgres" mean; NULL: the only one */
-    const char *reducer;       /* the reducer's name in the pipeline file; NULL: not known */
-    struct pipeline *pipeline; /* borrowed; or NULL, and then: */
-    const char *dir;           /* the data directory */
+    const char *name; /* the pipeline's; NULL: not known */
+    const char *sink; /* the database that the pipeline's name and "postgres" mean; NULL: the only one */
+    const struct pipeline_settings *settings; /* of the pipeline; borrowed; NULL: not known, or it runs here */
+    struct pipeline *pipeline;                /* borrowed; or NULL, and then: */
+    const char *dir;                          /* the data directory */
 };
 
 /* Of a store: opens what is durable now, and again whenever something newer is, for the next fork.

@@ -159,8 +159,10 @@ static enum sorex_status status_reducer(const struct json_doc *doc, struct buf *
     struct bytes name = member_raw(doc, reducer, "name"), state = member_raw(doc, reducer, "state"),
                  height = member_raw(doc, reducer, "height"), why = member_raw(doc, reducer, "why");
     unsigned long long undone = member_uint(doc, reducer, "undone");
-    TRY(buf_printf(out, err, "reducer   %.*s: %.*s, height %.*s, %llu messages, %llu of them rejected", BYTES_FMT(name), BYTES_FMT(state),
-                   BYTES_FMT(height), (unsigned long long)member_uint(doc, reducer, "messages"),
+    TRY(buf_printf(out, err, "reducer   %.*s: %.*s, ", BYTES_FMT(name), BYTES_FMT(state)));
+    if (!bytes_is(height, "-"))
+        TRY(buf_printf(out, err, "height %.*s, ", BYTES_FMT(height)));
+    TRY(buf_printf(out, err, "%llu messages, %llu of them rejected", (unsigned long long)member_uint(doc, reducer, "messages"),
                    (unsigned long long)member_uint(doc, reducer, "rejected")));
     if (undone != 0)
         TRY(buf_printf(out, err, ", undone %llu times", undone));
@@ -209,11 +211,10 @@ static enum sorex_status status_partition(const struct json_doc *doc, const stru
     return buf_append_u8(out, '\n', err);
 }
 
-static enum sorex_status status_stream(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+static enum sorex_status status_events(const struct json_doc *doc, const struct json_node *events, struct buf *out,
+                                       struct sorex_error *err)
 {
-    const struct json_node *root = &doc->nodes[0];
-    const struct json_node *events = json_member(doc, root, "events"), *partitions = json_member(doc, root, "partitions");
-    struct bytes rate = member_raw(doc, root, "events_per_second");
+    struct bytes rate = member_raw(doc, &doc->nodes[0], "events_per_second");
     double value = 0;
     TRY(buf_printf(out, err, "events    %llu in, %llu out, %llu filtered, %llu failed",
                    (unsigned long long)member_uint(doc, events, "in"), (unsigned long long)member_uint(doc, events, "out"),
@@ -221,10 +222,19 @@ static enum sorex_status status_stream(const struct json_doc *doc, struct buf *o
                    (unsigned long long)member_uint(doc, events, "failed")));
     if (!bytes_is(rate, "-") && double_read(rate, &value) && value > 0)
         TRY(buf_printf(out, err, "; %.0f a second", value));
-    TRY(buf_append_u8(out, '\n', err));
+    return buf_append_u8(out, '\n', err);
+}
+
+static enum sorex_status status_stream(const struct json_doc *doc, struct buf *out, struct sorex_error *err)
+{
+    const struct json_node *root = &doc->nodes[0];
+    const struct json_node *events = json_member(doc, root, "events"), *partitions = json_member(doc, root, "partitions");
+    if (events != NULL) /* it runs */
+        TRY(status_events(doc, events, out, err));
     for (const struct json_node *partition = partitions != NULL ? json_first(doc, partitions) : NULL; partition != NULL;
          partition = json_next(doc, partition))
         TRY(status_partition(doc, partition, out, err));
+    TRY(status_reducer(doc, out, err));
     return status_ends(doc, "events", out, err);
 }
 

@@ -314,8 +314,15 @@ enum sorex_status service_status(struct service *service, struct buf *out, struc
     json_string_z(&w, "not running");
     json_name(&w, "waiting_for");
     json_string_z(&w, "`sorex run PIPELINE`, which goes on where it was");
-    status_store(service->store, SOREX_HEIGHT_NONE, &w);
-    status_cursors(service->store, &w);
+    if (service->stream) {
+        json_name(&w, "kind");
+        json_string_z(&w, "stream");
+    } else {
+        status_store(service->store, SOREX_HEIGHT_NONE, &w);
+        status_cursors(service->store, &w);
+    }
+    if (service->reducer != NULL)
+        status_reducer_stopped(service->store, service->reducer, service->stream, &w);
     json_object_end(&w);
     return json_writer_finish(&w);
 }

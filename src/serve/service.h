@@ -23,6 +23,8 @@ struct service {
     struct pipeline *pipeline;       /* borrowed; NULL: no run is alive, this process opened the store */
     struct postgres_port *postgres; /* borrowed; NULL: no port is open */
     struct flow *flow;               /* borrowed; a stream runs here, and there is no store: it answers `status` only */
+    const char *reducer;             /* when nothing runs, its name in the pipeline file; borrowed; NULL: none, or not known */
+    bool stream;                     /* that pipeline is a stream: its store has the reducer's database only */
     struct program_settings settings;
     struct program indexer;          /* the store's, loaded when first needed: not the pipeline's, because it can be stopped */
     bool indexer_loaded;

@@ -47,6 +47,7 @@ struct event_source; /* an opened source */
 
 struct event_source_context {
     const char *pipeline;
+    bool ordered;   /* records are to have one order: SOREX_INVALID of open or seek where they have none */
     bool until_end; /* the run ends at what is there when it starts: `ended` once that is read */
 };
 
@@ -58,6 +59,7 @@ struct event_source_type {
     const char *summary;
     const struct option *options; /* ends with a NULL name */
     size_t settings_size;
+    bool timed; /* records have times */
     enum sorex_status (*open)(const void *settings, const struct event_source_context *context, struct event_source **out,
                               struct sorex_error *err);
     void (*close)(struct event_source *source);

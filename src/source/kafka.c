@@ -62,6 +62,7 @@ struct kafka_source {
     struct event_source source;
     struct kafka_consumer *consumer;
     enum from from;
+    bool ordered;
     struct partition_name *names; /* of the partitions, in the consumer's order, as of the last poll */
     struct event_partition *partitions;
     size_t count;
@@ -159,7 +160,12 @@ static enum sorex_status kafka_open(const void *settings, const struct event_sou
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a source");
     self->source.type = &event_source_kafka;
     self->from = (enum from)given->from;
+    self->ordered = context->ordered;
     enum sorex_status status = topics_read(given->topics, &topics, &options.topic_count, err);
+    if (status == SOREX_OK && context->ordered && (options.topic_count != 1 || topics[0][0] == '^'))
+        status =
+            config_error(err, given->topics, SOREX_INVALID,
+                         "topics: a reducer's messages have one order: give it one topic, which has one partition");
     if (status == SOREX_OK)
         status = properties_read(given->properties, &properties, &options.client.property_count, err);
     options.topics = topics;
@@ -299,12 +305,28 @@ static enum sorex_status place_group(struct kafka_source *self, size_t index, st
     return SOREX_OK;
 }
 
+/* Another process of the group may have the other partitions. */
+static enum sorex_status order_check(struct kafka_source *self, const char *partition, size_t index,
+                                     struct sorex_error *err)
+{
+    uint32_t count;
+    TRY(kafka_consumer_partitions(self->consumer, index, &count, err));
+    if (count > 1)
+        return sorex_error_set(err, SOREX_INVALID,
+                               "%s: its topic has %u partitions, whose messages have no order among each other: a "
+                               "reducer needs a topic with one partition: write or copy its messages to such a one",
+                               partition, count);
+    return SOREX_OK;
+}
+
 static enum sorex_status kafka_seek(struct event_source *source, const char *partition, const struct position *position,
                                     struct sorex_error *err)
 {
     struct kafka_source *self = of(source);
     ptrdiff_t index = index_of(self, partition);
     CHECK(index >= 0); /* a partition of the last batch */
+    if (self->ordered)
+        TRY(order_check(self, partition, (size_t)index, err));
     TRY(cluster_ask(self, err));
     if (position == NULL)
         return place_group(self, (size_t)index, err);
@@ -335,6 +357,7 @@ const struct event_source_type event_source_kafka = {
     .summary = "messages of Kafka topics, shared among the processes of a consumer group",
     .options = kafka_options,
     .settings_size = sizeof(struct kafka_settings),
+    .timed = true,
     .open = kafka_open,
     .close = kafka_close,
     .poll = kafka_poll_events,

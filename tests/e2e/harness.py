@@ -216,6 +216,35 @@ class Postgres:
             self.stop(signal.SIGQUIT)
 
 
+class Broker:
+    """A real Kafka broker, and what a test does to its topics (tests/kafka/kafka_tool.c)."""
+
+    def __init__(self):
+        self.tool = os.environ["SOREX_KAFKA_TOOL"]
+        self.process = subprocess.Popen([self.tool, "broker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline().strip()
+        if not line.startswith("address "):
+            if self.process.wait() == SKIP_CODE:
+                skip(line)
+            check(False, f"no broker: {line}")
+        self.address = line.split()[1]
+
+    def tell(self, word):
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        equal(self.process.stdout.readline(), "ok\n", f"broker: {word}")
+
+    def do(self, verb, topic, *more, given=None):
+        return subprocess.run([self.tool, verb, self.address, topic, *map(str, more)], check=True, stdout=subprocess.PIPE, input=given).stdout
+
+    def read(self, topic):
+        return self.do("read", topic)
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
 class Node:
     """btcd on regtest."""
 

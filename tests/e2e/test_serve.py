@@ -145,6 +145,33 @@ def test_refusals(root, _):
     check("not a time" in sorex("serve", file, "--statement-timeout", "long", code=2).stderr, "a timeout that is none")
 
 
+def test_reducer(root, stack):
+    """What a reducer derived of blocks: the newest state, others at their heights, also where it runs; and of lines."""
+    days = {"name": "days", "wasm": str(GUESTS / "days.wasm")}
+    port = free_port()
+    file = pipeline_file(root / "days.json", name="mainnet", data="days-data", source={"type": "blockfiles", "path": str(BLOCKS)},
+                         reducer=days, postgres=str(port))
+    sorex("run", file, "--until", 300)
+    serving = Serving(stack, file)
+    for database, want in (("mainnet", "301"), ("days", "301"), ("mainnet@0", "1"), ("days@120", "121")):
+        equal(psql(serving.port, "select sum(blocks) from days", database), [(want,)], database)
+    check("has the heights 0 to 300" in psql(serving.port, "select 1", "mainnet@301", ok=False), "above it")
+    serving.stop()
+    with Running(file, log=root / "log") as run:
+        wait_for("blocks", lambda: (s := status(file)) and s["state"] != "not running" and (s["reducer"]["height"] or 0) >= 400)
+        equal(psql(port, "select sum(blocks) from days", "mainnet@250"), [("251",)], "in a run")
+        check(run.alive(), "it runs on")
+        run.kill(signal.SIGTERM)
+    (root / "in.jsonl").write_text('{"time":1,"payload":"create table t (a int)"}\n{"time":2,"payload":"insert into t values (7)"}\n')
+    lines = pipeline_file(root / "lines.json", name="lines", data="lines-data", source={"type": "lines", "path": "in.jsonl"},
+                          reducer={"name": "game", "wasm": str(GUESTS / "derive_sql.wasm")})
+    sorex("run", lines)
+    serving = Serving(stack, lines)
+    equal(psql(serving.port, "select * from t", "lines"), [("7",)], "of a stream")
+    check("only that state" in psql(serving.port, "select 1", "lines@1", ok=False), "a stream has no others")
+    serving.stop()
+
+
 if PSQL is None:
     skip("no psql")
-main(test_heights, test_beside_a_run, test_in_a_run, test_refusals)
+main(test_heights, test_beside_a_run, test_in_a_run, test_reducer, test_refusals)

@@ -4,36 +4,12 @@ Half of the kills hit the sink's transaction, by looking at the stack; 300 kills
 import collections
 from fault import *
 
-TOOL = os.environ["SOREX_KAFKA_TOOL"]
 KILLS, EACH = (300, 2) if LONG else (10, 1)
 CHECK_EVERY = 50 if LONG else 5
 HISTORY = 300
 LAST = 14131
 # What is on the stack of some thread.
 PHASES = {"connect": "producer_make", "progress": "kafka_progress_read", "send": "kafka_changes_send", "commit": "kafka_producer_commit"}
-
-
-class Broker:
-    def __init__(self):
-        self.process = subprocess.Popen([TOOL, "broker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        line = self.process.stdout.readline().strip()
-        if not line.startswith("address "):
-            if self.process.wait() == 77:
-                skip(line)
-            check(False, f"no broker: {line}")
-        self.address = line.split()[1]
-
-    def tell(self, word):
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-        equal(self.process.stdout.readline(), "ok\n", f"broker: {word}")
-
-    def read(self, topic):
-        return subprocess.run([TOOL, "read", self.address, topic], check=True, capture_output=True).stdout
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def killed(words, log, hits, aim):

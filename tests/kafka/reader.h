@@ -31,6 +31,9 @@ int64_t reader_end(const char *brokers, const char *topic, int32_t partition);
 /* Makes a topic and waits until it is there. settings: "name=value" strings, ending with NULL, or NULL. */
 void reader_topic_make(const char *brokers, const char *topic, int partitions, const char *const *settings);
 
+/* Deletes the messages of partition 0 before an offset. */
+void reader_topic_trim(const char *brokers, const char *topic, int64_t before);
+
 /* Takes the right to do anything with a topic from a user ("User:name"). */
 void reader_deny(const char *brokers, const char *user, const char *topic);
 

@@ -475,27 +475,6 @@ static void until_end_waits_for_transactions_that_are_open(void **state)
     kafka_consumer_free(member.consumer);
 }
 
-static void records_delete(const char *topic, int64_t before)
-{
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    char text[256];
-    assert_int_equal(rd_kafka_conf_set(conf, "bootstrap.servers", kafka_broker_address(broker), text, sizeof text), 0);
-    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, text, sizeof text);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, 0)->offset = before;
-    rd_kafka_DeleteRecords_t *request = rd_kafka_DeleteRecords_new(list);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-    rd_kafka_DeleteRecords(rk, &request, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, DEADLINE_MS);
-    assert_non_null(event);
-    assert_int_equal(rd_kafka_event_error(event), 0);
-    rd_kafka_event_destroy(event);
-    rd_kafka_DeleteRecords_destroy(request);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_destroy(rk);
-}
-
 struct failure {
     struct member member;
     enum sorex_status status;
@@ -515,7 +494,7 @@ static void messages_that_retention_took_are_not_skipped(void **state)
     fill("retained", 0, 0, 20);
     struct failure failure = {.member = {.consumer = consumer_make("retained", "retained")}};
     take(&failure.member, 20);
-    records_delete("retained", 8);
+    reader_topic_trim(kafka_broker_address(broker), "retained", 8);
     kafka_consumer_place(failure.member.consumer, 0, 5);
     assert_true(wait_for(failed, &failure, DEADLINE_MS));
     IS(failure.status, "gone", "retained/0: messages 5 to 7 are not delivered");

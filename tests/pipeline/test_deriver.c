@@ -10,10 +10,12 @@
 
 #include <cmocka.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "derive/receipt.h"
 #include "pg/database.h"
 #include "pg/place.h"
+#include "pipeline/chain_blocks.h"
 #include "pipeline/deriver.h"
 #include "source/memory.h"
 #include "store/scratch.h"
@@ -161,11 +163,11 @@ static struct source *source_new(uint32_t count)
 static void forks_while_it_derives(void **state)
 {
     (void)state;
-    static const uint32_t depths[] = {1, 2, 3, 5, 50, 8, 13, 21, 1, 34, 50};
-    struct source *source = source_new(120);
+    static const uint32_t depths[] = {1, 3, 8, 50, 21, 2, 34};
+    struct source *source = source_new(80);
     struct world w;
     struct outcome is, wanted;
-    uint32_t tip = 119;
+    uint32_t tip = 79;
     world_new(&w, source);
     index_all(&w);
     drain(&w, &is);
@@ -174,7 +176,7 @@ static void forks_while_it_derives(void **state)
         MUST(memory_fork(source, back, i % 3 == 2 ? 1 : depths[i] + 1, i + 1, &err));
         tip = back + (i % 3 == 2 ? 1 : depths[i] + 1);
         index_all(&w);
-        if (i == 5) { /* in the middle of it */
+        if (i == 3) { /* in the middle of it */
             world_close(&w);
             world_open(&w, source);
         }
@@ -191,7 +193,7 @@ static void forks_while_it_derives(void **state)
 static void it_begins_below_what_the_store_retains(void **state)
 {
     (void)state;
-    struct source *source = source_new(200);
+    struct source *source = source_new(140);
     struct world w;
     struct outcome is, wanted;
     struct store_heights heights;
@@ -199,10 +201,10 @@ static void it_begins_below_what_the_store_retains(void **state)
     deriver_stop(w.deriver);
     index_all(&w);
     store_heights(w.store, &heights);
-    assert_true(heights.horizon > 100);
+    assert_true(heights.horizon > 50);
     MUST(deriver_start(w.deriver, &err));
     drain(&w, &is);
-    assert_int_equal(is.status.height, 199);
+    assert_int_equal(is.status.height, 139);
     straight(source, &wanted);
     same(&is, &wanted);
     world_end(&w);
@@ -227,6 +229,25 @@ static void a_source_that_fails_is_asked_again(void **state)
     assert_int_equal(is.status.height, 39);
     straight(source, &wanted);
     same(&is, &wanted);
+    world_end(&w);
+    source->type->close(source);
+}
+
+/* Block files that nobody asked for their tip yet know no block. */
+static void a_source_that_was_only_just_opened_says_gone_once(void **state)
+{
+    (void)state;
+    struct source *source = source_new(12);
+    struct world w;
+    struct outcome is;
+    world_new(&w, source);
+    deriver_stop(w.deriver);
+    index_all(&w);
+    memory_fail(source, MEMORY_FETCH, 0, 1, SOREX_GONE, "no such block");
+    MUST(deriver_start(w.deriver, &err));
+    drain(&w, &is);
+    assert_int_equal(deriver_failure(w.deriver, &err), SOREX_OK);
+    assert_int_equal(is.status.height, 11);
     world_end(&w);
     source->type->close(source);
 }
@@ -269,6 +290,72 @@ static void a_block_that_is_there_no_more_is_named(void **state)
     source->type->close(source);
 }
 
+static enum sorex_status blocks_on(void *user_data, const struct chained_place *place, bool *out,
+                                   struct sorex_error *why)
+{
+    return chain_blocks_has(user_data, place, out, why);
+}
+
+static enum sorex_status blocks_entry(void *user_data, uint32_t height, struct entry *out, struct sorex_error *why)
+{
+    return chain_blocks_fetch(user_data, height, out, why);
+}
+
+static enum sorex_status past_of(struct world *w, uint32_t height, uint8_t digest[SHA256_BYTES])
+{
+    struct chain_blocks blocks = {.store = w->store, .source = w->source};
+    const struct chained_chain chain = {blocks_on, blocks_entry, &blocks};
+    struct buf wasm = {0};
+    struct database *database = NULL;
+    MUST(file_read(w->wasm, SOREX_MODULE_BYTES_MAX, &wasm, &err));
+    const struct chained_options options = {
+        .name = w->name, .dir = w->dir, .wasm = buf_view(&wasm), .settings = &w->settings.derive};
+    struct chained *of = deriver_chained(w->deriver);
+    enum sorex_status status = chained_at(&options, of, height, &chain, chained_program(of), &database, &err);
+    if (status == SOREX_OK)
+        MUST(database_digest(database, digest, &err));
+    database_close(database);
+    chain_blocks_deinit(&blocks);
+    buf_deinit(&wasm);
+    return status;
+}
+
+/* Snapshots of two branches are there; those of the one that was left are not taken. */
+static void states_in_the_past(void **state)
+{
+    (void)state;
+    static const uint32_t heights[] = {0, 24, 60};
+    struct source *source = source_new(70);
+    struct world w;
+    struct outcome is, wanted;
+    uint8_t digest[SHA256_BYTES];
+    world_new(&w, source);
+    index_all(&w);
+    drain(&w, &is);
+    MUST(memory_fork(source, 40, 39, 1, &err));
+    index_all(&w);
+    drain(&w, &is);
+    for (size_t i = 0; i < sizeof heights / sizeof *heights; i++) {
+        struct source *part = source_new(heights[i] <= 40 ? heights[i] + 1 : 41);
+        if (heights[i] > 40)
+            MUST(memory_extend(part, heights[i] - 40, 1, &err));
+        straight(part, &wanted);
+        MUST(past_of(&w, heights[i], digest));
+        assert_memory_equal(digest, wanted.digest, SHA256_BYTES);
+        part->type->close(part);
+    }
+    assert_int_equal(past_of(&w, 80, digest), SOREX_GONE);
+    assert_non_null(strstr(err.text, "has the heights 0 to 79"));
+    MUST(memory_spoil(source, 52, MEMORY_MISSING, &err));
+    MUST(past_of(&w, 51, digest));
+    assert_int_equal(past_of(&w, 60, digest), SOREX_GONE);
+    assert_non_null(strstr(err.text, "height 52: the source has this block no more"));
+    w.settings.derive.fuel = 12345678;
+    assert_int_equal(past_of(&w, 51, digest), SOREX_MISMATCH);
+    world_end(&w);
+    source->type->close(source);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -289,7 +376,9 @@ int main(void)
         cmocka_unit_test(forks_while_it_derives),
         cmocka_unit_test(it_begins_below_what_the_store_retains),
         cmocka_unit_test(a_source_that_fails_is_asked_again),
+        cmocka_unit_test(a_source_that_was_only_just_opened_says_gone_once),
         cmocka_unit_test(it_stops_while_the_source_stalls),
+        cmocka_unit_test(states_in_the_past),
         cmocka_unit_test(a_block_that_is_there_no_more_is_named),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
