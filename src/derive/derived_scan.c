@@ -179,8 +179,8 @@ static enum sorex_status skip_known(struct merge *merge, struct sorex_error *err
     struct walk *walk = &merge->walk;
     const struct derived *derived = walk->derived;
     const struct log_place *place = &derived->given.place;
-    bool same = derived->given.there && derived->begun &&
-                memcmp(derived->receipt.key, derived->given.key, SHA256_BYTES) == 0;
+    bool same =
+        derived->given.there && derived->begun && memcmp(derived->receipt.key, derived->given.key, SHA256_BYTES) == 0;
     if (!same)
         return SOREX_OK;
     enum sorex_status status = messages_seek(merge->own, place->offset, &place->end, err);

@@ -517,20 +517,13 @@ static void test_random_ways(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_one_by_one),
-        cmocka_unit_test(test_again),
-        cmocka_unit_test(test_at),
-        cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_damaged_snapshots),
-        cmocka_unit_test(test_damaged_log),
-        cmocka_unit_test(test_bad_log),
-        cmocka_unit_test(test_halt),
-        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_export),
-        cmocka_unit_test(test_random_ways),
+        cmocka_unit_test(test_whole),          cmocka_unit_test(test_one_by_one),
+        cmocka_unit_test(test_again),          cmocka_unit_test(test_at),
+        cmocka_unit_test(test_forks),          cmocka_unit_test(test_damaged_snapshots),
+        cmocka_unit_test(test_damaged_log),    cmocka_unit_test(test_bad_log),
+        cmocka_unit_test(test_halt),           cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_other_settings), cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_export),         cmocka_unit_test(test_random_ways),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
