@@ -1,9 +1,11 @@
 /* Target 11: messages of the demo game through its reducer. The log is a game that goes on (long_game.py): illegal
- * messages are part of it. */
+ * messages are part of it. With SOREX_BENCH_MESSAGES=100000 also a log of that many: what a message costs at its end,
+ * and the memory that it takes. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/check.h"
 #include "base/clock.h"
@@ -17,8 +19,8 @@
 
 struct world {
     struct buf wasm, text;
-    size_t ends[MESSAGES + MORE]; /* of lines */
-    size_t count;                 /* of the log that is derived */
+    size_t *ends; /* of lines */
+    size_t count; /* of the log that is derived */
     char dir[FOLDER_PATH_SIZE], log[PATH_MAX], data[PATH_MAX], fresh[PATH_MAX];
     struct derived *derived; /* of data, which has MESSAGES at first */
 };
@@ -31,20 +33,21 @@ static void must(enum sorex_status status, const struct sorex_error *err)
     exit(1);
 }
 
-static void log_make(struct world *world)
+static void log_make(struct world *world, size_t messages)
 {
     struct sorex_error err = {0};
     char command[2 * PATH_MAX];
-    (void)snprintf(command, sizeof command, "python3 '%s/bench/derive/long_game.py' 1 %d", getenv("SOREX_SOURCE_DIR"),
-                   MESSAGES + MORE);
+    (void)snprintf(command, sizeof command, "python3 '%s/bench/derive/long_game.py' 1 %zu", getenv("SOREX_SOURCE_DIR"),
+                   messages);
     FILE *game = popen(command, "r");
-    CHECK(game != NULL);
+    world->ends = calloc(messages, sizeof *world->ends);
+    CHECK(game != NULL && world->ends != NULL);
     for (char line[4096]; fgets(line, sizeof line, game) != NULL;) {
         must(buf_append_str(&world->text, line, &err), &err);
-        CHECK(world->count < MESSAGES + MORE);
+        CHECK(world->count < messages);
         world->ends[world->count++] = world->text.len;
     }
-    CHECK(pclose(game) == 0 && world->count == MESSAGES + MORE);
+    CHECK(pclose(game) == 0 && world->count == messages);
 }
 
 static void log_write(const struct world *world, size_t count)
@@ -97,19 +100,47 @@ static double one_more(void *user_data)
     return (double)(clock_ns() - began) / 1e9;
 }
 
+static void tenth(struct world *world, struct derived *derived, size_t count, struct bench_samples *out)
+{
+    log_write(world, count);
+    uint64_t began = clock_ns();
+    run_log(derived, world->log);
+    out->values[out->count++] = (double)(clock_ns() - began) / 1e3 / (double)(world->count / 10);
+}
+
+/* A log in ten steps: the last one against the first. One run: it takes a minute. */
+static void long_log(struct bench *bench, struct world *world)
+{
+    static char what[96];
+    struct bench_samples first = {0}, last = {0}, between = {0}, peak = {.count = 1};
+    struct rusage usage;
+    folder_remove(world->fresh);
+    struct derived *derived = open_at(world, world->fresh);
+    for (size_t i = 1; i <= 10; i++)
+        tenth(world, derived, world->count * i / 10, i == 1 ? &first : i == 10 ? &last : &between);
+    (void)snprintf(what, sizeof what, "a message, the last tenth of %zu of the game", world->count);
+    bench_add(bench, &(struct bench_row){.what = what, .unit = "us", .rival_name = "the first tenth"}, &last, &first);
+    CHECK(getrusage(RUSAGE_SELF, &usage) == 0);
+    peak.values[0] = (double)usage.ru_maxrss / 1024;
+    bench_add(bench, &(struct bench_row){.what = "resident memory after it, at most", .unit = "MiB"}, &peak,
+              &(struct bench_samples){0});
+    derived_close(derived);
+}
+
 int main(void)
 {
     static struct world world;
     struct bench bench;
     struct sorex_error err = {0};
     char path[PATH_MAX];
+    const char *messages = getenv("SOREX_BENCH_MESSAGES");
     folder_make(world.dir);
     (void)snprintf(world.log, sizeof world.log, "%s/log.jsonl", world.dir);
     (void)snprintf(world.data, sizeof world.data, "%s/data", world.dir);
     (void)snprintf(world.fresh, sizeof world.fresh, "%s/fresh", world.dir);
     (void)snprintf(path, sizeof path, "%s/dnd_c.wasm", getenv("SOREX_GUESTS"));
     must(file_read(path, (size_t)1 << 24, &world.wasm, &err), &err);
-    log_make(&world);
+    log_make(&world, MESSAGES + MORE);
     world.count = MESSAGES;
     log_write(&world, MESSAGES);
     world.derived = open_at(&world, world.data);
@@ -133,6 +164,14 @@ int main(void)
                                       .goal = 0.01},
                   &world);
     derived_close(world.derived);
+    if (messages != NULL) {
+        free(world.ends);
+        buf_reset(&world.text);
+        world.count = 0;
+        log_make(&world, strtoul(messages, NULL, 10));
+        long_log(&bench, &world);
+    }
+    free(world.ends);
     folder_remove(world.dir);
     return bench_finish(&bench);
 }

@@ -39,6 +39,7 @@ struct turn {
     bool placed; /* x and y are there */
     bool camp, battle;
     int64_t seat, active; /* 0: the author has none; nobody's turn */
+    int64_t number;       /* of the turn */
 };
 
 struct unit {
@@ -65,13 +66,14 @@ static bool on_board(int64_t x, int64_t y) { return x >= 0 && x < WIDTH && y >= 
 
 /* ---- the message ---- */
 
+static bool text_is(struct sx_bytes text, const char *word) { return sx_bytes_equal(text, sx_str(word)); }
+
 static struct turn turn_read(void)
 {
     struct turn turn = {.author = sx_message_author()};
     int32_t s = sx_prepare("select key, value->>'unit', value->>'class', value->>'target',"
                            " (value->>'x')::smallint, (value->>'y')::smallint,"
-                           " phase = 'camp', phase = 'battle', coalesce(active, 0),"
-                           " coalesce((select seat from players where name = $2), 0)"
+                           " phase, turn, active, (select seat from players where name = $2)"
                            " from jsonb_each($1::text::jsonb) cross join game");
     sx_bind_text(s, 1, sx_message());
     sx_bind_text(s, 2, turn.author);
@@ -83,8 +85,10 @@ static struct turn turn_read(void)
     turn.placed = !sx_column_is_null(s, 4) && !sx_column_is_null(s, 5);
     turn.x = sx_column_i64(s, 4);
     turn.y = sx_column_i64(s, 5);
-    turn.camp = sx_column_i64(s, 6) != 0;
-    turn.battle = sx_column_i64(s, 7) != 0;
+    struct sx_bytes phase = sx_column_text(s, 6);
+    turn.camp = text_is(phase, "camp");
+    turn.battle = text_is(phase, "battle");
+    turn.number = sx_column_i64(s, 7);
     turn.active = sx_column_i64(s, 8);
     turn.seat = sx_column_i64(s, 9);
     require(sx_try_step(s) == SX_DONE, MALFORMED, "a message is an object with one action");
@@ -197,10 +201,13 @@ static int64_t steps_between(const uint8_t cost[CELLS], int from, int to, int64_
 
 /* ---- units ---- */
 
-static bool unit_read(struct sx_bytes name, struct unit *out)
+/* With the steps and the strike that it has in this turn. */
+static bool unit_read(const struct turn *turn, struct sx_bytes name, struct unit *out)
 {
-    int32_t s = sx_prepare("select seat, x, y, hp, steps, ready, armour, bonus, die, reach from units where name = $1");
+    int32_t s = sx_prepare("select seat, x, y, hp, case acted when $2 then steps else speed end, ready or acted <> $2,"
+                           " armour, bonus, die, reach from units where name = $1");
     sx_bind_text(s, 1, name);
+    sx_bind_i64(s, 2, turn->number);
     bool found = sx_step(s);
     if (found)
         *out = (struct unit){.seat = sx_column_i64(s, 0),
@@ -221,7 +228,7 @@ static bool unit_read(struct sx_bytes name, struct unit *out)
 static struct unit unit_own(const struct turn *turn)
 {
     struct unit unit;
-    require(unit_read(turn->unit, &unit), NO_UNIT, "there is no such unit");
+    require(unit_read(turn, turn->unit, &unit), NO_UNIT, "there is no such unit");
     require(unit.seat == turn->seat, NOT_YOURS, "the unit is not yours");
     require(unit.hp > 0, DEAD, "the unit is dead");
     return unit;
@@ -274,10 +281,7 @@ static struct event spawn(const struct turn *turn)
 
 static void turn_give(int64_t seat)
 {
-    int32_t s = sx_prepare("update game set phase = 'battle', active = $1, turn = turn + 1");
-    sx_bind_i64(s, 1, seat);
-    sx_run(s);
-    s = sx_prepare("update units set steps = speed, ready = true where seat = $1 and hp > 0");
+    int32_t s = sx_prepare("update game set active = $1, turn = turn + 1");
     sx_bind_i64(s, 1, seat);
     sx_run(s);
 }
@@ -288,6 +292,7 @@ static struct event start(const struct turn *turn)
     (void)turn;
     require(living(1) > 0 && living(2) > 0, NOT_NOW, "both sides need a unit");
     dice_roll(sx_str("start"), nothing, dice);
+    sx_run(sx_prepare("update game set phase = 'battle'"));
     turn_give(1 + dice[0] % 2);
     return (struct event){0};
 }
@@ -302,11 +307,13 @@ static struct event move(const struct turn *turn)
     require(on_board(turn->x, turn->y) && cost[to] != TOO_MANY, NO_PLACE, "nobody can stand there");
     int64_t steps = steps_between(cost, (int)(unit.y * WIDTH + unit.x), to, unit.steps);
     require(steps <= unit.steps, TOO_FAR, "that is too far");
-    int32_t s = sx_prepare("update units set x = $2, y = $3, steps = steps - $4 where name = $1");
+    int32_t s = sx_prepare("update units set x = $2, y = $3, acted = $4, steps = $5, ready = $6 where name = $1");
     sx_bind_text(s, 1, turn->unit);
     sx_bind_i64(s, 2, turn->x);
     sx_bind_i64(s, 3, turn->y);
-    sx_bind_i64(s, 4, steps);
+    sx_bind_i64(s, 4, turn->number);
+    sx_bind_i64(s, 5, unit.steps - steps);
+    sx_bind_i64(s, 6, unit.ready);
     sx_run(s);
     return (struct event){
         .unit = turn->unit, .placed = true, .moved = true, .x = turn->x, .y = turn->y, .steps = steps};
@@ -331,22 +338,25 @@ static struct event attack(const struct turn *turn)
 {
     struct unit unit = unit_own(turn), target;
     int64_t dice[2];
-    bool found = unit_read(turn->target, &target);
+    bool found = unit_read(turn, turn->target, &target);
     require(found && target.seat != turn->seat && target.hp > 0, NO_TARGET, "there is no such enemy");
     require(unit.ready, SPENT, "the unit has struck in this turn");
     require(distance(&unit, &target) <= unit.reach, TOO_FAR, "that is too far");
 
     dice_roll(turn->unit, turn->target, dice);
     int64_t roll = 1 + dice[0] % 20, damage = damage_of(&unit, &target, roll, 1 + dice[1] % unit.die);
-    int32_t s = sx_prepare("update units set ready = ready and name <> $1,"
-                           " hp = case name when $2 then greatest(hp - $3, 0) else hp end where name in ($1, $2)");
+    int32_t s = sx_prepare("update units set acted = $2, steps = $3, ready = false where name = $1");
     sx_bind_text(s, 1, turn->unit);
-    sx_bind_text(s, 2, turn->target);
-    sx_bind_i64(s, 3, damage);
+    sx_bind_i64(s, 2, turn->number);
+    sx_bind_i64(s, 3, unit.steps);
+    sx_run(s);
+    s = sx_prepare("update units set hp = greatest(hp - $2, 0) where name = $1");
+    sx_bind_text(s, 1, turn->target);
+    sx_bind_i64(s, 2, damage);
     sx_run(s);
     if (damage >= target.hp && living(target.seat) == 0) {
         s = sx_prepare("update game set phase = 'over', winner = $1");
-        sx_bind_text(s, 1, turn->author);
+        sx_bind_i64(s, 1, turn->seat);
         sx_run(s);
     }
     return (struct event){.unit = turn->unit, .target = turn->target, .struck = true, .roll = roll, .damage = damage};
@@ -367,8 +377,6 @@ static const struct {
                {"move", false, move},
                {"attack", false, attack},
                {"end_turn", false, end_turn}};
-
-static bool text_is(struct sx_bytes text, const char *word) { return sx_bytes_equal(text, sx_str(word)); }
 
 static void play(const struct turn *turn)
 {

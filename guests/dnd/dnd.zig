@@ -47,6 +47,7 @@ const Turn = struct {
     y: ?i64,
     camp: bool,
     battle: bool,
+    number: i64, // of the turn
     active: i64, // 0: nobody's turn
     seat: i64, // 0: the author has none
 
@@ -55,12 +56,12 @@ const Turn = struct {
         const author = sorex.author();
         const s = sorex.prepare(
             \\select key, value->>'unit', value->>'class', value->>'target', (value->>'x')::smallint, (value->>'y')::smallint,
-            \\  phase = 'camp', phase = 'battle', coalesce(active, 0),
-            \\  coalesce((select seat from players where name = $2), 0)
+            \\  phase, turn, active, (select seat from players where name = $2)
             \\from jsonb_each($1::text::jsonb) cross join game
         );
         s.bind_all(.{ sorex.payload(), author });
         require(s.tryStep() == .row, .malformed, no_message);
+        const phase = s.text(6).?;
         const turn: Turn = .{
             .author = author,
             .action = s.text(0).?,
@@ -69,10 +70,11 @@ const Turn = struct {
             .target = s.text(3),
             .x = s.int(4),
             .y = s.int(5),
-            .camp = s.int(6).? != 0,
-            .battle = s.int(7).? != 0,
-            .active = s.int(8).?,
-            .seat = s.int(9).?,
+            .camp = std.mem.eql(u8, phase, "camp"),
+            .battle = std.mem.eql(u8, phase, "battle"),
+            .number = s.int(7).?,
+            .active = s.int(8) orelse 0,
+            .seat = s.int(9) orelse 0,
         };
         require(s.tryStep() == .done, .malformed, no_message);
         return turn;
@@ -192,11 +194,13 @@ const Unit = struct {
     die: i64,
     reach: i64,
 
-    fn read(name: ?[]const u8) ?Unit {
+    /// With the steps and the strike that it has in this turn.
+    fn read(turn: Turn, name: ?[]const u8) ?Unit {
         const s = sorex.prepare(
-            \\select seat, x, y, hp, steps, ready, armour, bonus, die, reach from units where name = $1
+            \\select seat, x, y, hp, case acted when $2 then steps else speed end, ready or acted <> $2,
+            \\  armour, bonus, die, reach from units where name = $1
         );
-        s.bind(1, name);
+        s.bind_all(.{ name, turn.number });
         if (!s.step()) return null;
         defer s.reset();
         return .{
@@ -215,7 +219,7 @@ const Unit = struct {
 
     /// The living unit of the message, which is its author's.
     fn own(turn: Turn) Unit {
-        const unit = read(turn.unit) orelse sorex.reject(@intFromEnum(Refusal.no_unit), "there is no such unit");
+        const unit = read(turn, turn.unit) orelse sorex.reject(@intFromEnum(Refusal.no_unit), "there is no such unit");
         require(unit.seat == turn.seat, .not_yours, "the unit is not yours");
         require(unit.hp > 0, .dead, "the unit is dead");
         return unit;
@@ -257,13 +261,13 @@ fn spawn(turn: Turn) Event {
 }
 
 fn give_turn(seat: i64) void {
-    sorex.run("update game set phase = 'battle', active = $1, turn = turn + 1", .{seat});
-    sorex.run("update units set steps = speed, ready = true where seat = $1 and hp > 0", .{seat});
+    sorex.run("update game set active = $1, turn = turn + 1", .{seat});
 }
 
 fn start(_: Turn) Event {
     require(living(1) > 0 and living(2) > 0, .not_now, "both sides need a unit");
     const first, _ = roll_dice("start", null);
+    sorex.run("update game set phase = 'battle'", .{});
     give_turn(1 + @rem(first, 2));
     return .{};
 }
@@ -275,7 +279,9 @@ fn move(turn: Turn) Event {
     require(on_board(x, y) and cost[@intCast(y * width + x)] != too_many, .no_place, "nobody can stand there");
     const steps = steps_between(cost, @intCast(unit.y * width + unit.x), @intCast(y * width + x), unit.steps);
     require(steps <= unit.steps, .too_far, "that is too far");
-    sorex.run("update units set x = $2, y = $3, steps = steps - $4 where name = $1", .{ turn.unit, x, y, steps });
+    sorex.run("update units set x = $2, y = $3, acted = $4, steps = $5, ready = $6 where name = $1", .{
+        turn.unit, x, y, turn.number, unit.steps - steps, unit.ready,
+    });
     return .{ .unit = turn.unit, .x = x, .y = y, .steps = steps };
 }
 
@@ -288,7 +294,7 @@ fn damage_of(unit: Unit, target: Unit, roll: i64, die: i64) i64 {
 
 fn attack(turn: Turn) Event {
     const unit = Unit.own(turn);
-    const target = Unit.read(turn.target);
+    const target = Unit.read(turn, turn.target);
     require(target != null and target.?.seat != turn.seat and target.?.hp > 0, .no_target, "there is no such enemy");
     require(unit.ready, .spent, "the unit has struck in this turn");
     const enemy = target.?;
@@ -297,12 +303,10 @@ fn attack(turn: Turn) Event {
     const first, const second = roll_dice(turn.unit, turn.target);
     const roll = 1 + @rem(first, 20);
     const damage = damage_of(unit, enemy, roll, 1 + @rem(second, unit.die));
-    sorex.run(
-        \\update units set ready = ready and name <> $1,
-        \\hp = case name when $2 then greatest(hp - $3, 0) else hp end where name in ($1, $2)
-    , .{ turn.unit, turn.target, damage });
+    sorex.run("update units set acted = $2, steps = $3, ready = false where name = $1", .{ turn.unit, turn.number, unit.steps });
+    sorex.run("update units set hp = greatest(hp - $2, 0) where name = $1", .{ turn.target, damage });
     if (damage >= enemy.hp and living(enemy.seat) == 0) {
-        sorex.run("update game set phase = 'over', winner = $1", .{turn.author});
+        sorex.run("update game set phase = 'over', winner = $1", .{turn.seat});
     }
     return .{ .unit = turn.unit, .target = turn.target, .roll = roll, .damage = damage };
 }

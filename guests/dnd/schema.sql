@@ -38,41 +38,51 @@ insert into classes values
     ('goblin', 'G',  9, 14, 4,  6, 3, 6),
     ('troll',  'T', 22, 12, 3, 12, 1, 3);
 
+-- What a value may be is said by domains: checked when it is written, and not whenever another column of its row is.
+create domain seat as int check (value in (1, 2));
+
+create domain phase as text check (value in ('camp', 'battle', 'over'));
+
+create domain hit_points as int check (value >= 0);
+
+create domain unit_name as text check (value ~ '^[a-z][a-z0-9-]{0,15}$');
+
+create domain truth as boolean check (value);
+
 create table players (
-    seat int  primary key,
+    seat seat primary key,
     name text not null unique
 );
 
 -- One row. seed: where the next dice come from. It is written all the time: the fill factor has old versions swept early.
 create table game (
-    one    boolean primary key default true check (one),
-    phase  text not null default 'camp' check (phase in ('camp', 'battle', 'over')),
+    one    truth primary key default true,
+    phase  phase not null default 'camp',
     turn   int not null default 0,
-    active int references players,
-    winner text references players (name),
+    active seat,
+    winner seat,
     seed   bytea not null default sha256('sorex dnd')
 ) with (fillfactor = 10);
 
 insert into game default values;
 
--- Checked when a unit comes, and not again whenever it walks.
-create domain unit_name as text check (value ~ '^[a-z][a-z0-9-]{0,15}$');
-
--- Each has what its class had when it came. steps and ready: what is left to it in this turn.
+-- Each has what its class had when it came. steps and ready: what was left to it in the turn in which it acted last. In any
+-- later one it has all of its speed, and is ready: so nothing has to be written when a turn begins.
 create table units (
-    name   unit_name primary key,
-    seat   int     not null references players,
-    class  text    not null references classes,
-    x      int     not null,
-    y      int     not null,
-    hp     int     not null check (hp >= 0),
-    armour int     not null,
-    bonus  int     not null,
-    die    int     not null,
-    reach  int     not null,
-    speed  int     not null,
-    steps  int     not null default 0,
-    ready  boolean not null default false
+    name   unit_name  primary key,
+    seat   seat       not null references players,
+    class  text       not null references classes,
+    x      int        not null,
+    y      int        not null,
+    hp     hit_points not null,
+    armour int        not null,
+    bonus  int        not null,
+    die    int        not null,
+    reach  int        not null,
+    speed  int        not null,
+    acted  int        not null default 0,
+    steps  int        not null default 0,
+    ready  boolean    not null default false
 ) with (fillfactor = 30);
 
 -- Two of the living never stand on one cell: the database sees to that.
@@ -115,4 +125,4 @@ create view story as
     from events
     order by message;
 
-create function victor() returns text language sql stable return (select winner from game);
+create function victor() returns text language sql stable return (select name from game join players on seat = winner);

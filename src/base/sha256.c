@@ -42,6 +42,12 @@ void sha256_update_u32le(struct sha256 *hash, uint32_t value)
 
 void sha256_finish(struct sha256 *hash, uint8_t out[SHA256_BYTES]) { CHECK(SHA256_Final(out, hash->context) == 1); }
 
+void sha256_peek(const struct sha256 *hash, uint8_t out[SHA256_BYTES])
+{
+    SHA256_CTX context = *(const SHA256_CTX *)hash->context;
+    CHECK(SHA256_Final(out, &context) == 1);
+}
+
 void sha256_once(struct bytes bytes, uint8_t out[SHA256_BYTES])
 {
     SHA256_CTX context;

@@ -17,6 +17,8 @@ void sha256_start(struct sha256 *hash);
 void sha256_update(struct sha256 *hash, struct bytes bytes);
 void sha256_update_u32le(struct sha256 *hash, uint32_t value);
 void sha256_finish(struct sha256 *hash, uint8_t out[SHA256_BYTES]);
+/* Of what came so far; more may come. */
+void sha256_peek(const struct sha256 *hash, uint8_t out[SHA256_BYTES]);
 
 /* One shot, and Bitcoin's double hash. */
 void sha256_once(struct bytes bytes, uint8_t out[SHA256_BYTES]);

@@ -26,6 +26,14 @@ struct derived {
     bool begun;             /* the saved database is a state, receipt's */
     struct receipt receipt; /* of the saved database as it is now */
     bool dirty;             /* it is further than what is saved */
+    /* The log that was given last, up to its end: as long as the state is the one that it gave, it need not be read as
+     * messages again. */
+    struct {
+        bool there;
+        struct messages_mark mark;
+        struct log_place place;
+        uint8_t key[SHA256_BYTES];
+    } given;
     /* While running. */
     struct receipt committed;
     struct messages_writer writer;

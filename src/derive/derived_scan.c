@@ -172,6 +172,38 @@ static enum sorex_status merge_all(struct merge *merge, struct sorex_error *log_
     return merge->replaces ? file_rename(merge->path, merge->walk.derived->messages, err) : SOREX_OK;
 }
 
+/* Skips what both logs are known to have: the given one begins as it did the last time, and the state is the one that
+ * this gave, so that nothing before it is a better place to begin at. */
+static enum sorex_status skip_known(struct merge *merge, struct sorex_error *err)
+{
+    struct walk *walk = &merge->walk;
+    const struct derived *derived = walk->derived;
+    const struct log_place *place = &derived->given.place;
+    bool same =
+        derived->given.there && derived->begun && memcmp(derived->receipt.key, derived->given.key, SHA256_BYTES) == 0;
+    if (!same)
+        return SOREX_OK;
+    enum sorex_status status = messages_seek(merge->own, place->offset, &place->end, err);
+    if (status == SOREX_MISMATCH) /* it was cut: both are read */
+        return SOREX_OK;
+    TRY(status);
+    TRY(messages_resume(merge->given, &derived->given.mark, &same, err));
+    if (!same)
+        return messages_seek(merge->own, 0, &walk->place.end, err); /* of none */
+    walk->place = *place;
+    memcpy(walk->key, derived->given.key, SHA256_BYTES);
+    consider(walk);
+    return SOREX_OK;
+}
+
+static void given_keep(const struct merge *merge)
+{
+    struct derived *derived = merge->walk.derived;
+    derived->given.there = messages_mark(merge->given, &derived->given.mark);
+    derived->given.place = merge->walk.place;
+    memcpy(derived->given.key, merge->walk.key, SHA256_BYTES);
+}
+
 enum sorex_status derived_ingest(struct derived *derived, struct messages *log, bool follow, struct known *out,
                                  struct log_place *out_end, struct sorex_error *log_error, struct sorex_error *err)
 {
@@ -180,7 +212,12 @@ enum sorex_status derived_ingest(struct derived *derived, struct messages *log, 
                           .wait_ms = follow ? 0 : INT32_MAX};
     walk_begin(&merge.walk);
     TRY(own_open(derived, &merge.own, err));
-    enum sorex_status status = merge_all(&merge, log_error, err);
+    enum sorex_status status = skip_known(&merge, err);
+    if (status == SOREX_OK)
+        status = merge_all(&merge, log_error, err);
+    derived->given.there = false;
+    if (status == SOREX_OK && log_error->status == SOREX_OK)
+        given_keep(&merge);
     messages_writer_close(&merge.writer);
     messages_close(merge.own);
     *out_end = merge.walk.place;

@@ -13,6 +13,7 @@
 
 #define CHECK_BYTES 8u
 #define WRITE_BYTES ((size_t)256 << 10)
+#define READ_BYTES ((size_t)64 << 10)
 
 enum form { FORM_UNKNOWN, FORM_LINES, FORM_FRAMES };
 
@@ -24,6 +25,8 @@ struct messages {
     bool torn;
     struct buf canonical; /* of a line */
     struct log_end end;
+    struct sha256 content; /* of the lines that were taken */
+    bool line_end;         /* the last of them had one */
 };
 
 enum sorex_status messages_open(const char *path, const struct messages_options *options, struct messages **out,
@@ -38,6 +41,8 @@ enum sorex_status messages_open(const char *path, const struct messages_options 
     enum sorex_status status = lines_input_open(&self->input, path, self->options.follow, false, err);
     if (status == SOREX_OK)
         status = json_parser_new(&self->parser, err);
+    if (status == SOREX_OK)
+        status = sha256_init(&self->content, err);
     if (status != SOREX_OK) {
         messages_close(self);
         return status;
@@ -53,6 +58,7 @@ void messages_close(struct messages *messages)
     lines_input_close(&messages->input);
     json_parser_free(messages->parser);
     buf_deinit(&messages->canonical);
+    sha256_deinit(&messages->content);
     free(messages);
 }
 
@@ -84,6 +90,14 @@ static bool blank(struct bytes line)
 static enum sorex_status at_line(const struct messages *self, struct sorex_error *err)
 {
     return sorex_error_prefix(err, "%s: line %llu", self->input.name, (unsigned long long)self->input.number + 1);
+}
+
+static void line_take(struct messages *self, size_t step)
+{
+    struct bytes line = bytes_of(unread(&self->input).data, step);
+    sha256_update(&self->content, line);
+    self->line_end = line.data[step - 1] == '\n';
+    lines_input_take(&self->input, step);
 }
 
 /* *out: the next line; data NULL: there is no whole one. */
@@ -118,7 +132,7 @@ static enum sorex_status take_line(struct messages *self, bool *out_one, struct 
             return SOREX_OK;
         if (!blank(line))
             break;
-        lines_input_take(&self->input, step);
+        line_take(self, step);
     }
     buf_reset(&self->canonical);
     enum sorex_status status = message_parse(self->parser, line, &self->canonical, err);
@@ -126,8 +140,62 @@ static enum sorex_status take_line(struct messages *self, bool *out_one, struct 
         status = log_end_add(&self->end, buf_view(&self->canonical), out, err);
     if (status != SOREX_OK)
         return at_line(self, err);
-    lines_input_take(&self->input, step);
+    line_take(self, step);
     *out_one = true;
+    return SOREX_OK;
+}
+
+/* ---- marks ---- */
+
+bool messages_mark(const struct messages *messages, struct messages_mark *out)
+{
+    if (messages->form != FORM_LINES || !messages->input.regular || !messages->line_end)
+        return false;
+    out->position = lines_input_position(&messages->input);
+    out->end = messages->end;
+    sha256_peek(&messages->content, out->content);
+    return true;
+}
+
+/* Hashes a file's first bytes. *out false: there are not as many. */
+static enum sorex_status beginning_hash(struct messages *self, uint64_t bytes, bool *out, struct sorex_error *err)
+{
+    struct buf block = {0};
+    enum sorex_status status = buf_reserve(&block, READ_BYTES, err);
+    for (uint64_t at = 0; status == SOREX_OK && at < bytes;) {
+        size_t want = bytes - at < READ_BYTES ? (size_t)(bytes - at) : READ_BYTES;
+        ssize_t n = pread(self->input.fd, block.data, want, (off_t)at);
+        if (n == 0)
+            break;
+        if (n > 0)
+            sha256_update(&self->content, bytes_of(block.data, (size_t)n));
+        else if (errno != EINTR)
+            status = sorex_error_set_errno(err, SOREX_IO, errno, "read %s", self->input.name);
+        at += n > 0 ? (uint64_t)n : 0;
+        *out = at == bytes;
+    }
+    buf_deinit(&block);
+    return status;
+}
+
+enum sorex_status messages_resume(struct messages *messages, const struct messages_mark *mark, bool *out,
+                                  struct sorex_error *err)
+{
+    uint8_t content[SHA256_BYTES];
+    *out = false;
+    if (!messages->input.regular || messages->form != FORM_UNKNOWN)
+        return SOREX_OK;
+    TRY(beginning_hash(messages, mark->position.offset, out, err));
+    sha256_peek(&messages->content, content);
+    *out = *out && memcmp(content, mark->content, SHA256_BYTES) == 0;
+    if (!*out) {
+        sha256_start(&messages->content);
+        return SOREX_OK;
+    }
+    TRY(lines_input_seek(&messages->input, &mark->position, err));
+    messages->form = FORM_LINES;
+    messages->line_end = true;
+    messages->end = mark->end;
     return SOREX_OK;
 }
 

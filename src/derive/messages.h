@@ -4,6 +4,7 @@
 #ifndef SOREX_DERIVE_MESSAGES_H
 #define SOREX_DERIVE_MESSAGES_H
 
+#include "base/position.h"
 #include "derive/logged.h"
 
 struct messages;
@@ -22,6 +23,19 @@ void messages_close(struct messages *messages); /* NULL is fine */
 /* Of a file: goes on behind `end`, which is the end of its messages up to that offset. Errors: SOREX_IO. */
 enum sorex_status messages_seek(struct messages *messages, uint64_t offset, const struct log_end *end,
                                 struct sorex_error *err);
+
+/* The beginning of a file of lines, and the messages that it was. */
+struct messages_mark {
+    struct position position; /* behind a line's end */
+    uint8_t content[SHA256_BYTES];
+    struct log_end end;
+};
+/* Of what was given so far. False: none can be made, of frames, of what is no file, and within a line. */
+bool messages_mark(const struct messages *messages, struct messages_mark *out);
+/* Before the first message: goes on behind the mark. *out false: the log begins with something else, and is at its
+ * beginning. Whatever else the file and its past are: equal bytes are equal messages. Errors: SOREX_IO, SOREX_NOMEM. */
+enum sorex_status messages_resume(struct messages *messages, const struct messages_mark *mark, bool *out,
+                                  struct sorex_error *err);
 
 enum messages_state {
     MESSAGES_ONE,  /* out has it, until the next call */

@@ -10,15 +10,13 @@
 #define MEMORY_BYTES_DEFAULT ((uint64_t)64 << 20)
 #define FUEL_DEFAULT ((uint64_t)1000000000)
 #define SQL_FUEL_DEFAULT ((uint64_t)10000000000)
-/* A reducer touches a few pages; see wasm_settings. */
-#define RESIDENT_BYTES ((uint64_t)64 << 10)
 
 static enum sorex_status program_open(struct reducer *reducer, struct bytes wasm, const struct reducer_options *options,
                                       struct sorex_error *err)
 {
     struct wasm_program_options program = {
         .name = "reducer", /* it may be in the text of a trap, which is recorded: not the one of the options */
-        .settings = {.metered = true, .memory_bytes_max = reducer->memory_bytes_max, .resident_bytes = RESIDENT_BYTES},
+        .settings = {.metered = true, .memory_bytes_max = reducer->memory_bytes_max},
         .imports = reducer_imports,
         .imports_count = reducer_imports_count,
         .cache_dir = options->cache_dir,

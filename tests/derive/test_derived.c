@@ -93,6 +93,61 @@ static void test_one_by_one(void **state)
     }
 }
 
+static void cut(const char *path, size_t by)
+{
+    struct buf text = read_file(path);
+    text.len -= by;
+    write_file(path, buf_view(&text));
+    buf_deinit(&text);
+}
+
+static void extend(const char *path, const char *text)
+{
+    struct sorex_error err = {0};
+    struct buf whole = read_file(path);
+    assert_ok(buf_append_str(&whole, text, &err));
+    write_file(path, buf_view(&whole));
+    buf_deinit(&whole);
+}
+
+/* A log that begins as it did the last time is not read as messages again: nobody sees that. */
+static void test_again(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct derived_progress progress;
+    const char *log = in_scratch("again.jsonl");
+    struct derived *derived = directory(in_scratch("again"), &settings);
+    texts_write(log, story, 8);
+    assert_derives(derived, log, 0);
+    cut(derived_log(derived), 100); /* its own log, meanwhile */
+    texts_write(log, story, 9);
+    assert_derives(derived, log, 8);
+    assert_tip(derived, 9);
+    /* A last line that has no end, and then goes on. */
+    texts_write(log, story, 10);
+    cut(log, 1);
+    assert_derives(derived, log, 9);
+    extend(log, "{\"time\":1800000000000,\"payload\":\"select 1\"}\n");
+    assert_fails(run_log(derived, log, &progress, &err), SOREX_INVALID, "again.jsonl: line 10");
+    assert_tip(derived, 10);
+    texts_write(log, story, 11);
+    assert_derives(derived, log, 10);
+    /* A bad line is told by its number, whatever was skipped. */
+    extend(log, "{}\n");
+    assert_fails(run_log(derived, log, &progress, &err), SOREX_INVALID, "again.jsonl: line 12");
+    assert_fails(run_log(derived, log, &progress, &err), SOREX_INVALID, "again.jsonl: line 12");
+    texts_write(log, story, 12);
+    assert_derives(derived, log, 11);
+    texts_write(log, story, 5); /* shorter */
+    assert_derives(derived, log, 0);
+    assert_tip(derived, 5);
+    texts_write(log, story, 13);
+    assert_derives(derived, log, 12); /* kept when it was left */
+    assert_tip(derived, 13);
+    derived_close(derived);
+}
+
 static void test_at(void **state)
 {
     (void)state;
@@ -462,19 +517,13 @@ static void test_random_ways(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole),
-        cmocka_unit_test(test_one_by_one),
-        cmocka_unit_test(test_at),
-        cmocka_unit_test(test_forks),
-        cmocka_unit_test(test_damaged_snapshots),
-        cmocka_unit_test(test_damaged_log),
-        cmocka_unit_test(test_bad_log),
-        cmocka_unit_test(test_halt),
-        cmocka_unit_test(test_stopped),
-        cmocka_unit_test(test_other_settings),
-        cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_export),
-        cmocka_unit_test(test_random_ways),
+        cmocka_unit_test(test_whole),          cmocka_unit_test(test_one_by_one),
+        cmocka_unit_test(test_again),          cmocka_unit_test(test_at),
+        cmocka_unit_test(test_forks),          cmocka_unit_test(test_damaged_snapshots),
+        cmocka_unit_test(test_damaged_log),    cmocka_unit_test(test_bad_log),
+        cmocka_unit_test(test_halt),           cmocka_unit_test(test_stopped),
+        cmocka_unit_test(test_other_settings), cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_export),         cmocka_unit_test(test_random_ways),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

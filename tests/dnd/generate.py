@@ -71,10 +71,11 @@ class Generator:
             return min(max(abs(x - e.x), abs(y - e.y)) for e in enemies)
         for unit in game.living(game.active):
             near = [e for e in enemies if max(abs(unit.x - e.x), abs(unit.y - e.y)) <= unit.reach]
-            if unit.ready and near:
+            steps, ready = unit.left(game.turn)
+            if ready and near:
                 weakest = min(near, key=lambda e: (e.hp, e.name))
                 return {"attack": {"unit": unit.name, "target": weakest.name}}
-            cells = sorted(game.reachable(unit).items()) if unit.ready and unit.steps else []
+            cells = sorted(game.reachable(unit).items()) if ready and steps else []
             if cells and dice.random() < 0.1:
                 (x, y), _ = dice.choice(cells)
                 return {"move": {"unit": unit.name, "x": x, "y": y}}

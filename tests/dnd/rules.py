@@ -46,11 +46,19 @@ class Unit:
     def __init__(self, name, seat, kind, x, y):
         self.name, self.seat, self.kind, self.x, self.y = name, seat, kind, x, y
         self.hp, self.armour, self.bonus, self.die, self.reach, self.speed = CLASSES[kind]
-        self.steps, self.ready = 0, False
+        self.acted, self.steps, self.ready = 0, 0, False
+
+    def left(self, turn):
+        """The steps that it has in a turn, and whether it may strike."""
+        return (self.steps, self.ready) if self.acted == turn else (self.speed, True)
+
+    def act(self, turn, steps, ready):
+        self.acted, self.steps, self.ready = turn, steps, ready
 
     def row(self):
         return {"name": self.name, "seat": self.seat, "class": self.kind, "x": self.x, "y": self.y, "hp": self.hp,
-                "armour": self.armour, "bonus": self.bonus, "die": self.die, "reach": self.reach, "speed": self.speed, "steps": self.steps, "ready": self.ready}
+                "armour": self.armour, "bonus": self.bonus, "die": self.die, "reach": self.reach, "speed": self.speed, "acted": self.acted,
+                "steps": self.steps, "ready": self.ready}
 
 
 def parse(payload):
@@ -148,8 +156,6 @@ class Game:
 
     def _turn(self, seat):
         self.active, self.turn = seat, self.turn + 1
-        for unit in self.living(seat):
-            unit.steps, unit.ready = unit.speed, True
 
     def _end_turn(self, *_):
         self._turn(3 - self.active)
@@ -164,14 +170,14 @@ class Game:
 
     def reachable(self, unit):
         """Cells and the steps that they cost."""
-        cost, heap = {(unit.x, unit.y): 0}, [(0, unit.x, unit.y)]
+        cost, heap, most = {(unit.x, unit.y): 0}, [(0, unit.x, unit.y)], unit.left(self.turn)[0]
         while heap:
             so_far, x, y = heapq.heappop(heap)
             for nx, ny in ((x + 1, y), (x - 1, y), (x, y + 1), (x, y - 1)):
                 if not (0 <= nx < WIDTH and 0 <= ny < HEIGHT) or TERRAIN[ny][nx] == "#" or self.at(nx, ny):
                     continue
                 total = so_far + COST[TERRAIN[ny][nx]]
-                if total <= unit.steps and total < cost.get((nx, ny), 99):
+                if total <= most and total < cost.get((nx, ny), 99):
                     cost[nx, ny] = total
                     heapq.heappush(heap, (total, nx, ny))
         del cost[unit.x, unit.y]
@@ -183,13 +189,16 @@ class Game:
         require(0 <= x < WIDTH and 0 <= y < HEIGHT and TERRAIN[y][x] != "#" and not self.at(x, y), NO_PLACE)
         steps = self.reachable(unit).get((x, y))
         require(steps is not None, TOO_FAR)
-        unit.x, unit.y, unit.steps = x, y, unit.steps - steps
+        left, ready = unit.left(self.turn)
+        unit.x, unit.y = x, y
+        unit.act(self.turn, left - steps, ready)
         return {"unit": unit.name, "x": x, "y": y, "steps": steps}
 
     def _attack(self, seat, _, m):
         unit, target = self._own(seat, m["unit"]), self.units.get(m["target"])
         require(target and target.seat != seat and target.hp > 0, NO_TARGET)
-        require(unit.ready, SPENT)
+        left, ready = unit.left(self.turn)
+        require(ready, SPENT)
         require(max(abs(unit.x - target.x), abs(unit.y - target.y)) <= unit.reach, TOO_FAR)
         first, second = self._dice(f"{unit.name}>{target.name}")
         roll, damage = 1 + first % 20, 0
@@ -197,7 +206,7 @@ class Game:
         if roll == 20 or (roll > 1 and roll + unit.bonus >= armour):
             damage = (1 + second % unit.die) * (2 if roll == 20 else 1)
         target.hp = max(0, target.hp - damage)
-        unit.ready = False
+        unit.act(self.turn, left, False)
         if not self.living(target.seat):
             self.phase, self.winner = "over", self.players[seat - 1]
         return {"unit": unit.name, "target": target.name, "roll": roll, "damage": damage}
