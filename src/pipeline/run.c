@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/log.h"
+#include "pipeline/runners.h"
 
 #define LOOP_WAIT_MS 200u
 #define OUTBOX_WAIT_MS 50u
-#define DRAIN_SLICE_MS 100u
 
 void pipeline_state(struct pipeline *p, const char *state, const char *waiting_for)
 {
@@ -92,17 +92,6 @@ static enum sorex_status chain_start(struct pipeline *p, struct sorex_error *err
     return SOREX_OK;
 }
 
-static void runners_tip(struct pipeline *p)
-{
-    struct store_heights heights;
-    store_heights(p->store, &heights);
-    for (size_t i = 0; i < p->sink_count; i++)
-        if (p->sinks[i].runner != NULL && heights.durable != SOREX_HEIGHT_NONE)
-            sink_runner_tip(p->sinks[i].runner, heights.durable);
-    if (p->deriver != NULL)
-        deriver_look(p->deriver);
-}
-
 /* Serves a rollback that another thread asked for. */
 static enum sorex_status request_serve(struct pipeline *p, struct sorex_error *err)
 {
@@ -122,17 +111,6 @@ static enum sorex_status request_serve(struct pipeline *p, struct sorex_error *e
     (void)pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->lock);
     return status;
-}
-
-static enum sorex_status sinks_failure(struct pipeline *p, struct sorex_error *err)
-{
-    for (size_t i = 0; i < p->sink_count; i++) {
-        struct sink_status status;
-        sink_runner_status(p->sinks[i].runner, &status);
-        if (status.state == SINK_FAILED)
-            return sorex_error_set(err, SOREX_IO, "sink %s: %s", p->settings->sinks[i].name, status.why);
-    }
-    return SOREX_OK;
 }
 
 /* True when the outbox has room; otherwise waits a little and says for whom. */
@@ -249,7 +227,7 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     }
     if (!outbox_has_room(p)) {
         TRY(store_flush(p->store, err));
-        return until != SOREX_HEIGHT_NONE ? sinks_failure(p, err) : SOREX_OK;
+        return until != SOREX_HEIGHT_NONE ? runners_failure(p, err) : SOREX_OK;
     }
     struct chain_event event;
     uint64_t start = clock_ns();
@@ -274,103 +252,6 @@ static enum sorex_status turn(struct pipeline *p, uint32_t until, bool *out_done
     store_heights(p->store, &heights);
     *out_done = until == PIPELINE_UNTIL_TIP && event.source_tip != SOREX_HEIGHT_NONE && heights.tip == event.source_tip;
     return SOREX_OK;
-}
-
-/* NULL: changes go as they are in the outbox, which a second writing of them would not be. */
-static const struct envelope *sink_envelope(const struct sink_settings *settings)
-{
-    return settings->envelope == envelope_find("change") ? NULL : settings->envelope;
-}
-
-uint64_t pipeline_guest_inverse(const struct pipeline *p)
-{
-    uint64_t bits = 0;
-    for (size_t i = 0; i < p->settings->transform_count; i++)
-        if (p->settings->transforms[i].inverse == INVERSE_GUEST)
-            bits |= (uint64_t)1 << p->transforms[i].stored.id;
-    return bits;
-}
-
-static enum sorex_status runners_start(struct pipeline *p, struct sorex_error *err)
-{
-    for (size_t i = 0; i < p->sink_count; i++) {
-        struct sink_runner_options options = {.name = p->settings->sinks[i].name,
-                                              .finality = p->settings->sinks[i].finality,
-                                              .breaker = p->settings->sinks[i].breaker,
-                                              .envelope = sink_envelope(&p->settings->sinks[i]),
-                                              .guest_inverse = pipeline_guest_inverse(p)};
-        struct sink_runner *runner = NULL;
-        if (sink_runner_start(p->sinks[i].sink, p->store, &options, &runner, err) != SOREX_OK)
-            return sorex_error_prefix(err, "sink %s", p->settings->sinks[i].name);
-        pthread_mutex_lock(&p->lock);
-        p->sinks[i].runner = runner;
-        pthread_mutex_unlock(&p->lock);
-    }
-    return p->deriver != NULL ? deriver_start(p->deriver, err) : SOREX_OK;
-}
-
-/* A sink that waits for confirmations is not at the tip when a run ends. */
-static void finality_log(const struct pipeline *p)
-{
-    struct store_heights heights;
-    store_heights(p->store, &heights);
-    for (size_t i = 0; i < p->sink_count; i++) {
-        uint32_t finality = p->settings->sinks[i].finality;
-        if (finality == 0 || heights.durable == SOREX_HEIGHT_NONE)
-            continue;
-        if (heights.durable >= finality)
-            log_line(LOG_INFO, "pipeline", "sink %s has what is final (finality: %u), to height %u", p->settings->sinks[i].name,
-                     finality, heights.durable - finality);
-        else
-            log_line(LOG_INFO, "pipeline", "sink %s has nothing yet: no entry is final (finality: %u)", p->settings->sinks[i].name,
-                     finality);
-    }
-}
-
-/* As the sinks: waits until the reducer has it. */
-static enum sorex_status deriver_wait(struct pipeline *p, struct sorex_error *err)
-{
-    for (bool drained = p->deriver == NULL; !drained;) {
-        deriver_drain(p->deriver, DRAIN_SLICE_MS, &drained);
-        TRY(deriver_failure(p->deriver, err));
-        if (!drained && atomic_load(&p->stopping))
-            return sorex_error_set(err, SOREX_STOPPED, "stopped while reducer %s had blocks to derive", p->settings->reducer.name);
-    }
-    return SOREX_OK;
-}
-
-/* Waits until every sink has everything that is durable (and final). */
-static enum sorex_status runners_drain(struct pipeline *p, struct sorex_error *err)
-{
-    runners_tip(p);
-    pipeline_state(p, "draining", "sinks to take what is in the outbox");
-    for (size_t i = 0; i < p->sink_count; i++)
-        for (bool drained = false; !drained;) {
-            sink_runner_drain(p->sinks[i].runner, DRAIN_SLICE_MS, &drained);
-            struct sink_status status;
-            sink_runner_status(p->sinks[i].runner, &status);
-            if (status.state == SINK_FAILED)
-                break;
-            if (!drained && atomic_load(&p->stopping))
-                return sorex_error_set(err, SOREX_STOPPED, "stopped while sink %s had %llu records to take",
-                                       p->settings->sinks[i].name, (unsigned long long)(status.head - status.sequence));
-        }
-    TRY(deriver_wait(p, err));
-    return sinks_failure(p, err);
-}
-
-static void runners_stop(struct pipeline *p)
-{
-    if (p->deriver != NULL)
-        deriver_stop(p->deriver);
-    for (size_t i = 0; i < p->sink_count; i++) {
-        pthread_mutex_lock(&p->lock); /* status does not see a runner that is going away */
-        struct sink_runner *runner = p->sinks[i].runner;
-        p->sinks[i].runner = NULL;
-        pthread_mutex_unlock(&p->lock);
-        if (runner != NULL)
-            sink_runner_stop(runner);
-    }
 }
 
 static void phase_set(struct pipeline *p, enum pipeline_phase phase)
@@ -426,7 +307,6 @@ enum sorex_status pipeline_run(struct pipeline *p, uint32_t until, struct pipeli
     }
     if (status == SOREX_OK && done) {
         status = runners_drain(p, err);
-        finality_log(p);
     } else if (status == SOREX_OK && until != SOREX_HEIGHT_NONE)
         status = sorex_error_set(err, SOREX_STOPPED, "stopped before the end was reached; the next run continues");
     runners_stop(p);
