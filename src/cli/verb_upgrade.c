@@ -51,7 +51,9 @@ static enum sorex_status anew_say(const struct pipeline_settings *settings, bool
 /* Of a stream, which has no other program that is kept. */
 static enum sorex_status stream_upgrade(const struct pipeline_settings *settings, const char *program, bool json, struct sorex_error *err)
 {
-    if (!settings->has_reducer || strcmp(program, settings->reducer.name) != 0)
+    if (!settings->has_reducer)
+        return pipeline_settings_chain(settings, err);
+    if (strcmp(program, settings->reducer.name) != 0)
         return sorex_error_set(err, SOREX_INVALID, "no program \"%s\" in this stream whose state is kept", program);
     enum sorex_status status = fold_drop(settings, err);
     return status == SOREX_OK || status == SOREX_GONE ? anew_say(settings, json, err) : status;

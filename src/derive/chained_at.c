@@ -16,6 +16,7 @@ struct past {
     struct cache *cache;
     struct database *database;
     struct receipt receipt;
+    uint8_t hash[HASH_BYTES]; /* of the entry that it is after */
     struct buf canonical;
 };
 
@@ -38,6 +39,7 @@ static enum sorex_status snapshot_find(struct past *past, uint64_t count, struct
             cache_get_database(past->cache, past->derivation, cached.key, &past->database, &past->receipt, err);
         if (status != SOREX_OK && status != SOREX_GONE && status != SOREX_MISMATCH)
             return status;
+        memcpy(past->hash, place.hash, HASH_BYTES);
     }
     return SOREX_OK;
 }
@@ -58,6 +60,9 @@ static enum sorex_status replay(struct past *past, uint64_t count, struct sorex_
         struct entry entry;
         uint32_t height = (uint32_t)(past->options->first_height + past->receipt.count);
         TRY(past->chain->entry(past->chain->user_data, height, &entry, err));
+        if (past->receipt.count != 0 && memcmp(entry.parent, past->hash, HASH_BYTES) != 0)
+            return sorex_error_set(err, SOREX_AGAIN, "height %u: the chain is changing", height);
+        memcpy(past->hash, entry.hash, HASH_BYTES);
         TRY(chained_entry_message(&entry, &past->canonical, err));
         if (chained_step(past->derivation, past->database, &past->receipt, buf_view(&past->canonical),
                          log_end_add_entry, err) != SOREX_OK)

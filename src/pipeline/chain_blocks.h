@@ -13,7 +13,8 @@ struct chain_blocks {
     struct buf block; /* zero at first */
 };
 
-/* Whether a place is on the chain, as far as that is durable. Errors: SOREX_AGAIN the source does not say now. */
+/* Whether a place is on the chain, as far as that is durable; one that waits for confirmations again is, too. Errors:
+ * SOREX_AGAIN the source does not say now. */
 enum sorex_status chain_blocks_has(struct chain_blocks *blocks, const struct chained_place *place, bool *out,
                                    struct sorex_error *err);
 /* The block of a height that is durable; its payload is borrowed until the next call.

@@ -115,7 +115,7 @@ static uint32_t reach(const struct deriver *deriver)
     return heights.durable - finality;
 }
 
-/* ... and may be gone to. */
+/* Whether a place is on the chain and may be gone to. */
 static enum sorex_status is_on(void *user_data, const struct chained_place *place, bool *out, struct sorex_error *err)
 {
     uint32_t highest = reach(user_data);
