@@ -9,14 +9,17 @@
 
 #define TABLE "sorex_cursor"
 
-static bool take_hash(const char *text, uint8_t *out, size_t len)
+/* Errors: SOREX_INVALID, SOREX_NOMEM. */
+static enum sorex_status store_take(const char *text, uint8_t out[SINK_STORE_ID_BYTES], struct sorex_error *err)
 {
     struct buf bytes = {0};
-    bool ok = hex_decode(bytes_str(text), &bytes, NULL) == SOREX_OK && bytes.len == len;
-    if (ok)
-        (void)memcpy(out, bytes.data, len);
+    enum sorex_status status = hex_decode(bytes_str(text), &bytes, err);
+    if (status == SOREX_OK && bytes.len != SINK_STORE_ID_BYTES)
+        status = sorex_error_set(err, SOREX_INVALID, "%zu bytes", bytes.len);
+    if (status == SOREX_OK)
+        (void)memcpy(out, bytes.data, bytes.len);
     buf_deinit(&bytes);
-    return ok;
+    return status;
 }
 
 /* Reads the row that holds store, sequence, entry; *out_found is false when there is none. */
@@ -28,12 +31,14 @@ static enum sorex_status cursor_take(const struct postgres_rows *rows, struct si
     if (!*out_found)
         return SOREX_OK;
     out->sequence = strtoull(postgres_value(rows, 0, 1), NULL, 10);
-    if (!take_hash(postgres_value(rows, 0, 0), out->store_id, SINK_STORE_ID_BYTES) ||
-        hash_parse_display(bytes_str(postgres_value(rows, 0, 2)), out->hash, NULL) != SOREX_OK)
+    enum sorex_status status = store_take(postgres_value(rows, 0, 0), out->store_id, err);
+    if (status == SOREX_OK)
+        status = hash_parse_display(bytes_str(postgres_value(rows, 0, 2)), out->hash, err);
+    if (status == SOREX_INVALID)
         return sorex_error_set(err, SOREX_CORRUPT,
                                "the row in sorex_cursor is no cursor: store must be %d and entry %d hex digits",
                                2 * SINK_STORE_ID_BYTES, 2 * HASH_BYTES);
-    return SOREX_OK;
+    return status;
 }
 
 static enum sorex_status cursor_select(struct postgres *pg, bool lock, struct sink_cursor *out, bool *out_found,

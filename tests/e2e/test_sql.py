@@ -193,6 +193,11 @@ class Terminal:
     def type(self, text):
         os.write(self.fd, text.encode())
 
+    def type_keys(self, text):
+        """Control characters, which are keys only after the prompt: the editor sets the terminal up when it has shown that."""
+        wait_for("the prompt to take keys", lambda: not termios.tcgetattr(self.fd)[3] & termios.ICANON)
+        self.type(text)
+
     def end(self):
         while self.read():
             pass
@@ -229,7 +234,7 @@ def test_terminal(root, _):
     # Ctrl-C forgets a line and a statement; a statement that runs, it cancels.
     t.type("select (1,\n")
     t.expect("scratch(# ")
-    t.type("nonsense\x03")
+    t.type_keys("nonsense\x03")
     t.expect("^C")
     t.expect("scratch=# ")
     t.type("select pg_sleep(1000);\n")
@@ -242,7 +247,7 @@ def test_terminal(root, _):
     t.type("\nselect 'caught' as c;\n")
     t.expect(" caught")
     t.expect("scratch=# ")
-    t.type("\x1b[A\x1b[A\x1b[A\n")  # up, up, up: the one before these
+    t.type_keys("\x1b[A\x1b[A\x1b[A\n")  # up, up, up: the one before these
     t.expect("       42")
     t.expect("scratch=# ")
     t.type("\\x\n")
@@ -265,10 +270,10 @@ def test_terminal(root, _):
     t.expect("scratch=# ")
     t.type("create table t (id int);\n")
     t.expect("scratch=# ")
-    t.type("\x1b[A" * 7 + "\n")
+    t.type_keys("\x1b[A" * 7 + "\n")
     t.expect("INSERT 0 2")
     t.expect("scratch=# ")
-    t.type("\x04")  # Ctrl-D
+    t.type_keys("\x04")  # Ctrl-D
     t.expect("\\q")
     equal(t.end(), 0, "exit code after Ctrl-D")
     history = root / ".local" / "state" / "sorex" / "sql_history"
