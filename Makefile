@@ -1,7 +1,7 @@
 # Short names for what CMake's presets do. Everything that is made goes below build/.
 #
 #   make run     on a fresh Debian 12, as root: installs what is missing, builds, indexes the example's blocks, shows the result
-#   make check   everything that is tested, plain and with sanitizers; then a minute for each fuzz target
+#   make check   everything that is tested, plain and with sanitizers; then half a minute for each fuzz target
 
 PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
@@ -36,7 +36,7 @@ demo-game: deps ## plays a game of war, 120 messages of examples/dnd/game.jsonl:
 	@$(MAKE) --no-print-directory build
 	@scripts/demo-game.sh $(RELEASE) data/game
 
-check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=60
+check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=30
 	@JOBS=$(JOBS) scripts/check.sh dev asan tsan
 
 torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call, 100,000 histories; about an hour on two cores

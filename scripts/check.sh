@@ -1,10 +1,10 @@
 #!/bin/sh
-# check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (60; 0:
+# check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (30; 0:
 # none); the summaries come last. Fails when anything failed.
 set -u
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
-fuzz_seconds=${SOREX_FUZZ_SECONDS:-60}
+fuzz_seconds=${SOREX_FUZZ_SECONDS:-30}
 logs=build/check
 mkdir -p "$logs"
 

@@ -278,8 +278,27 @@ static double forks_of_pages(void *user_data)
     return result;
 }
 
-/* Memory of this process, in MiB, with a hundred forks that each wrote a row. */
-static double resident(void *user_data)
+/* Of this process, in MiB. */
+static double resident_now(void)
+{
+    unsigned long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file == NULL || fscanf(file, "%*u %lu", &pages) != 1)
+        bench_die("/proc/self/statm");
+    (void)fclose(file);
+    return (double)pages * 4096 / (1 << 20);
+}
+
+static double resident_with_one(void *user_data)
+{
+    (void)user_data;
+    return resident_now();
+}
+
+static double node_resident(void *user_data) { return node_ask(&((struct world *)user_data)->node, "resident", 1); }
+
+/* With a hundred forks that each wrote a row. */
+static double resident_with_forks(void *user_data)
 {
     enum { COUNT = 100 };
     struct world *world = user_data;
@@ -290,14 +309,10 @@ static double resident(void *user_data)
         insert(world);
     }
     world->database = origin;
-    unsigned long pages = 0;
-    FILE *file = fopen("/proc/self/statm", "r");
-    if (file == NULL || fscanf(file, "%*u %lu", &pages) != 1)
-        bench_die("/proc/self/statm");
-    (void)fclose(file);
+    double result = resident_now();
     for (int i = 0; i < COUNT; i++)
         database_close(forked[i]);
-    return (double)pages * 4096 / (1 << 20);
+    return result;
 }
 
 static void world_make(struct world *world)
@@ -359,6 +374,13 @@ static void statements_measure(struct bench *bench, struct world *world)
         bench_measure(bench, &row, world);
         server_close(&world->server);
     }
+    bench_measure(bench,
+                  &(struct bench_row){.what = "resident with one database, after these statements",
+                                      .unit = "MiB",
+                                      .subject = resident_with_one,
+                                      .rival = node ? node_resident : NULL,
+                                      .rival_name = node ? "PGlite in Node" : NULL},
+                  world);
     if (node)
         node_close(&world->node);
 }
@@ -415,7 +437,7 @@ int main(void)
     bench_measure(&bench,
                   &(struct bench_row){.what = "resident with 100 forks that wrote",
                                       .unit = "MiB",
-                                      .subject = resident,
+                                      .subject = resident_with_forks,
                                       .goal = 1024,
                                       .goal_absolute = true},
                   &world);

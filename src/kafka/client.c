@@ -46,7 +46,7 @@ static void log_take(const rd_kafka_t *rk, int syslog, const char *facility, con
         level = LOG_DEBUG;
     }
     /* A coordinator that is still loading: librdkafka asks again by itself. */
-    if (client->quiet || strcmp(facility, "GETPID") == 0)
+    if (atomic_load(&client->quiet) || strcmp(facility, "GETPID") == 0)
         level = level > LOG_DEBUG ? LOG_DEBUG : level;
     if (log_enabled(level))
         log_line(level, client->component, "%s", text);

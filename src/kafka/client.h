@@ -21,7 +21,7 @@ struct kafka_client {
     rd_kafka_t *rk;
     char component[KAFKA_NAME_SIZE]; /* "kafka sink out", for log lines */
     char brokers[KAFKA_BROKERS_SIZE];
-    bool quiet; /* no log lines of its own: a client beside another one of the same configuration */
+    atomic_bool quiet; /* no log lines of its own: beside another client of the same configuration, or thrown away */
     atomic_bool interrupted;
     atomic_bool down;    /* every connection broke, and nobody found one that works since */
     bool refusal;        /* the last error was one: credentials or certificates; of the thread that serves the handle */

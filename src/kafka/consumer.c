@@ -62,7 +62,7 @@ static enum sorex_status looker_open(struct kafka_consumer *consumer, const stru
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (conf == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a consumer");
-    consumer->looker.quiet = true;
+    atomic_store(&consumer->looker.quiet, true);
     return kafka_client_open(&consumer->looker, RD_KAFKA_CONSUMER, &options->client, defaults, fixed, conf, err);
 }
 

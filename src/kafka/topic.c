@@ -206,7 +206,7 @@ static enum sorex_status reading_open(struct reading *reading, const struct kafk
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     if (conf == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory");
-    reading->client.quiet = true;
+    atomic_store(&reading->client.quiet, true);
     TRY(kafka_client_open(&reading->client, RD_KAFKA_CONSUMER, options, NULL, fixed, conf, err));
     reading->topic = rd_kafka_topic_new(reading->client.rk, reading->name, NULL);
     if (reading->topic != NULL)

@@ -1,5 +1,6 @@
 /* Errors that brokers seldom give, from librdkafka's mock cluster: what passes is not seen, the rest has its status and
  * a text. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,12 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
 #include "base/log.h"
+#include "integration/process.h"
 #include "kafka/producer.h"
 
 /* Kinds of requests. Source: Kafka protocol guide, "Api Keys". */
@@ -184,6 +187,122 @@ static void the_coordinator_moves(void **state)
     kafka_producer_free(producer);
 }
 
+/* ---- an answer that comes while the producer is freed ---- */
+
+/* The thread of a broker that is slow to take the second answer to messages: until the handle is torn down, which must
+ * not begin before, or for HOLD_MS. */
+#define HOLD_MS 300
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool wanted;
+    int answers;
+    bool holds, held, torn;
+} slow = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+static rd_kafka_resp_err_t answer_hold(rd_kafka_t *rk, int fd, const char *broker, int32_t broker_id, int16_t request,
+                                       int16_t version, int32_t id, size_t size, int64_t took_us,
+                                       rd_kafka_resp_err_t code, void *opaque)
+{
+    (void)rk, (void)fd, (void)broker, (void)broker_id, (void)version, (void)id, (void)size, (void)took_us, (void)code;
+    (void)opaque;
+    struct timespec end;
+    (void)clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_nsec += HOLD_MS * 1000000L;
+    end.tv_sec += end.tv_nsec / 1000000000L;
+    end.tv_nsec %= 1000000000L;
+    (void)pthread_mutex_lock(&slow.lock);
+    if (slow.wanted && request == PRODUCE && ++slow.answers == 2) {
+        slow.holds = slow.held = true;
+        while (!slow.torn && pthread_cond_timedwait(&slow.changed, &slow.lock, &end) == 0)
+            continue;
+        slow.holds = false;
+    }
+    (void)pthread_mutex_unlock(&slow.lock);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t tear_note(rd_kafka_t *rk, void *opaque)
+{
+    (void)rk, (void)opaque;
+    (void)pthread_mutex_lock(&slow.lock);
+    slow.torn = slow.torn || slow.holds;
+    (void)pthread_cond_broadcast(&slow.changed);
+    (void)pthread_mutex_unlock(&slow.lock);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static rd_kafka_resp_err_t watch(rd_kafka_t *rk, const rd_kafka_conf_t *conf, void *opaque, char *text, size_t size)
+{
+    (void)conf, (void)opaque, (void)text, (void)size;
+    (void)rd_kafka_interceptor_add_on_response_received(rk, "slow", answer_hold, NULL);
+    return rd_kafka_interceptor_add_on_destroy(rk, "slow", tear_note, NULL);
+}
+
+/* In place of the library's, for every handle of this program: see CMakeLists.txt. */
+rd_kafka_t *__real_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *text, size_t size);
+rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *text, size_t size);
+
+rd_kafka_t *__wrap_rd_kafka_new(rd_kafka_type_t type, rd_kafka_conf_t *conf, char *text, size_t size)
+{
+    (void)rd_kafka_conf_interceptor_add_on_new(conf, "slow", watch, NULL);
+    return __real_rd_kafka_new(type, conf, text, size);
+}
+
+static void slow_want(bool wanted)
+{
+    (void)pthread_mutex_lock(&slow.lock);
+    slow.wanted = wanted;
+    (void)pthread_mutex_unlock(&slow.lock);
+}
+
+static bool refuses(void *user_data)
+{
+    struct kafka_message message = {.topic = "out", .partition = KAFKA_PARTITION_ANY, .key = bytes_str("key")};
+    return kafka_producer_send(user_data, &message, &err) != SOREX_OK;
+}
+
+static bool holds(void *user_data)
+{
+    (void)user_data;
+    (void)pthread_mutex_lock(&slow.lock);
+    bool held = slow.held;
+    (void)pthread_mutex_unlock(&slow.lock);
+    return held;
+}
+
+/* Several messages are on their way, each in a request of its own, and every one is answered "fenced". librdkafka 2.0.2
+ * freed the same text twice when it took the second answer after it had begun to tear the handle down. */
+static void what_is_not_answered_is_given_up_before_the_end(void **state)
+{
+    struct world *world = *state;
+    struct kafka_producer_options options = {
+        .client = {.name = "slow",
+                   .brokers = rd_kafka_mock_cluster_bootstraps(world->cluster),
+                   .properties = (const struct kafka_property[]){{"linger.ms", "0"}, {"batch.num.messages", "1"}},
+                   .property_count = 2},
+        .transactional_id = "slow",
+        .transaction_timeout_ms = 30000,
+        .compression = "none"};
+    rd_kafka_resp_err_t fenced[100];
+    for (size_t i = 0; i < sizeof fenced / sizeof fenced[0]; i++)
+        fenced[i] = RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+    struct kafka_producer *producer;
+    MUST(kafka_producer_new(&options, &producer, &err));
+    MUST(kafka_producer_init(producer, &err));
+    for (int32_t broker = 1; broker <= 3; broker++) /* so that several are on their way at the same time */
+        assert_int_equal(rd_kafka_mock_broker_set_rtt(world->cluster, broker, 100), 0);
+    rd_kafka_mock_push_request_errors_array(world->cluster, PRODUCE, sizeof fenced / sizeof fenced[0], fenced);
+    slow_want(true);
+    MUST(kafka_producer_begin(producer, &err));
+    assert_true(wait_for(refuses, producer, 30000));
+    assert_non_null(strstr(err.text, "has taken over"));
+    assert_true(wait_for(holds, NULL, 30000));
+    kafka_producer_free(producer);
+    slow_want(false);
+    assert_false(slow.torn);
+}
+
 int main(void)
 {
     log_level_set(LOG_OFF);
@@ -191,6 +310,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_passes_is_not_seen, world_make, world_end),
         cmocka_unit_test_setup_teardown(what_does_not_has_its_status, world_make, world_end),
         cmocka_unit_test_setup_teardown(the_coordinator_moves, world_make, world_end),
+        cmocka_unit_test_setup_teardown(what_is_not_answered_is_given_up_before_the_end, world_make, world_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
