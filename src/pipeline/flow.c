@@ -329,14 +329,8 @@ static void batch_submit(struct flow *flow)
     flow->current = !flow->current;
 }
 
-static void figures_show(struct flow *flow)
-{
-    (void)pthread_mutex_lock(&flow->lock);
-    fold_figures(flow->fold, &flow->derived);
-    (void)pthread_mutex_unlock(&flow->lock);
-}
-
-/* The reducer's database is as far as its place says, whatever was read. */
+/* The reducer's database is as far as its place says, whatever was read. Both are shown when they are saved: who sees
+ * them may ask the database. */
 static enum sorex_status folded(struct flow *flow, const struct event_partition *partition, struct sorex_error *err)
 {
     struct position at;
@@ -345,6 +339,7 @@ static enum sorex_status folded(struct flow *flow, const struct event_partition 
     (void)pthread_mutex_lock(&flow->lock);
     flow->places[0].at = at;
     flow->places[0].end = partition->end;
+    fold_figures(flow->fold, &flow->derived);
     (void)pthread_mutex_unlock(&flow->lock);
     works(flow);
     delivered_tell(flow, partition->name, &at);
@@ -373,7 +368,6 @@ static enum sorex_status batch_fold(struct flow *flow, const struct event_batch 
     counts.failed = now.rejected - before.rejected;
     counts.out = counts.in - counts.failed;
     counts_add(flow, &counts);
-    figures_show(flow);
     return status == SOREX_OK ? folded(flow, partition, err) : status;
 }
 
