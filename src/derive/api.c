@@ -242,16 +242,11 @@ enum sorex_status sorex_state_receipt(struct sorex_state *state, const char *que
     if (file == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a receipt");
     file->receipt = state->receipt;
-    file->has_digest = true;
     enum sorex_status status = inner_fork(state, &fork, err);
     if (status == SOREX_OK)
-        status = database_digest(fork, file->digest, err);
-    if (status == SOREX_OK)
         status = buf_append(&file->identity, derivation_identity(state->derivation->inner), err);
-    if (status == SOREX_OK && query != NULL)
-        status = buf_append_str(&file->query, query, err);
-    if (status == SOREX_OK && query != NULL)
-        status = derivation_query(fork, query, &file->result, err);
+    if (status == SOREX_OK)
+        status = derivation_prove(fork, query, file, err);
     if (status == SOREX_OK)
         status = receipt_file_write(file, &text, err);
     database_close(fork);

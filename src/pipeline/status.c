@@ -113,14 +113,6 @@ static void sink_member(const struct sink_settings *settings, const struct sink_
     json_object_end(w);
 }
 
-static void hash_member(struct json_writer *w, const char *name, const uint8_t hash[HASH_BYTES])
-{
-    char hex[HASH_HEX_SIZE];
-    hash_hex(hash, hex);
-    json_name(w, name);
-    json_string_z(w, hex);
-}
-
 void status_reducer(const char *name, const char *state, const struct deriver_status *figures, struct json_writer *w)
 {
     json_name(w, "reducer");
@@ -136,8 +128,10 @@ void status_reducer(const char *name, const char *state, const struct deriver_st
     json_uint(w, figures->rejected);
     json_name(w, "undone");
     json_uint(w, figures->undone);
-    hash_member(w, "key", figures->key);
-    hash_member(w, "trace", figures->trace);
+    json_name(w, "key");
+    json_hex(w, bytes_of(figures->key, SHA256_BYTES));
+    json_name(w, "trace");
+    json_hex(w, bytes_of(figures->trace, SHA256_BYTES));
     json_name(w, "why");
     json_string_z(w, figures->why);
     json_object_end(w);
