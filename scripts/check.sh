@@ -1,6 +1,6 @@
 #!/bin/sh
 # check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (30; 0:
-# none); the summaries come last. Fails when anything failed.
+# none); the summaries come last, after them what failed, with what it said. Fails when anything failed.
 set -u
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
@@ -14,6 +14,33 @@ for preset in "$@"; do
     cmake --build --preset "$preset" -j "$jobs" || exit 1
 done
 
+# What each failed test said, in short: lines that look like the cause, then the last ones. The whole is further up and in build/check.
+failures_print() {
+    awk -v preset="$1" '
+        function flush(i) {
+            if (name == "") return
+            printf "%s %s:%s\n", preset, name, how
+            for (i = 1; i <= causes; i++) print "    " cause[i]
+            for (i = lines > 5 ? lines - 4 : 1; i <= lines; i++) print "    " line[i % 5]
+            name = ""
+        }
+        /^ *[0-9]+\/[0-9]+ Test +#/ {
+            flush()
+            if (/\*\*\*/ && !/\*\*\*(Skipped|Not Run)/) {
+                name = $4; how = $0; sub(/.*\*\*\*/, " ", how); causes = lines = 0
+            }
+            next
+        }
+        /^ +Start +[0-9]+: / { flush(); next }
+        /^[0-9]+% tests passed,/ { exit }
+        name != "" && !/^$/ {
+            text = substr($0, 1, 200)
+            if (causes < 4 && text ~ /ERROR|Error:|error:|FAIL:|SUMMARY|sorex: bug/) cause[++causes] = text
+            else line[++lines % 5] = text
+        }
+        END { flush() }' "$logs/$1.log"
+}
+
 # Few at a time: some tests run servers and kill them, and a busy machine should not look like a hanging one. One more than there are
 # processors, as those with a broker mostly wait.
 [ "$jobs" -gt 2 ] && parallel=3 || parallel=$((jobs + 1))
@@ -25,7 +52,8 @@ for preset in "$@"; do
     { ctest --preset "$preset" -j "$parallel"; echo $? >"$logs/$preset.status"; } 2>&1 | tee "$logs/$preset.log"
     [ "$(cat "$logs/$preset.status")" = 0 ] || failed=1
     # A sanitizer may have spoken in a process that a test killed: nobody saw how that one ended.
-    scripts/reports.sh "$preset" || failed=1
+    scripts/reports.sh "$preset" >"$logs/$preset.reports" || failed=1
+    cat "$logs/$preset.reports"
 done
 
 if [ "$fuzz_seconds" != 0 ]; then
@@ -36,12 +64,15 @@ else
     echo "== fuzz: not run (SOREX_FUZZ_SECONDS=0)" | tee "$logs/fuzz.log"
 fi
 
-for preset in "$@"; do
-    echo
-    echo "== $preset"
-    sed -n '/tests passed,/,$p' "$logs/$preset.log"
-done
 echo
 echo "== fuzz"
 cat "$logs/fuzz.log"
+for preset in "$@"; do
+    echo
+    echo "== $preset"
+    sed -n '/tests passed,/,$ { /^Label Time Summary/,/^$/d; p }' "$logs/$preset.log"
+    tail -n 1 "$logs/$preset.reports"
+done
+# What a reader of the last lines needs: what failed, and why.
+for preset in "$@"; do failures_print "$preset"; done
 exit $failed
