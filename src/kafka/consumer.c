@@ -10,6 +10,9 @@
 
 #define LEAVE_MS 1000
 #define LEAVE_SLICE_MS 10
+/* How long nothing may come before brokers are asked whether they are there, and before no answer counts as trouble. */
+#define ASK_AFTER_MS 2000
+#define SILENT_AFTER_MS 3000
 
 /* ---- life ---- */
 
@@ -104,6 +107,7 @@ enum sorex_status kafka_consumer_new(const struct kafka_consumer_options *option
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a consumer");
     CHECK(pthread_mutex_init(&consumer->lock, NULL) == 0);
     arena_init(&consumer->headers, 0);
+    consumer->heard_ms = clock_ms();
     enum sorex_status status = consumer_open(consumer, options, err);
     if (status != SOREX_OK) {
         kafka_consumer_free(consumer);
@@ -390,18 +394,24 @@ static enum sorex_status collect(struct kafka_consumer *consumer, struct batch *
     }
 }
 
-/* Nothing came: is anybody there? librdkafka says when the last connection broke, not when one is back. */
+/* Nothing came: is anybody there? librdkafka says when the last connection broke, but misses it when the coordinator's
+ * address goes at the same time, and a network that swallows everything breaks nothing: silence is a reason to ask. */
 static enum sorex_status brokers_reach(struct kafka_consumer *consumer, struct sorex_error *err)
 {
     struct kafka_client *client = &consumer->client;
     const struct rd_kafka_metadata *metadata;
-    if (!atomic_load(&client->down) || kafka_client_interrupted(client))
+    bool down = atomic_load(&client->down);
+    uint64_t silence_ms = clock_ms() - consumer->heard_ms;
+    if ((!down && silence_ms < ASK_AFTER_MS) || kafka_client_interrupted(client))
         return SOREX_OK;
-    if (rd_kafka_metadata(client->rk, 0, NULL, &metadata, KAFKA_SLICE_MS) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return kafka_client_wait(client, 0, err, "group %s", consumer->group);
-    rd_kafka_metadata_destroy(metadata);
-    atomic_store(&client->down, false);
-    return SOREX_OK;
+    if (rd_kafka_metadata(client->rk, 0, NULL, &metadata, KAFKA_SLICE_MS) == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_metadata_destroy(metadata);
+        atomic_store(&client->down, false);
+        consumer->heard_ms = clock_ms();
+        return SOREX_OK;
+    }
+    return down || silence_ms >= SILENT_AFTER_MS ? kafka_client_wait(client, 0, err, "group %s", consumer->group)
+                                                 : SOREX_OK;
 }
 
 static void ends_look(struct kafka_consumer *consumer)
@@ -448,5 +458,8 @@ enum sorex_status kafka_consumer_poll(struct kafka_consumer *consumer, const str
     out->partition_count = consumer->count;
     out->caught_up = !out->changed && caught_up(consumer);
     out->ended = !out->changed && !batch.full && ended(consumer);
-    return out->count == 0 && !out->changed && !out->ended ? brokers_reach(consumer, err) : SOREX_OK;
+    if (out->count == 0 && !out->changed && !out->ended)
+        return brokers_reach(consumer, err);
+    consumer->heard_ms = clock_ms();
+    return SOREX_OK;
 }

@@ -40,6 +40,7 @@ struct kafka_consumer {
     bool dirty;         /* placed since it was last said to librdkafka */
     bool out_of_memory; /* in a rebalance */
     uint64_t commit_due_ms;
+    uint64_t heard_ms; /* when a broker last gave something or answered, on the clock of clock_ms() */
     rd_kafka_topic_partition_list_t *committed; /* an answer, for as long as nothing was polled; or NULL */
 
     rd_kafka_message_t **messages; /* [0, given) are borrowed by the last poll, [given, held) are yet to be given */

@@ -147,6 +147,7 @@ def test_kafka(dir, broker):
     with Running(file, log=dir / "log") as run:
         wait_messages(file, run, 250)
         broker.tell("kill")  # it waits for the broker, and goes on
+        wait_for("waiting", lambda: (s := status(file)) and s["state"] == "waiting")
         broker.tell("start")
         write(250, count)
         wait_messages(file, run, count)

@@ -243,6 +243,54 @@ static void offsets_of_an_old_generation_are_not_the_end(void **state)
     }
 }
 
+/* librdkafka counts a connection without an address, such as the coordinator's while it changes, as none: then nobody
+ * says that all are down. */
+static bool untold;
+static void (*told)(rd_kafka_t *rk, int code, const char *reason, void *opaque);
+
+static void tell(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    if (!untold || code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        told(rk, code, reason, opaque);
+}
+
+void __real_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *));
+void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *));
+
+void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *))
+{
+    told = callback;
+    __real_rd_kafka_conf_set_error_cb(conf, tell);
+}
+
+static bool misses_the_brokers(void *user_data)
+{
+    struct world *world = user_data;
+    return kafka_consumer_poll(world->consumer, &limits, &world->poll, &err) == SOREX_AGAIN;
+}
+
+static bool hears_again(void *user_data)
+{
+    return !misses_the_brokers(user_data);
+}
+
+static void brokers_that_are_gone_are_missed_though_nobody_says_so(void **state)
+{
+    struct world *world = *state;
+    fill(world);
+    join(world);
+    take_all(world);
+    untold = true;
+    for (int32_t id = 1; id <= 3; id++)
+        rd_kafka_mock_broker_set_down(world->cluster, id);
+    bool missed = wait_for(misses_the_brokers, world, DEADLINE_MS);
+    for (int32_t id = 1; id <= 3; id++)
+        rd_kafka_mock_broker_set_up(world->cluster, id);
+    assert_true(missed);
+    assert_true(wait_for(hears_again, world, DEADLINE_MS));
+    untold = false;
+}
+
 int main(void)
 {
     log_level_set(LOG_OFF);
@@ -253,6 +301,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(committed_offsets_are_asked_for_again, world_make, world_end),
         cmocka_unit_test_setup_teardown(a_group_that_is_not_allowed_is_named, world_make, world_end),
         cmocka_unit_test_setup_teardown(offsets_of_an_old_generation_are_not_the_end, world_make, world_end),
+        cmocka_unit_test_setup_teardown(brokers_that_are_gone_are_missed_though_nobody_says_so, world_make, world_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
