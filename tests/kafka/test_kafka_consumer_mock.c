@@ -246,7 +246,8 @@ static void offsets_of_an_old_generation_are_not_the_end(void **state)
 /* librdkafka counts a connection without an address, such as the coordinator's while it changes, as none: then nobody
  * says that all are down. */
 static bool untold;
-static void (*told)(rd_kafka_t *rk, int code, const char *reason, void *opaque);
+typedef void error_fn(rd_kafka_t *rk, int code, const char *reason, void *opaque);
+static error_fn *told;
 
 static void tell(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
@@ -254,10 +255,10 @@ static void tell(rd_kafka_t *rk, int code, const char *reason, void *opaque)
         told(rk, code, reason, opaque);
 }
 
-void __real_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *));
-void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *));
+void __real_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, error_fn *callback);
+void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, error_fn *callback);
 
-void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, void (*callback)(rd_kafka_t *, int, const char *, void *))
+void __wrap_rd_kafka_conf_set_error_cb(rd_kafka_conf_t *conf, error_fn *callback)
 {
     told = callback;
     __real_rd_kafka_conf_set_error_cb(conf, tell);
@@ -269,10 +270,7 @@ static bool misses_the_brokers(void *user_data)
     return kafka_consumer_poll(world->consumer, &limits, &world->poll, &err) == SOREX_AGAIN;
 }
 
-static bool hears_again(void *user_data)
-{
-    return !misses_the_brokers(user_data);
-}
+static bool hears_again(void *user_data) { return !misses_the_brokers(user_data); }
 
 static void brokers_that_are_gone_are_missed_though_nobody_says_so(void **state)
 {
