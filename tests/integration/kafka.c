@@ -156,6 +156,7 @@ static enum sorex_status properties_write(struct kafka_broker *broker, const cha
                        "allow.everyone.if.no.acl.found=true\n"
                        "super.users=User:ANONYMOUS\n"
                        "log.dirs=%s/data\n"
+                       "log.retention.ms=-1\n" /* the times in tests are those of some past year */
                        "offsets.topic.num.partitions=1\n"
                        "offsets.topic.replication.factor=1\n"
                        "transaction.state.log.num.partitions=1\n"
