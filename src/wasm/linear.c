@@ -18,8 +18,9 @@
 #define GUARD_BYTES ((size_t)32 << 20)
 /* Written pages above which the next image gets a base of its own: a fork copies at most this many (2 MiB). */
 #define DELTA_PAGES_MAX 512u
-/* Private pages beyond those of the image at which mapping the base anew is cheaper than copying back. */
-#define REMAP_PAGES_MIN 4096u
+/* Private pages in a row from which dropping them, so that the base's are mapped when they are looked at again, is cheaper
+ * than copying them back. */
+#define DROP_PAGES_MIN 32u
 
 struct linear {
     uint8_t *map;
@@ -406,7 +407,19 @@ enum sorex_status linear_save(struct linear *linear, struct linear_image **out, 
     return status;
 }
 
-/* Copies back the pages of one private run; *at walks along the image's pages. */
+/* Gives private pages the base's content again. */
+static enum sorex_status pages_revert(struct linear *linear, uint32_t first, uint32_t count, struct sorex_error *err)
+{
+    uint8_t *at = linear->data + (size_t)first * LINEAR_PAGE_BYTES;
+    size_t len = (size_t)count * LINEAR_PAGE_BYTES;
+    if (count < DROP_PAGES_MIN)
+        return base_read(linear->base, (size_t)first * LINEAR_PAGE_BYTES, at, len, err);
+    if (madvise(at, len, MADV_DONTNEED) != 0)
+        return sorex_error_set_errno(err, SOREX_IO, errno, "memory: drop pages");
+    return SOREX_OK;
+}
+
+/* Brings back the pages of one private run; *at walks along the image's pages. */
 static enum sorex_status run_restore(struct linear *linear, const struct linear_image *image, const struct run *run,
                                      uint32_t *at, struct sorex_error *err)
 {
@@ -416,8 +429,7 @@ static enum sorex_status run_restore(struct linear *linear, const struct linear_
     while (page < end) {
         uint32_t next = *at < image->pages_count && image->pages[*at] < end ? image->pages[*at] : end;
         if (next > page)
-            TRY(base_read(image->base, page * LINEAR_PAGE_BYTES, linear->data + page * LINEAR_PAGE_BYTES,
-                          (next - page) * LINEAR_PAGE_BYTES, err));
+            TRY(pages_revert(linear, page, next - page, err));
         page = next;
         if (page < end) {
             memcpy(linear->data + page * LINEAR_PAGE_BYTES, image_page(image, *at), LINEAR_PAGE_BYTES);
@@ -435,13 +447,8 @@ enum sorex_status linear_restore(struct linear *linear, const struct linear_imag
                                image->size);
     TRY(linear_grow(linear, image->size, err));
     struct runs runs = {0};
-    if (linear->base == image->base)
-        TRY(private_pages(linear, &runs, err));
-    enum sorex_status status = SOREX_OK;
-    if (linear->base != image->base || runs.pages > image->pages_count + REMAP_PAGES_MIN) {
-        status = base_map(linear, image->base, err);
-        runs.count = 0;
-    }
+    enum sorex_status status =
+        linear->base == image->base ? private_pages(linear, &runs, err) : base_map(linear, image->base, err);
     uint32_t at = 0;
     for (size_t i = 0; i < runs.count && status == SOREX_OK; i++)
         status = run_restore(linear, image, &runs.items[i], &at, err);

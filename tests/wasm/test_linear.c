@@ -73,9 +73,11 @@ static void model_run(bool plain)
         size_t m = (seed >> 20) % MEMORIES, k = (seed >> 24) % IMAGES;
         uint32_t what = (uint32_t)(seed >> 57);
         if (what < 90) {
-            uint32_t pages = what < 80 ? 5 : 700; /* beyond what an image holds besides its base */
+            /* A few, those of a range, or more than an image holds besides its base. */
+            uint32_t pages = what < 75 ? 5 : what < 80 ? 20 + what % 3 * 20 : 700;
+            uint32_t stride = what < 75 || what > 85 ? 37 : 1;
             for (uint32_t i = 0; i < pages; i++) {
-                size_t at = ((seed >> 30) + i * 37 % 4096 * PAGE + i) % size;
+                size_t at = ((seed >> 30) + i * stride % 4096 * PAGE + i) % size;
                 linear_memory(memories[m]).data[at] = models[m][at] = (uint8_t)(what == 7 ? 0 : step + 1);
             }
         } else if (what < 105) {
