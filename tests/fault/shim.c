@@ -3,11 +3,14 @@
  *
  *   FAULT_DIR     watched directory (absolute); nothing elsewhere is touched
  *   FAULT_CALLS   letters: w write, s sync, r read, o open for writing, n rename, t truncate and allocate, l link and
- * mkdir FAULT_NTH     the nth such call fails (from 1); 0 = none, calls are only counted FAULT_LASTING 1: and every one
- * after it, as on a full disk FAULT_ERRNO   with this number; 0 = the process is killed there, as by kill -9
+ *                 mkdir; k the headers of a message to Kafka, whatever the directory is
+ *   FAULT_NTH     the nth such call fails (from 1); 0 = none, calls are only counted
+ *   FAULT_LASTING 1: and every one after it, as on a full disk
+ *   FAULT_ERRNO   with this number; 0 = the process is killed there, as by kill -9
  *   FAULT_SHORT   1: every read and write below the directory moves at most half of what was asked for (and at least a
- * byte) FAULT_REPORT  a file that gets one line: calls seen, and the one that failed FAULT_CLOCK   seconds by which the
- * time of day jumps, there and back, at every 16th question
+ *                 byte)
+ *   FAULT_REPORT  a file that gets one line: calls seen, and the one that failed
+ *   FAULT_CLOCK   seconds by which the time of day jumps, there and back, at every 16th question
  *
  * The report is written at once when a call fails and again at exit, so that an aborted process leaves one too. */
 #define _GNU_SOURCE
@@ -313,6 +316,18 @@ int mkdir(const char *path, mode_t mode)
 {
     REAL(mkdir_fn, "mkdir")
     return path_watched(path) && fails('l', "mkdir", -1, path) ? -1 : next(path, mode);
+}
+
+/* ---- librdkafka: each message that the Kafka sink sends has headers */
+
+typedef void *headers_type(size_t count);
+typedef headers_type *headers_fn;
+headers_type rd_kafka_headers_new;
+
+void *rd_kafka_headers_new(size_t count)
+{
+    REAL(headers_fn, "rd_kafka_headers_new")
+    return fails('k', "rd_kafka_headers_new", -1, "a message") ? NULL : next(count);
 }
 
 /* ---- the time of day; monotonic clocks stay as they are, as on a real machine */

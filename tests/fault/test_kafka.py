@@ -13,9 +13,15 @@ PHASES = {"connect": "producer_make", "progress": "kafka_progress_read", "send":
 
 
 def killed(words, log, hits, aim):
-    """Runs and kills at a random moment, or at the first one of some where it is in the sink; True when it was in time."""
+    """Runs and kills at a random moment, or at the first one of some where it is in the sink; True when it was in time. Sending one
+    message is too short a moment to find by looking: it is killed at one of the first."""
+    env = shim(log.parent, calls="k", nth=random.randrange(1, 100), errno=0) if aim == "send" else {}
     with open(log, "ab") as output:
-        process = subprocess.Popen([SOREX, *map(str, words)], stdout=output, stderr=output)
+        process = subprocess.Popen([SOREX, *map(str, words)], stdout=output, stderr=output, env={**os.environ, **env})
+    if aim == "send":
+        check(process.wait(timeout=300) in (0, 6, -signal.SIGKILL), f"{words[0]} ended with {process.returncode}: {log.read_text(errors='replace')[-1500:]}")
+        hits.update(["send"] * (process.returncode == -signal.SIGKILL))
+        return process.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
