@@ -74,5 +74,9 @@ for preset in "$@"; do
     tail -n 1 "$logs/$preset.reports"
 done
 # What a reader of the last lines needs: what failed, and why.
-for preset in "$@"; do failures_print "$preset"; done
+for preset in "$@"; do
+    failures_print "$preset"
+    grep -h 'SUMMARY' "$logs/$preset.reports"
+done
+grep -A 5 '^FAILED' "$logs/fuzz.log"
 exit $failed
