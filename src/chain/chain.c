@@ -52,6 +52,7 @@ struct chain {
     uint32_t suspect;   /* height whose block failed a check once, or SOREX_HEIGHT_NONE: the next failure waits */
     uint32_t attempt;   /* failures in a row */
     uint64_t retry_ms;  /* nothing is asked before */
+    bool trouble_new;   /* not looked at by a round yet */
     uint64_t seed;
     char trouble[SOREX_ERROR_TEXT_MAX + 64];
     char told[CHAIN_WAITING_BYTES]; /* the last `waiting` that was given out, "" after another event */
@@ -150,6 +151,7 @@ static enum sorex_status retry_later(struct chain *chain, enum sorex_status stat
     uint64_t delay = backoff_ms(chain->attempt++, first, first * RETRY_FACTOR_MAX, &chain->seed);
     snprintf(chain->trouble, sizeof chain->trouble, "%.*s, retrying in %llu.%llu s (attempt %u)",
              CHAIN_WAITING_BYTES - 64, err->text, (unsigned long long)(delay / 1000), (unsigned long long)(delay % 1000 / 100), chain->attempt);
+    chain->trouble_new = true;
     chain->retry_ms = clock_ms() + delay;
     chain->tip_asked = false;
     ahead_discard(chain->ahead);
@@ -456,7 +458,9 @@ static enum sorex_status round_once(struct chain *chain, uint64_t deadline, stru
                                     enum round *out_round, struct sorex_error *err)
 {
     *out_round = ROUND_AGAIN;
-    if (chain->retry_ms > clock_ms()) {
+    /* Told before it is tried again, even when the pause is over by now: who follows sees every attempt. */
+    if (chain->trouble_new || chain->retry_ms > clock_ms()) {
+        chain->trouble_new = false;
         *out_round = idle(chain, deadline, chain->trouble, out);
         if (*out_round == ROUND_AGAIN)
             ahead_pause(chain->ahead, deadline < chain->retry_ms ? deadline : chain->retry_ms);
