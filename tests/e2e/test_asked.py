@@ -11,7 +11,7 @@ ALLOWED = {"gone", "again", "busy", "stopped"}  # what may honestly be answered 
 
 def connect(data):
     s = socket.socket(socket.AF_UNIX)
-    s.settimeout(60)
+    s.settimeout(DEADLINE)
     s.connect(str(data / "control.sock"))
     return s
 
@@ -164,11 +164,16 @@ def looks(supply, blocks):
             check(answer[0] in ALLOWED | {"invalid", "guest", "cut"}, f"{verb} {members}: {answer}")
             yield "mistake", answer[0]
 
+    back_from = 0  # a rollback waits until what the one before it undid is there again: on a slow machine, indexing would never get on
+
     def rollbacks(data):
+        nonlocal back_from
         status, text = ask(data, "status", json=True)
         yield "status", status
-        tip = json.loads(text)["heights"]["durable"] if status == "ok" else None
-        if tip is not None and tip > 4:
+        heights = json.loads(text)["heights"] if status == "ok" else {}
+        tip, source = heights.get("durable"), heights.get("source")
+        if tip is not None and source is not None and tip > 4 and tip >= min(back_from, source):
+            back_from = tip
             answer = ask(data, "rollback", height=tip - random.randrange(0, 4))
             expect("rollback", answer)
             yield "rollback", answer[0]
