@@ -36,7 +36,7 @@ demo-game: deps ## plays a game of war, 120 messages of examples/dnd/game.jsonl:
 	@$(MAKE) --no-print-directory build
 	@scripts/demo-game.sh $(RELEASE) data/game
 
-check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=30
+check: deps test-deps ## all tests, plain and with sanitizers (threads: tsan), then each fuzz target for SOREX_FUZZ_SECONDS=10
 	@JOBS=$(JOBS) scripts/check.sh dev asan tsan
 
 torture: deps test-deps ## every fault instead of samples of them: 1,000 kills, every failing call, 100,000 histories; about an hour on two cores

@@ -1,10 +1,10 @@
 #!/bin/sh
-# check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (30; 0:
+# check.sh PRESET...: builds and tests each preset (tsan: what has threads), then runs every fuzz target for SOREX_FUZZ_SECONDS (10; 0:
 # none); the summaries come last, after them what failed, with what it said. Fails when anything failed.
 set -u
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
-fuzz_seconds=${SOREX_FUZZ_SECONDS:-30}
+fuzz_seconds=${SOREX_FUZZ_SECONDS:-10}
 logs=build/check
 mkdir -p "$logs"
 
