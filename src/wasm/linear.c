@@ -16,10 +16,13 @@
 #include "wasm/linear_private.h"
 
 #define GUARD_BYTES ((size_t)32 << 20)
-/* Written pages above which the next image gets a base of its own: a fork copies at most this many (2 MiB). */
-#define DELTA_PAGES_MAX 512u
-/* Private pages in a row from which dropping them, so that the base's are mapped when they are looked at again, is cheaper
- * than copying them back. */
+/* Pages that differ from the base: every image and every fork copies them. Above the first number the base takes them
+ * over, where it can; where it cannot, there is a new base as soon as the images copied an eighth of what that takes.
+ * Above the second (16 MiB) there is one always. */
+#define DELTA_PAGES_MANY 256u
+#define DELTA_PAGES_MAX 4096u
+/* Private pages in a row from which dropping them, so that the base's are mapped when they are looked at again, is
+ * cheaper than copying them back. */
 #define DROP_PAGES_MIN 32u
 
 struct linear {
@@ -28,16 +31,12 @@ struct linear {
     uint8_t *data;
     size_t size, size_max;
     struct base *base; /* NULL: the memory is anonymous */
+    size_t copied;     /* pages, into images on this base */
+    bool reverted;     /* pages were given the base's content by copying: they are private and may be as it is */
     int pagemap;       /* /proc/self/pagemap, opened when it is first read; -1 */
 };
 
 /* -- private pages */
-
-struct runs {
-    struct run *items;
-    size_t count, cap;
-    size_t pages;
-};
 
 static bool runs_add(struct runs *runs, uint32_t first, uint32_t count)
 {
@@ -152,74 +151,11 @@ static enum sorex_status private_pages(struct linear *linear, struct runs *out, 
                                  "memory: which pages were written");
 }
 
-/* -- bases */
-
-enum sorex_status base_make(size_t size, struct base **out, struct sorex_error *err)
-{
-    static atomic_ullong last_id;
-    struct base *base = calloc(1, sizeof *base);
-    if (base == NULL)
-        return sorex_error_set(err, SOREX_NOMEM, "memory base: out of memory");
-    base->fd = memfd_create("sorex-base", MFD_CLOEXEC);
-    if (base->fd < 0 || ftruncate(base->fd, (off_t)size) != 0) {
-        int code = errno;
-        if (base->fd >= 0)
-            (void)close(base->fd);
-        free(base);
-        return sorex_error_set_errno(err, SOREX_NOMEM, code, "memory base");
-    }
-    base->size = size;
-    base->id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1;
-    atomic_init(&base->refs, 1);
-    *out = base;
-    return SOREX_OK;
-}
-
-static struct base *base_keep(struct base *base)
-{
-    atomic_fetch_add_explicit(&base->refs, 1, memory_order_relaxed);
-    return base;
-}
-
-void base_drop(struct base *base)
-{
-    if (base == NULL || atomic_fetch_sub_explicit(&base->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    (void)close(base->fd);
-    free(base->runs);
-    free(base);
-}
-
-bool page_is_zero(const uint8_t *page) { return page[0] == 0 && memcmp(page, page + 1, LINEAR_PAGE_BYTES - 1) == 0; }
-
-enum sorex_status base_write(const struct base *base, size_t offset, const uint8_t *content, size_t len,
-                             struct sorex_error *err)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pwrite(base->fd, content + done, len - done, (off_t)(offset + done));
-        if (n < 0 && errno != EINTR)
-            return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory base");
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return SOREX_OK;
-}
-
-enum sorex_status base_read(const struct base *base, size_t offset, uint8_t *out, size_t len, struct sorex_error *err)
-{
-    size_t inside = offset >= base->size ? 0 : base->size - offset < len ? base->size - offset : len;
-    memset(out + inside, 0, len - inside);
-    for (size_t done = 0; done < inside;) {
-        ssize_t n = pread(base->fd, out + done, inside - done, (off_t)(offset + done));
-        if (n == 0 || (n < 0 && errno != EINTR))
-            return sorex_error_set_errno(err, SOREX_IO, n == 0 ? EIO : errno, "memory base");
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return SOREX_OK;
-}
+/* -- on a base */
 
 /* Writes the pages of a run as they are in the memory, leaving out those that are zero. */
-static enum sorex_status base_write_run(const struct base *base, const struct linear *linear, size_t first,
-                                        size_t count, struct sorex_error *err)
+static enum sorex_status base_write_run(struct base *base, const struct linear *linear, size_t first, size_t count,
+                                        struct sorex_error *err)
 {
     size_t at = first;
     while (at < first + count) {
@@ -230,22 +166,18 @@ static enum sorex_status base_write_run(const struct base *base, const struct li
             end++;
         TRY(base_write(base, at * LINEAR_PAGE_BYTES, linear->data + at * LINEAR_PAGE_BYTES,
                        (end - at) * LINEAR_PAGE_BYTES, err));
+        base->pages += end - at;
         at = end;
     }
     return SOREX_OK;
 }
 
-bool base_range(const struct base *base, size_t from, size_t *out_start, size_t *out_end)
+static void base_leave(struct linear *linear)
 {
-    if (from >= base->size)
-        return false;
-    off_t start = lseek(base->fd, (off_t)from, SEEK_DATA);
-    if (start < 0)
-        return false;
-    off_t end = lseek(base->fd, start, SEEK_HOLE);
-    *out_start = (size_t)start / LINEAR_PAGE_BYTES * LINEAR_PAGE_BYTES;
-    *out_end = end < 0 ? base->size : (size_t)end;
-    return true;
+    if (linear->base != NULL)
+        atomic_fetch_sub_explicit(&linear->base->maps, 1, memory_order_acq_rel);
+    base_drop(linear->base);
+    linear->base = NULL;
 }
 
 /* Maps it over the memory: what was there is gone, what is beyond the base is zero. */
@@ -258,9 +190,12 @@ static enum sorex_status base_map(struct linear *linear, struct base *base, stru
     if (linear->size > base->size && mmap(linear->data + base->size, linear->size - base->size, PROT_READ | PROT_WRITE,
                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
         return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory");
+    linear->copied = 0;
+    linear->reverted = false;
     if (linear->base != base) {
-        base_drop(linear->base);
+        base_leave(linear);
         linear->base = base_keep(base);
+        atomic_fetch_add_explicit(&base->maps, 1, memory_order_acq_rel);
     }
     return SOREX_OK;
 }
@@ -300,7 +235,7 @@ void linear_close(struct linear *linear)
         (void)munmap(linear->map, linear->map_bytes);
     if (linear->pagemap >= 0)
         (void)close(linear->pagemap);
-    base_drop(linear->base);
+    base_leave(linear);
     free(linear);
 }
 
@@ -323,42 +258,7 @@ enum sorex_status linear_grow(struct linear *linear, size_t size, struct sorex_e
     return SOREX_OK;
 }
 
-/* -- images */
-
-struct linear_image *image_make(struct base *base, size_t size, size_t pages)
-{
-    struct linear_image *image = calloc(1, sizeof *image);
-    if (image == NULL)
-        return NULL;
-    image->pages = malloc((pages + 1) * sizeof *image->pages);
-    image->content = malloc(pages * LINEAR_PAGE_BYTES + 1);
-    if (image->pages == NULL || image->content == NULL) {
-        free(image->pages);
-        free(image->content);
-        free(image);
-        return NULL;
-    }
-    atomic_init(&image->refs, 1);
-    image->base = base_keep(base);
-    image->size = size;
-    return image;
-}
-
-void linear_image_keep(struct linear_image *image) { atomic_fetch_add_explicit(&image->refs, 1, memory_order_relaxed); }
-
-void linear_image_drop(struct linear_image *image)
-{
-    if (image == NULL || atomic_fetch_sub_explicit(&image->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    base_drop(image->base);
-    free(image->pages);
-    free(image->content);
-    free(image);
-}
-
-size_t linear_image_size(const struct linear_image *image) { return image->size; }
-
-size_t linear_image_pages(const struct linear_image *image) { return image->pages_count; }
+/* -- saving and restoring */
 
 /* The content becomes a base, which takes over the runs, and the memory goes on on top of it. */
 static enum sorex_status rebase(struct linear *linear, struct runs *runs, struct sorex_error *err)
@@ -384,26 +284,73 @@ static enum sorex_status rebase(struct linear *linear, struct runs *runs, struct
     return status;
 }
 
+static void image_add(struct linear_image *image, const struct linear *linear, uint32_t first, uint32_t count)
+{
+    memcpy(image->content + image->pages_count * LINEAR_PAGE_BYTES, linear->data + first * LINEAR_PAGE_BYTES,
+           count * LINEAR_PAGE_BYTES);
+    for (uint32_t k = 0; k < count; k++)
+        image->pages[image->pages_count++] = first + k;
+}
+
+/* Adds those pages of the run that differ from the base. */
+static enum sorex_status image_add_differing(struct linear_image *image, const struct linear *linear,
+                                             const struct run *run, struct sorex_error *err)
+{
+    uint8_t content[LINEAR_PAGE_BYTES];
+    for (uint32_t page = run->first; page < run->first + run->count; page++) {
+        TRY(base_read(linear->base, page * LINEAR_PAGE_BYTES, content, sizeof content, err));
+        if (memcmp(content, linear->data + page * LINEAR_PAGE_BYTES, sizeof content) != 0)
+            image_add(image, linear, page, 1);
+    }
+    return SOREX_OK;
+}
+
+static bool new_base_pays(const struct linear *linear, size_t pages)
+{
+    const struct base *base = linear->base;
+    return base == NULL || pages > DELTA_PAGES_MAX ||
+           (pages > DELTA_PAGES_MANY && linear->copied + pages > base->pages / 8);
+}
+
+/* The base takes over what was written, when it can: then no page differs. */
+static enum sorex_status advance(struct linear *linear, struct runs *runs, struct sorex_error *err)
+{
+    bool done;
+    TRY(base_advance(linear->base, runs, linear->data, DELTA_PAGES_MAX, &done, err));
+    if (!done)
+        return SOREX_OK;
+    for (size_t i = 0; i < runs->count; i++)
+        if (madvise(linear->data + runs->items[i].first * LINEAR_PAGE_BYTES, runs->items[i].count * LINEAR_PAGE_BYTES,
+                    MADV_DONTNEED) != 0)
+            linear->reverted = true;
+    linear->copied = runs->count = runs->pages = 0;
+    return SOREX_OK;
+}
+
 enum sorex_status linear_save(struct linear *linear, struct linear_image **out, struct sorex_error *err)
 {
     struct runs runs;
     TRY(private_pages(linear, &runs, err));
     enum sorex_status status = SOREX_OK;
-    if (linear->base == NULL || runs.pages > DELTA_PAGES_MAX)
+    if (linear->base != NULL && runs.pages > DELTA_PAGES_MANY)
+        status = advance(linear, &runs, err);
+    if (status == SOREX_OK && new_base_pays(linear, runs.pages))
         status = rebase(linear, &runs, err);
+    linear->copied += runs.pages;
     struct linear_image *image = status == SOREX_OK ? image_make(linear->base, linear->size, runs.pages) : NULL;
     if (status == SOREX_OK && image == NULL)
         status = sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
     for (size_t i = 0; i < runs.count && status == SOREX_OK; i++) {
-        const struct run *run = &runs.items[i];
-        memcpy(image->content + image->pages_count * LINEAR_PAGE_BYTES, linear->data + run->first * LINEAR_PAGE_BYTES,
-               run->count * LINEAR_PAGE_BYTES);
-        for (uint32_t k = 0; k < run->count; k++)
-            image->pages[image->pages_count++] = run->first + k;
+        if (linear->reverted)
+            status = image_add_differing(image, linear, &runs.items[i], err);
+        else
+            image_add(image, linear, runs.items[i].first, runs.items[i].count);
     }
     free(runs.items);
     if (status == SOREX_OK)
         *out = image;
+    else if (image != NULL)
+        linear_image_drop(image);
     return status;
 }
 
@@ -412,8 +359,10 @@ static enum sorex_status pages_revert(struct linear *linear, uint32_t first, uin
 {
     uint8_t *at = linear->data + (size_t)first * LINEAR_PAGE_BYTES;
     size_t len = (size_t)count * LINEAR_PAGE_BYTES;
-    if (count < DROP_PAGES_MIN)
+    if (count < DROP_PAGES_MIN) {
+        linear->reverted = true;
         return base_read(linear->base, (size_t)first * LINEAR_PAGE_BYTES, at, len, err);
+    }
     if (madvise(at, len, MADV_DONTNEED) != 0)
         return sorex_error_set_errno(err, SOREX_IO, errno, "memory: drop pages");
     return SOREX_OK;
@@ -440,20 +389,33 @@ static enum sorex_status run_restore(struct linear *linear, const struct linear_
     return SOREX_OK;
 }
 
-enum sorex_status linear_restore(struct linear *linear, const struct linear_image *image, struct sorex_error *err)
+static enum sorex_status image_restore(struct linear *linear, struct linear_image *image, struct sorex_error *err)
 {
-    if (linear->size > image->size)
-        return sorex_error_set(err, SOREX_MISMATCH, "memory: it has %zu bytes, the image %zu", linear->size,
-                               image->size);
-    TRY(linear_grow(linear, image->size, err));
     struct runs runs = {0};
-    enum sorex_status status =
-        linear->base == image->base ? private_pages(linear, &runs, err) : base_map(linear, image->base, err);
+    enum sorex_status status;
+    if (linear->base == image->base) {
+        status = private_pages(linear, &runs, err);
+    } else {
+        atomic_store_explicit(&image->forked, true, memory_order_relaxed);
+        status = base_map(linear, image->base, err);
+    }
     uint32_t at = 0;
     for (size_t i = 0; i < runs.count && status == SOREX_OK; i++)
         status = run_restore(linear, image, &runs.items[i], &at, err);
     for (; at < image->pages_count && status == SOREX_OK; at++)
         memcpy(linear->data + image->pages[at] * LINEAR_PAGE_BYTES, image_page(image, at), LINEAR_PAGE_BYTES);
     free(runs.items);
+    return status;
+}
+
+enum sorex_status linear_restore(struct linear *linear, struct linear_image *image, struct sorex_error *err)
+{
+    if (linear->size > image->size)
+        return sorex_error_set(err, SOREX_MISMATCH, "memory: it has %zu bytes, the image %zu", linear->size,
+                               image->size);
+    TRY(linear_grow(linear, image->size, err));
+    base_read_begin(image->base);
+    enum sorex_status status = image_restore(linear, image, err);
+    base_read_end(image->base);
     return status;
 }

@@ -2,8 +2,9 @@
  *
  * A memory lies at one place for its life, with guards around it. Saving makes an image: a base, which is a memory file
  * that is mapped privately (copy on write) under every memory that descends from it, and the pages that differ from it.
- * Which pages differ is what Linux knows: those that are private. Images and bases are shared by reference and never
- * change; a memory and its images may be used by different threads.
+ * Which pages differ is what Linux knows: those that are private. Images and bases are shared by reference. What an
+ * image stands for never changes; when many pages were written, a base that no other memory needs takes them over, and
+ * the images on it get what it held. A memory and its images may be used by different threads.
  *
  * Thread: a memory by one at a time; images by any. */
 #ifndef SOREX_WASM_LINEAR_H
@@ -29,18 +30,18 @@ size_t linear_size_max(const struct linear *linear);
 /* Errors: SOREX_LIMIT above size_max; SOREX_NOMEM. */
 enum sorex_status linear_grow(struct linear *linear, size_t size, struct sorex_error *err);
 
-/* Takes an image of the content, in O(pages written since the memory's base); when these became many, the content
- * becomes a new base. Ownership: *out by linear_image_drop. Errors: SOREX_NOMEM; SOREX_IO. */
+/* Takes an image of the content, in O(pages written since the memory's base); when these became many, the base takes
+ * them over, or the content becomes a new one. Ownership: *out by linear_image_drop. Errors: SOREX_NOMEM; SOREX_IO. */
 enum sorex_status linear_save(struct linear *linear, struct linear_image **out, struct sorex_error *err);
 /* Makes the content that of the image, in O(pages that differ) when the memory descends from the same base.
  * Errors: SOREX_MISMATCH  the memory is larger than the image: it cannot shrink. SOREX_NOMEM, SOREX_IO: the content is
  *         undefined. */
-enum sorex_status linear_restore(struct linear *linear, const struct linear_image *image, struct sorex_error *err);
+enum sorex_status linear_restore(struct linear *linear, struct linear_image *image, struct sorex_error *err);
 
 void linear_image_keep(struct linear_image *image);
 void linear_image_drop(struct linear_image *image); /* NULL is fine */
 size_t linear_image_size(const struct linear_image *image);
-/* Pages that are held besides the base. */
+/* Pages that are held besides the base, now. */
 size_t linear_image_pages(const struct linear_image *image);
 /* Calls fn for each page that is not all zero, in order. Stops at an error of fn and returns it.
  * Errors: SOREX_IO, SOREX_NOMEM. */

@@ -7,6 +7,61 @@
 #include "base/check.h"
 #include "wasm/linear_private.h"
 
+struct linear_image *image_make(struct base *base, size_t size, size_t pages)
+{
+    struct linear_image *image = calloc(1, sizeof *image);
+    if (image == NULL)
+        return NULL;
+    image->pages = malloc((pages + 1) * sizeof *image->pages);
+    image->content = malloc(pages * LINEAR_PAGE_BYTES + 1);
+    if (image->pages == NULL || image->content == NULL) {
+        free(image->pages);
+        free(image->content);
+        free(image);
+        return NULL;
+    }
+    atomic_init(&image->refs, 1);
+    image->base = base_keep(base);
+    image->size = size;
+    (void)pthread_mutex_lock(&base->images_lock);
+    image->next = base->images;
+    image->link = &base->images;
+    if (image->next != NULL)
+        image->next->link = &image->next;
+    base->images = image;
+    (void)pthread_mutex_unlock(&base->images_lock);
+    return image;
+}
+
+void linear_image_keep(struct linear_image *image) { atomic_fetch_add_explicit(&image->refs, 1, memory_order_relaxed); }
+
+void linear_image_drop(struct linear_image *image)
+{
+    if (image == NULL || atomic_fetch_sub_explicit(&image->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    (void)pthread_mutex_lock(&image->base->images_lock);
+    *image->link = image->next;
+    if (image->next != NULL)
+        image->next->link = image->link;
+    (void)pthread_mutex_unlock(&image->base->images_lock);
+    base_drop(image->base);
+    free(image->pages);
+    free(image->content);
+    free(image);
+}
+
+size_t linear_image_size(const struct linear_image *image) { return image->size; }
+
+size_t linear_image_pages(const struct linear_image *image)
+{
+    base_read_begin(image->base);
+    size_t pages = image->pages_count;
+    base_read_end(image->base);
+    return pages;
+}
+
+/* -- what differs */
+
 /* Pages that are to be compared, a bit each. */
 struct marks {
     uint64_t *words;
@@ -87,12 +142,18 @@ enum sorex_status linear_image_diff(const struct linear_image *from, const struc
     marks.words = calloc(marks.words_count, sizeof *marks.words);
     if (marks.words == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
+    base_read_begin(to->base);
+    if (from != NULL && from->base != to->base)
+        base_read_begin(from->base);
     mark_all(&marks, from, to);
     enum sorex_status status = SOREX_OK;
     for (size_t i = 0; i < marks.words_count; i++)
         for (uint64_t word = marks.words[i]; word != 0 && status == SOREX_OK; word &= word - 1)
             status = page_compare(&sides[0], &sides[1], (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(word), fn,
                                   user_data, err);
+    if (from != NULL && from->base != to->base)
+        base_read_end(from->base);
+    base_read_end(to->base);
     free(marks.words);
     return status;
 }
@@ -131,5 +192,6 @@ enum sorex_status linear_image_put(struct linear_image *image, uint32_t page, co
 {
     if (page >= image->size / LINEAR_PAGE_BYTES)
         return sorex_error_set(err, SOREX_INVALID, "memory image: page %u is outside of it", (unsigned)page);
+    image->base->pages++;
     return base_write(image->base, page * LINEAR_PAGE_BYTES, content, LINEAR_PAGE_BYTES, err);
 }

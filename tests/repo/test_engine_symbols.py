@@ -20,7 +20,7 @@ ENGINE = {
     "json": "",
     "change": "",
     "guest": "",
-    "wasm": "cache fiber linear linear_image watchdog",
+    "wasm": "cache fiber linear linear_base linear_image watchdog",
     "pg": "api api_result api_statement database database_digest place protocol protocol_write result saved saved_record value value_array value_number value_time",
     "store": "lockfile",
     "pipeline": "api chain_blocks config_json deriver flow flow_batch flow_open flow_status fold kept_database outlet past pipeline progress pool query run runners section settings settings_table status stream",

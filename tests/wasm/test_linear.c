@@ -50,8 +50,9 @@ static void diff_check(const struct linear_image *from, const uint8_t *before, c
     free(diff.patched);
 }
 
-/* Random writes, few or many, images taken and restored in any order, into any of several memories. */
-static void model_run(bool plain)
+/* Random writes, few or many, images taken and restored in any order, into any of the memories. With one memory and two
+ * images its base advances; more of them, and forks, keep it from that. */
+static void model_run(bool plain, unsigned memories_count, unsigned images_count)
 {
     enum { MEMORIES = 3, IMAGES = 6, STEPS = 600 };
     const size_t size = 16 * MIB;
@@ -70,11 +71,11 @@ static void model_run(bool plain)
         assert_non_null(kept[i] = malloc(size));
     for (int step = 0; step < STEPS; step++) {
         seed = seed * 6364136223846793005u + 1442695040888963407u;
-        size_t m = (seed >> 20) % MEMORIES, k = (seed >> 24) % IMAGES;
+        size_t m = (seed >> 20) % memories_count, k = (seed >> 24) % images_count;
         uint32_t what = (uint32_t)(seed >> 57);
         if (what < 90) {
             /* A few, those of a range, or more than an image holds besides its base. */
-            uint32_t pages = what < 75 ? 5 : what < 80 ? 20 + what % 3 * 20 : 700;
+            uint32_t pages = what < 75 ? 5 : what < 80 ? 20 + what % 3 * 20 : 200 + what % 4 * 200;
             uint32_t stride = what < 75 || what > 85 ? 37 : 1;
             for (uint32_t i = 0; i < pages; i++) {
                 size_t at = ((seed >> 30) + i * stride % 4096 * PAGE + i) % size;
@@ -91,7 +92,7 @@ static void model_run(bool plain)
         if (step % 50 == 49)
             for (int i = 0; i < MEMORIES; i++)
                 assert_memory_equal(linear_memory(memories[i]).data, models[i], size);
-        size_t other = (seed >> 34) % IMAGES;
+        size_t other = (seed >> 34) % images_count;
         if (step % 25 == 4 && images[k] != NULL && images[other] != NULL)
             diff_check(images[other], kept[other], images[k], kept[k], size);
     }
@@ -116,13 +117,112 @@ static void model_run(bool plain)
 static void test_model(void **state)
 {
     (void)state;
-    model_run(false);
+    model_run(false, 3, 6);
+}
+
+static void test_model_alone(void **state)
+{
+    (void)state;
+    model_run(false, 1, 2);
+    model_run(false, 1, 3);
+    model_run(false, 2, 2);
 }
 
 static void test_model_older_kernels(void **state)
 {
     (void)state;
-    model_run(true);
+    model_run(true, 3, 6);
+    model_run(true, 1, 2);
+}
+
+/* One page in four of the first `pages` ones. */
+static void scatter(struct linear *linear, uint32_t pages, uint8_t value)
+{
+    for (uint32_t i = 0; i < pages; i++)
+        linear_memory(linear).data[(size_t)i * 4 * PAGE + 1] = value;
+}
+
+static uint8_t *copy_of(const struct linear *linear)
+{
+    struct wasm_memory memory = linear_memory(linear);
+    uint8_t *copy = malloc(memory.len);
+    assert_non_null(copy);
+    return memcpy(copy, memory.data, memory.len);
+}
+
+static void fork_check(struct linear_image *image, const uint8_t *content)
+{
+    struct sorex_error err = {0};
+    struct linear *fork = memory_of(16 * MIB);
+    assert_ok(linear_restore(fork, image, &err));
+    assert_memory_equal(linear_memory(fork).data, content, 16 * MIB);
+    linear_close(fork);
+}
+
+/* Many written pages go into the base, and the image before stays what it is; not when a fork is there, or somebody
+ * forked that image and may do so again. */
+static void test_base_advances(void **state)
+{
+    (void)state;
+    enum { STATES = 6 };
+    struct sorex_error err = {0};
+    struct linear *linear = memory_of(16 * MIB), *fork = memory_of(16 * MIB);
+    struct linear_image *images[STATES];
+    uint8_t *copies[STATES];
+    memset(linear_memory(linear).data, 1, 16 * MIB);
+    for (int i = 0; i < STATES; i++) {
+        if (i == 3) {
+            linear_image_drop(images[0]);
+            assert_ok(linear_restore(fork, images[2], &err));
+        }
+        if (i > 0)
+            scatter(linear, 300 + 20 * (uint32_t)i, (uint8_t)(i + 1));
+        copies[i] = copy_of(linear);
+        assert_ok(linear_save(linear, &images[i], &err));
+        if (i > 0)
+            diff_check(images[i - 1], copies[i - 1], images[i], copies[i], 16 * MIB);
+    }
+    assert_int_equal(linear_image_pages(images[1]), 340); /* from when images[2] was taken */
+    assert_int_equal(linear_image_pages(images[2]), 0);
+    assert_int_equal(linear_image_pages(images[3]), 360); /* images[2] was forked */
+    assert_int_equal(linear_image_pages(images[4]), 400); /* a new base, as more was too much to copy; it advanced */
+    assert_int_equal(linear_image_pages(images[5]), 0);
+    diff_check(images[1], copies[1], images[5], copies[5], 16 * MIB);
+    diff_check(images[5], copies[5], images[2], copies[2], 16 * MIB);
+    for (int i = 1; i < STATES; i++)
+        fork_check(images[i], copies[i]);
+    assert_memory_equal(linear_memory(fork).data, copies[2], 16 * MIB);
+    for (int i = STATES - 1; i > 0; i--) {
+        assert_ok(linear_restore(linear, images[i], &err));
+        assert_memory_equal(linear_memory(linear).data, copies[i], 16 * MIB);
+        linear_image_drop(images[i]);
+    }
+    for (int i = 0; i < STATES; i++)
+        free(copies[i]);
+    linear_close(linear);
+    linear_close(fork);
+}
+
+/* Pages that a restore gave their old content back cost a fork nothing. */
+static void test_restored_pages_are_not_kept(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct linear *linear = memory_of(16 * MIB);
+    struct linear_image *before = NULL, *after = NULL;
+    memset(linear_memory(linear).data, 1, 16 * MIB);
+    assert_ok(linear_save(linear, &before, &err));
+    scatter(linear, 100, 2);
+    assert_ok(linear_restore(linear, before, &err));
+    scatter(linear, 10, 3);
+    uint8_t *copy = copy_of(linear);
+    assert_ok(linear_save(linear, &after, &err));
+    assert_int_equal(linear_image_pages(after), 10);
+    fork_check(after, copy);
+    free(copy);
+    linear_image_drop(before);
+    linear_image_drop(after);
+    linear_close(linear);
 }
 
 static enum sorex_status page_note(void *user_data, uint32_t page, const uint8_t *content, struct sorex_error *err)
@@ -186,7 +286,11 @@ static void test_growth_and_visit(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model), cmocka_unit_test(test_model_older_kernels),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_model),
+                                       cmocka_unit_test(test_model_alone),
+                                       cmocka_unit_test(test_model_older_kernels),
+                                       cmocka_unit_test(test_base_advances),
+                                       cmocka_unit_test(test_restored_pages_are_not_kept),
                                        cmocka_unit_test(test_growth_and_visit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
