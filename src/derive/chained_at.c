@@ -11,13 +11,11 @@
 
 struct past {
     const struct chained_options *options;
-    const struct chained_chain *chain;
+    struct chain_walk walk;
     struct derivation *derivation;
     struct cache *cache;
     struct database *database;
     struct receipt receipt;
-    uint8_t hash[HASH_BYTES]; /* of the entry that it is after */
-    struct buf canonical;
 };
 
 /* One that is there, and is read. Otherwise database stays NULL. */
@@ -32,14 +30,14 @@ static enum sorex_status snapshot_find(struct past *past, uint64_t count, struct
             continue;
         place.height = (uint32_t)(past->options->first_height + cached.head.count - 1);
         memcpy(place.hash, cached.head.place, HASH_BYTES);
-        TRY(past->chain->is_on(past->chain->user_data, &place, &on, err));
+        TRY(past->walk.chain->is_on(past->walk.chain->user_data, &place, &on, err));
         if (!on)
             continue;
         enum sorex_status status =
             cache_get_database(past->cache, past->derivation, cached.key, &past->database, &past->receipt, err);
         if (status != SOREX_OK && status != SOREX_GONE && status != SOREX_MISMATCH)
             return status;
-        memcpy(past->hash, place.hash, HASH_BYTES);
+        memcpy(past->walk.hash, place.hash, HASH_BYTES);
     }
     return SOREX_OK;
 }
@@ -54,20 +52,25 @@ static enum sorex_status database_begin(struct past *past, uint64_t count, struc
     return derivation_begin(past->derivation, past->database, &past->receipt, err);
 }
 
+enum sorex_status chain_walk_step(struct chain_walk *walk, struct derivation *derivation, struct database *database,
+                                  struct receipt *receipt, struct sorex_error *err)
+{
+    struct entry entry;
+    uint32_t height = (uint32_t)(walk->first_height + receipt->count);
+    TRY(walk->chain->entry(walk->chain->user_data, height, &entry, err));
+    if (receipt->count != 0 && memcmp(entry.parent, walk->hash, HASH_BYTES) != 0)
+        return sorex_error_set(err, SOREX_AGAIN, "height %u: the chain is changing", height);
+    memcpy(walk->hash, entry.hash, HASH_BYTES);
+    TRY(chained_entry_message(&entry, &walk->canonical, err));
+    if (chained_step(derivation, database, receipt, buf_view(&walk->canonical), log_end_add_entry, err) != SOREX_OK)
+        return sorex_error_prefix(err, "height %u", height);
+    return SOREX_OK;
+}
+
 static enum sorex_status replay(struct past *past, uint64_t count, struct sorex_error *err)
 {
-    while (past->receipt.count < count) {
-        struct entry entry;
-        uint32_t height = (uint32_t)(past->options->first_height + past->receipt.count);
-        TRY(past->chain->entry(past->chain->user_data, height, &entry, err));
-        if (past->receipt.count != 0 && memcmp(entry.parent, past->hash, HASH_BYTES) != 0)
-            return sorex_error_set(err, SOREX_AGAIN, "height %u: the chain is changing", height);
-        memcpy(past->hash, entry.hash, HASH_BYTES);
-        TRY(chained_entry_message(&entry, &past->canonical, err));
-        if (chained_step(past->derivation, past->database, &past->receipt, buf_view(&past->canonical),
-                         log_end_add_entry, err) != SOREX_OK)
-            return sorex_error_prefix(err, "height %u", height);
-    }
+    while (past->receipt.count < count)
+        TRY(chain_walk_step(&past->walk, past->derivation, past->database, &past->receipt, err));
     return SOREX_OK;
 }
 
@@ -103,7 +106,7 @@ static void past_close(struct past *past)
     database_close(past->database);
     derivation_free(past->derivation);
     cache_close(past->cache);
-    buf_deinit(&past->canonical);
+    buf_deinit(&past->walk.canonical);
     free(past);
 }
 
@@ -128,8 +131,9 @@ enum sorex_status chained_at(const struct chained_options *options, struct chain
     if (past == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "out of memory for a derived database");
     past->options = options;
-    past->chain = chain;
-    buf_init(&past->canonical, MESSAGE_BYTES_MAX);
+    past->walk.chain = chain;
+    past->walk.first_height = options->first_height;
+    buf_init(&past->walk.canonical, MESSAGE_BYTES_MAX);
     enum sorex_status status = past_open(past, of, err);
     if (status == SOREX_OK)
         status = database_begin(past, count, err);

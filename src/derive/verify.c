@@ -1,6 +1,7 @@
 #include "derive/verify.h"
 
 #include "base/check.h"
+#include "derive/chained_private.h"
 
 /* ---- identities ---- */
 
@@ -26,7 +27,9 @@ enum sorex_status identity_compare(struct bytes theirs, struct bytes ours, struc
 /* ---- a receipt ---- */
 
 struct verifier {
-    const struct witness *witness;
+    struct derivation *derivation;
+    struct messages *messages; /* of a log; NULL: of a chain */
+    struct chain_walk walk;
     const struct receipt_file *file;
     const struct receipt *wanted;
     struct database *database;
@@ -106,17 +109,23 @@ static enum sorex_status compare_end(struct verifier *verifier, struct sorex_err
     return verifier->file->query.len > 0 ? compare_query(verifier, err) : SOREX_OK;
 }
 
-static enum sorex_status replay(struct verifier *verifier, struct messages *messages, verify_progress_fn *progress,
-                                void *user_data, struct sorex_error *err)
+/* The next message. */
+static enum sorex_status step(struct verifier *verifier, struct sorex_error *err)
 {
-    struct derivation *derivation = witness_derivation(verifier->witness);
+    if (verifier->messages == NULL)
+        return chain_walk_step(&verifier->walk, verifier->derivation, verifier->database, &verifier->is, err);
+    enum sorex_status status = derivation_replay(verifier->derivation, verifier->database, &verifier->is,
+                                                 verifier->messages, verifier->is.count + 1, err);
+    return status == SOREX_GONE ? differs(verifier, "the log ends here", err) : status;
+}
+
+static enum sorex_status replay(struct verifier *verifier, verify_progress_fn *progress, void *user_data,
+                                struct sorex_error *err)
+{
     while (verifier->is.count < verifier->wanted->count) {
-        enum sorex_status status =
-            derivation_replay(derivation, verifier->database, &verifier->is, messages, verifier->is.count + 1, err);
-        if (status == SOREX_GONE)
-            return differs(verifier, "the log ends here", err);
-        TRY(status);
-        TRY(compare_point(verifier, err));
+        TRY(step(verifier, err));
+        if (verifier->is.count > verifier->wanted->from)
+            TRY(compare_point(verifier, err));
         if (progress != NULL && !progress(user_data, verifier->is.count))
             return sorex_error_set(err, SOREX_STOPPED, "stopped after message %llu; up to message %llu all is equal",
                                    (unsigned long long)verifier->is.count, (unsigned long long)verifier->equal);
@@ -127,11 +136,9 @@ static enum sorex_status replay(struct verifier *verifier, struct messages *mess
 enum sorex_status verify_receipt(const struct witness *witness, const struct receipt_file *file,
                                  verify_progress_fn *progress, void *user_data, struct sorex_error *err)
 {
-    struct verifier verifier = {.witness = witness, .file = file, .wanted = &file->receipt};
+    struct verifier verifier = {.derivation = witness_derivation(witness), .file = file, .wanted = &file->receipt};
     struct witness beginning = *witness;
-    struct messages *messages = NULL;
-    struct bytes ours = derivation_identity(witness_derivation(witness));
-    TRY(identity_compare(buf_view(&file->identity), ours, err));
+    TRY(identity_compare(buf_view(&file->identity), derivation_identity(verifier.derivation), err));
     /* What a directory has kept is no proof: only deriving is. Its log is as good as another. */
     if (witness->derived != NULL)
         beginning =
@@ -142,10 +149,31 @@ enum sorex_status verify_receipt(const struct witness *witness, const struct rec
         return sorex_error_set(err, SOREX_MISMATCH, "not as the receipt says: the log ends before message %llu",
                                (unsigned long long)file->receipt.from + 1);
     TRY(status);
-    status = witness_messages(&beginning, file->receipt.from, &messages, err);
+    status = witness_messages(&beginning, file->receipt.from, &verifier.messages, err);
     if (status == SOREX_OK)
-        status = replay(&verifier, messages, progress, user_data, err);
-    messages_close(messages);
+        status = replay(&verifier, progress, user_data, err);
+    messages_close(verifier.messages);
+    database_close(verifier.database);
+    return status;
+}
+
+enum sorex_status verify_chain_receipt(struct derivation *derivation, const struct chained_chain *chain,
+                                       uint32_t first_height, const struct receipt_file *file,
+                                       verify_progress_fn *progress, void *user_data, struct sorex_error *err)
+{
+    struct verifier verifier = {.derivation = derivation, .file = file, .wanted = &file->receipt};
+    TRY(identity_compare(buf_view(&file->identity), derivation_identity(derivation), err));
+    verifier.walk.chain = chain;
+    verifier.walk.first_height = first_height;
+    verifier.equal = file->receipt.from;
+    buf_init(&verifier.walk.canonical, MESSAGE_BYTES_MAX);
+    enum sorex_status status = database_open(derivation_program(derivation), derivation_database_options(derivation),
+                                             &verifier.database, err);
+    if (status == SOREX_OK)
+        status = derivation_begin(derivation, verifier.database, &verifier.is, err);
+    if (status == SOREX_OK)
+        status = replay(&verifier, progress, user_data, err);
+    buf_deinit(&verifier.walk.canonical);
     database_close(verifier.database);
     return status;
 }

@@ -11,7 +11,7 @@ static enum sorex_status hash_at(struct chain_blocks *blocks, uint32_t height, u
 {
     struct entry entry;
     struct source *source = blocks->source;
-    enum sorex_status status = store_entry(blocks->store, height, &entry, err);
+    enum sorex_status status = blocks->store != NULL ? store_entry(blocks->store, height, &entry, err) : SOREX_GONE;
     if (status == SOREX_OK)
         memcpy(out, entry.hash, HASH_BYTES);
     if (status != SOREX_GONE)

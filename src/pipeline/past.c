@@ -36,3 +36,41 @@ enum sorex_status past_open(const struct pipeline_settings *settings, struct sto
     blocks.source->type->close(blocks.source);
     return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "reducer %s", settings->reducer.name);
 }
+
+static enum sorex_status derivation_open(const struct pipeline_settings *settings, const char *cache,
+                                         struct derivation **out, struct sorex_error *err)
+{
+    struct buf wasm = {0};
+    struct derivation_options options = derive_settings_derivation(&settings->reducer.derive);
+    options.cache_dir = cache;
+    enum sorex_status status = file_read(settings->reducer.wasm, SOREX_MODULE_BYTES_MAX, &wasm, err);
+    if (status == SOREX_OK)
+        status = derivation_new(buf_view(&wasm), &options, out, err);
+    buf_deinit(&wasm);
+    return status == SOREX_OK ? SOREX_OK : sorex_error_prefix(err, "reducer %s", settings->reducer.name);
+}
+
+enum sorex_status past_verify(const struct pipeline_settings *settings, const char *cache,
+                              const struct receipt_file *file, verify_progress_fn *progress, void *user_data,
+                              struct sorex_error *err)
+{
+    struct chain_blocks blocks = {0};
+    const struct chained_chain chain = {.entry = entry_at, .user_data = &blocks};
+    struct derivation *derivation = NULL;
+    if (!settings->has_reducer)
+        return sorex_error_set(err, SOREX_INVALID, "%s has no reducer", settings->top.name);
+    if (settings->source_type == NULL)
+        return sorex_error_set(err, SOREX_INVALID,
+                               "%s is a stream, which gives its messages once: write them to a file, and give --log "
+                               "and --reducer",
+                               settings->top.name);
+    if (settings->source_type->open(settings->source, &blocks.source, err) != SOREX_OK)
+        return sorex_error_prefix(err, "source %s", settings->source_type->name);
+    enum sorex_status status = derivation_open(settings, cache, &derivation, err);
+    if (status == SOREX_OK)
+        status = verify_chain_receipt(derivation, &chain, settings->top.start_height, file, progress, user_data, err);
+    derivation_free(derivation);
+    chain_blocks_deinit(&blocks);
+    blocks.source->type->close(blocks.source);
+    return status;
+}

@@ -157,6 +157,30 @@ def largest(count):
     return most
 
 
+def verify_again(dir, file, receipt):
+    """From the source's blocks alone: no data directory is needed. What is not so is told."""
+    blocks = {"type": "blockfiles", "path": str(BLOCKS)}
+    elsewhere = pipeline_file(dir / "elsewhere.json", data="nothing", source=blocks, reducer=DAYS)
+    for one in (file, elsewhere):
+        check(sorex("verify", one, "--receipt", dir / "days.receipt").stdout.startswith("equal: 106 messages, 0 of them rejected"), "verify")
+    check(not (dir / "nothing").exists(), "verify leaves nothing behind")
+    trace = receipt["trace"]
+    (dir / "false.receipt").write_text(json.dumps(dict(receipt, trace=("0" if trace[0] != "0" else "1") + trace[1:])))
+    said = sorex("verify", elsewhere, "--receipt", dir / "false.receipt", code=9).stderr
+    check("the messages did something else (the trace), after message 106; up to message 106 all is equal" in said, said)
+    chain = Chain(dir / "others")
+    chain.add(8)
+    other = pipeline_file(dir / "other.json", data="nothing", source={"type": "blockfiles", "path": str(dir / "others")}, reducer=DAYS)
+    said = sorex("verify", other, "--receipt", dir / "days.receipt", code=9).stderr
+    check("the messages are others (the key), after message 1; up to message 0 all is equal" in said, said)
+    short = pipeline_file(dir / "short.json", data="nothing", source=dict(blocks), reducer=DAYS, start_height=14100)
+    said = sorex("verify", short, "--receipt", dir / "days.receipt", ok=False)
+    check(said.returncode == 9 and "the messages are others" in said.stderr, said.stderr)
+    changed = pipeline_file(dir / "changed.json", data="nothing", source=blocks, reducer=dict(DAYS, fuel=12345678))
+    check("derived with \"" in sorex("verify", changed, "--receipt", dir / "days.receipt", code=9).stderr, "another fuel")
+    check("no --log" in sorex("verify", file, "--receipt", dir / "days.receipt", "--data", dir, code=2).stderr, "both")
+
+
 def test_beside_others(dir):
     """With an indexer, a transform and its sink: each database by its name; check says what it sees; history may be short."""
     file = pipeline_file(dir / "all.json", data="data", history=20, source={"type": "blockfiles", "path": str(BLOCKS)},
@@ -174,6 +198,7 @@ def test_beside_others(dir):
     receipt = json.loads((dir / "days.receipt").read_text())
     equal((receipt["count"], receipt["query"]["result"].splitlines()[1], receipt["trace"]),
           (106, f"106,{largest(106)}", status(file)["reducer"]["trace"]), "the receipt")
+    verify_again(dir, file, receipt)
     less = pipeline_file(dir / "less.json", data="data", history=20, source={"type": "blockfiles", "path": str(BLOCKS)},
                          indexer={"name": "utxo", "wasm": str(GUESTS / "utxo.wasm")},
                          transform={"name": "balances", "wasm": str(GUESTS / "balances.wasm")})

@@ -80,6 +80,7 @@ def test_lines(dir):
     sorex("derive", file, "--receipt", dir / "stream.receipt", "--query", query)
     sorex("derive", "--data", dir / "straight", "--receipt", dir / "straight.receipt", "--query", query)
     equal((dir / "stream.receipt").read_text(), (dir / "straight.receipt").read_text(), "receipts, with digests")
+    check("gives its messages once" in sorex("verify", file, "--receipt", dir / "stream.receipt", code=2).stderr, "verify")
     check("here its receipt is written" in sorex("derive", file, code=2).stderr, "no receipt")
     check("game: stopped, 300 messages" in sorex("status", file).stdout, "status of what does not run")
 
