@@ -14,20 +14,23 @@ for preset in "$@"; do
     cmake --build --preset "$preset" -j "$jobs" || exit 1
 done
 
-# What each failed test said, in short: lines that look like the cause, then the last ones. The whole is further up and in build/check.
+# What each failed run of a test said, in short: lines that look like the cause, then the last ones. The whole is further up and in
+# build/check.
 failures_print() {
     awk -v preset="$1" '
         function flush(i) {
             if (name == "") return
-            printf "%s %s:%s\n", preset, name, how
-            for (i = 1; i <= causes; i++) print "    " cause[i]
-            for (i = lines > 5 ? lines - 4 : 1; i <= lines; i++) print "    " line[i % 5]
+            owner[++runs] = name; ended[runs] = how
+            for (i = 1; i <= causes; i++) said[runs] = said[runs] "    " cause[i] "\n"
+            for (i = lines > 5 ? lines - 4 : 1; i <= lines; i++) said[runs] = said[runs] "    " line[i % 5] "\n"
             name = ""
         }
-        /^ *[0-9]+\/[0-9]+ Test +#/ {
+        /^ *([0-9]+\/[0-9]+ )?Test +#[0-9]+: / {
             flush()
-            if (/\*\*\*/ && !/\*\*\*(Skipped|Not Run)/) {
-                name = $4; how = $0; sub(/.*\*\*\*/, " ", how); causes = lines = 0
+            this = $1 == "Test" ? $3 : $4
+            passed[this] = !/\*\*\*/
+            if (!passed[this] && !/\*\*\*(Skipped|Not Run)/) {
+                name = this; how = $0; sub(/.*\*\*\*/, " ", how); causes = lines = 0
             }
             next
         }
@@ -38,18 +41,23 @@ failures_print() {
             if (causes < 4 && text ~ /ERROR|Error:|error:|FAIL:|SUMMARY|sorex: bug/) cause[++causes] = text
             else line[++lines % 5] = text
         }
-        END { flush() }' "$logs/$1.log"
+        END {
+            flush()
+            for (i = 1; i <= runs; i++)
+                printf "%s %s:%s%s\n%s", preset, owner[i], ended[i], passed[owner[i]] ? ", passed when it was run again" : "", said[i]
+        }' "$logs/$1.log"
 }
 
 # Few at a time: some tests run servers and kill them, and a busy machine should not look like a hanging one. One more than there are
-# processors, as those with a broker mostly wait.
+# processors, as those with a broker mostly wait. A test that fails is run once more: it has a bug or shows one, and the last lines say what
+# it said, but one busy minute does not spoil the result of an hour. What a sanitizer reported counts whatever came later.
 [ "$jobs" -gt 2 ] && parallel=3 || parallel=$((jobs + 1))
 failed=0
 for preset in "$@"; do
     echo "== test $preset"
     rm -f "build/$preset"/reports/*
     # A pipe would hide ctest's exit status: it goes into a file.
-    { ctest --preset "$preset" -j "$parallel"; echo $? >"$logs/$preset.status"; } 2>&1 | tee "$logs/$preset.log"
+    { ctest --preset "$preset" -j "$parallel" --repeat until-pass:2; echo $? >"$logs/$preset.status"; } 2>&1 | tee "$logs/$preset.log"
     [ "$(cat "$logs/$preset.status")" = 0 ] || failed=1
     # A sanitizer may have spoken in a process that a test killed: nobody saw how that one ended.
     scripts/reports.sh "$preset" >"$logs/$preset.reports" || failed=1
