@@ -62,6 +62,8 @@ for preset in "$@"; do
     # A sanitizer may have spoken in a process that a test killed: nobody saw how that one ended.
     scripts/reports.sh "$preset" >"$logs/$preset.reports" || failed=1
     cat "$logs/$preset.reports"
+    # UndefinedBehaviorSanitizer speaks to standard error only.
+    grep -q ': runtime error: ' "$logs/$preset.log" && failed=1
 done
 
 if [ "$fuzz_seconds" != 0 ]; then

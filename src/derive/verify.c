@@ -45,6 +45,13 @@ static enum sorex_status differs(const struct verifier *verifier, const char *wh
                            (unsigned long long)verifier->is.count, (unsigned long long)verifier->equal);
 }
 
+static enum sorex_status stopped(const struct verifier *verifier, struct sorex_error *err)
+{
+    uint64_t equal = verifier->equal < verifier->is.count ? verifier->equal : verifier->is.count;
+    return sorex_error_set(err, SOREX_STOPPED, "stopped after message %llu; up to message %llu all is equal",
+                           (unsigned long long)verifier->is.count, (unsigned long long)equal);
+}
+
 static bool same(const uint8_t a[SHA256_BYTES], const uint8_t b[SHA256_BYTES])
 {
     return memcmp(a, b, SHA256_BYTES) == 0;
@@ -124,11 +131,9 @@ static enum sorex_status replay(struct verifier *verifier, verify_progress_fn *p
 {
     while (verifier->is.count < verifier->wanted->count) {
         TRY(step(verifier, err));
-        if (verifier->is.count > verifier->wanted->from)
-            TRY(compare_point(verifier, err));
+        TRY(compare_point(verifier, err));
         if (progress != NULL && !progress(user_data, verifier->is.count))
-            return sorex_error_set(err, SOREX_STOPPED, "stopped after message %llu; up to message %llu all is equal",
-                                   (unsigned long long)verifier->is.count, (unsigned long long)verifier->equal);
+            return stopped(verifier, err);
     }
     return compare_end(verifier, err);
 }

@@ -26,6 +26,7 @@ enum sorex_status chain_blocks_has(struct chain_blocks *blocks, const struct cha
 {
     struct store_heights heights;
     uint8_t hash[HASH_BYTES];
+    CHECK(blocks->store != NULL);
     store_heights(blocks->store, &heights);
     *out = false;
     if (heights.durable == SOREX_HEIGHT_NONE || place->height > heights.durable)

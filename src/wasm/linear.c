@@ -187,9 +187,6 @@ static enum sorex_status base_map(struct linear *linear, struct base *base, stru
         mmap(linear->data, base->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, base->fd, 0);
     if (at == MAP_FAILED)
         return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory: map the base");
-    if (linear->size > base->size && mmap(linear->data + base->size, linear->size - base->size, PROT_READ | PROT_WRITE,
-                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-        return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory");
     linear->copied = 0;
     linear->reverted = false;
     if (linear->base != base) {
@@ -197,6 +194,9 @@ static enum sorex_status base_map(struct linear *linear, struct base *base, stru
         linear->base = base_keep(base);
         atomic_fetch_add_explicit(&base->maps, 1, memory_order_acq_rel);
     }
+    if (linear->size > base->size && mmap(linear->data + base->size, linear->size - base->size, PROT_READ | PROT_WRITE,
+                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+        return sorex_error_set_errno(err, SOREX_NOMEM, errno, "memory");
     return SOREX_OK;
 }
 
@@ -319,6 +319,7 @@ static enum sorex_status advance(struct linear *linear, struct runs *runs, struc
     TRY(base_advance(linear->base, runs, linear->data, DELTA_PAGES_MAX, &done, err));
     if (!done)
         return SOREX_OK;
+    linear->reverted = false;
     for (size_t i = 0; i < runs->count; i++)
         if (madvise(linear->data + runs->items[i].first * LINEAR_PAGE_BYTES, runs->items[i].count * LINEAR_PAGE_BYTES,
                     MADV_DONTNEED) != 0)

@@ -201,10 +201,13 @@ enum sorex_status base_advance(struct base *base, const struct runs *runs, const
         return SOREX_OK; /* somebody is forking or reading, which may take a while */
     (void)pthread_mutex_lock(&base->images_lock);
     enum sorex_status status = SOREX_OK;
-    size_t count = keepings_find(base, runs->pages, pages_max, keepings);
-    if (atomic_load_explicit(&base->maps, memory_order_acquire) == 1 && count <= IMAGES_ADVANCED_MAX) {
-        status = advance_locked(base, runs, data, keepings, count, err);
-        *out_done = status == SOREX_OK;
+    /* Nobody else is mapped on it, nor can be now: nobody fills in an image. */
+    if (atomic_load_explicit(&base->maps, memory_order_acquire) == 1) {
+        size_t count = keepings_find(base, runs->pages, pages_max, keepings);
+        if (count <= IMAGES_ADVANCED_MAX) {
+            status = advance_locked(base, runs, data, keepings, count, err);
+            *out_done = status == SOREX_OK;
+        }
     }
     (void)pthread_mutex_unlock(&base->images_lock);
     (void)pthread_rwlock_unlock(&base->lock);

@@ -171,11 +171,19 @@ def verify_again(dir, file, receipt):
     chain = Chain(dir / "others")
     chain.add(8)
     other = pipeline_file(dir / "other.json", data="nothing", source={"type": "blockfiles", "path": str(dir / "others")}, reducer=DAYS)
-    said = sorex("verify", other, "--receipt", dir / "days.receipt", code=9).stderr
+    said = sorex("verify", other, "--receipt", dir / "days.receipt", ok=False)
+    check(said.returncode not in (0, 9) and "the receipt is of 106 blocks from height 0 on, and the source's tip is 7 now" in said.stderr,
+          said.stderr)
+    later = pipeline_file(dir / "later.json", data="nothing", source=blocks, reducer=DAYS, start_height=1)
+    said = sorex("verify", later, "--receipt", dir / "days.receipt", code=9).stderr
     check("the messages are others (the key), after message 1; up to message 0 all is equal" in said, said)
-    short = pipeline_file(dir / "short.json", data="nothing", source=dict(blocks), reducer=DAYS, start_height=14100)
-    said = sorex("verify", short, "--receipt", dir / "days.receipt", ok=False)
-    check(said.returncode == 9 and "the messages are others" in said.stderr, said.stderr)
+    for member, what in (("log", "the log is another one"), ("digest", "the database has other rows (the digest)")):
+        (dir / "false.receipt").write_text(json.dumps(dict(receipt, **{member: "00" * 32})))
+        said = sorex("verify", elsewhere, "--receipt", dir / "false.receipt", code=9).stderr
+        check(what in said, said)
+    query = dict(receipt["query"], result=receipt["query"]["result"].replace("106", "107"))
+    (dir / "false.receipt").write_text(json.dumps(dict(receipt, query=query)))
+    check("the query gives something else" in sorex("verify", elsewhere, "--receipt", dir / "false.receipt", code=9).stderr, "the query")
     changed = pipeline_file(dir / "changed.json", data="nothing", source=blocks, reducer=dict(DAYS, fuel=12345678))
     check("derived with \"" in sorex("verify", changed, "--receipt", dir / "days.receipt", code=9).stderr, "another fuel")
     check("no --log" in sorex("verify", file, "--receipt", dir / "days.receipt", "--data", dir, code=2).stderr, "both")

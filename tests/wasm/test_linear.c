@@ -233,6 +233,34 @@ static enum sorex_status page_note(void *user_data, uint32_t page, const uint8_t
     return SOREX_OK;
 }
 
+/* What is beyond a base cannot go into it; a new one takes it. */
+static void test_growth_beyond_the_base(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct linear *linear = memory_of(8 * MIB);
+    struct linear_image *images[3];
+    uint8_t *copies[3];
+    memset(linear_memory(linear).data, 1, 8 * MIB);
+    assert_ok(linear_save(linear, &images[0], &err));
+    assert_ok(linear_grow(linear, 16 * MIB, &err));
+    for (int i = 1; i < 3; i++) {
+        scatter(linear, 1000, (uint8_t)(i + 1)); /* half of them beyond */
+        copies[i] = copy_of(linear);
+        assert_ok(linear_save(linear, &images[i], &err));
+        assert_int_equal(linear_image_pages(images[0]), 0);
+    }
+    assert_int_equal(linear_image_pages(images[2]), 0);
+    diff_check(images[1], copies[1], images[2], copies[2], 16 * MIB);
+    for (int i = 1; i < 3; i++)
+        fork_check(images[i], copies[i]);
+    for (int i = 0; i < 3; i++)
+        linear_image_drop(images[i]);
+    free(copies[1]);
+    free(copies[2]);
+    linear_close(linear);
+}
+
 static void test_growth_and_visit(void **state)
 {
     (void)state;
@@ -291,6 +319,7 @@ int main(void)
                                        cmocka_unit_test(test_model_older_kernels),
                                        cmocka_unit_test(test_base_advances),
                                        cmocka_unit_test(test_restored_pages_are_not_kept),
+                                       cmocka_unit_test(test_growth_beyond_the_base),
                                        cmocka_unit_test(test_growth_and_visit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,6 +70,14 @@ static void fork_look(struct linear_image *image, struct look *look)
     else
         for (uint32_t page = 0; page < 4 * MARKED; page += 4)
             (void)page_look(look, page, linear_memory(fork).data + page * PAGE, NULL);
+    /* It goes its own way: its images are on the base, too, until that is done. */
+    struct linear_image *own = NULL;
+    if (look->wrong == 0) {
+        linear_memory(fork).data[1] = (uint8_t)(look->value + 1);
+        if (linear_save(fork, &own, &err) != SOREX_OK || linear_image_pages(own) > 4 * MARKED)
+            look->wrong++;
+        linear_image_drop(own);
+    }
     linear_close(fork);
 }
 
