@@ -101,7 +101,8 @@ static enum sorex_status verify(struct arguments *arguments, struct sorex_error 
     if (status == SOREX_OK) {
         wanted = file.receipt.count;
         derive_signals(NULL);
-        status = arguments->word_count != 0 ? pipeline_verify(arguments, &file, err) : log_verify(arguments, &file, err);
+        status = arguments->word_count != 0 ? pipeline_verify(arguments, &file, err)
+                                            : log_verify(arguments, &file, err);
         log_progress(NULL);
     }
     if (status == SOREX_OK)

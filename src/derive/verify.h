@@ -16,8 +16,8 @@ typedef bool verify_progress_fn(void *user_data, uint64_t count);
 enum sorex_status verify_receipt(const struct witness *witness, const struct receipt_file *file,
                                  verify_progress_fn *progress, void *user_data, struct sorex_error *err);
 
-/* The same of a receipt whose messages are the entries of a chain from first_height on, as a pipeline derives them. Of the
- * chain only `entry` is asked. Errors: also those of the chain. */
+/* The same of a receipt whose messages are the entries of a chain from first_height on, as a pipeline derives them. Of
+ * the chain only `entry` is asked. Errors: also those of the chain. */
 enum sorex_status verify_chain_receipt(struct derivation *derivation, const struct chained_chain *chain,
                                        uint32_t first_height, const struct receipt_file *file,
                                        verify_progress_fn *progress, void *user_data, struct sorex_error *err);

@@ -17,7 +17,8 @@ struct chain_blocks {
  * SOREX_AGAIN the source does not say now. */
 enum sorex_status chain_blocks_has(struct chain_blocks *blocks, const struct chained_place *place, bool *out,
                                    struct sorex_error *err);
-/* The block of a height that is durable (that the source has, when there is no store); its payload is borrowed until the next call.
+/* The block of a height that is durable (that the source has, when there is no store); its payload is borrowed until
+ * the next call.
  * Errors: SOREX_AGAIN the source is elsewhere now, or does not answer; SOREX_CORRUPT it gave something else;
  *         SOREX_GONE it has the block no more. */
 enum sorex_status chain_blocks_fetch(struct chain_blocks *blocks, uint32_t height, struct entry *out,
