@@ -133,6 +133,26 @@ static enum sorex_status page_compare(struct side *from, struct side *to, uint32
     return fn(user_data, page, before, after, err);
 }
 
+/* In one order, whichever of the two is from. */
+static void both_read_begin(const struct linear_image *from, const struct linear_image *to)
+{
+    struct base *first = to->base, *second = from != NULL && from->base != to->base ? from->base : NULL;
+    if (second != NULL && (uintptr_t)second < (uintptr_t)first) {
+        first = from->base;
+        second = to->base;
+    }
+    base_read_begin(first);
+    if (second != NULL)
+        base_read_begin(second);
+}
+
+static void both_read_end(const struct linear_image *from, const struct linear_image *to)
+{
+    if (from != NULL && from->base != to->base)
+        base_read_end(from->base);
+    base_read_end(to->base);
+}
+
 enum sorex_status linear_image_diff(const struct linear_image *from, const struct linear_image *to, linear_diff_fn *fn,
                                     void *user_data, struct sorex_error *err)
 {
@@ -142,18 +162,14 @@ enum sorex_status linear_image_diff(const struct linear_image *from, const struc
     marks.words = calloc(marks.words_count, sizeof *marks.words);
     if (marks.words == NULL)
         return sorex_error_set(err, SOREX_NOMEM, "memory image: out of memory");
-    base_read_begin(to->base);
-    if (from != NULL && from->base != to->base)
-        base_read_begin(from->base);
+    both_read_begin(from, to);
     mark_all(&marks, from, to);
     enum sorex_status status = SOREX_OK;
     for (size_t i = 0; i < marks.words_count; i++)
         for (uint64_t word = marks.words[i]; word != 0 && status == SOREX_OK; word &= word - 1)
             status = page_compare(&sides[0], &sides[1], (uint32_t)(i * 64) + (uint32_t)__builtin_ctzll(word), fn,
                                   user_data, err);
-    if (from != NULL && from->base != to->base)
-        base_read_end(from->base);
-    base_read_end(to->base);
+    both_read_end(from, to);
     free(marks.words);
     return status;
 }

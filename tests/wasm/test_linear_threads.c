@@ -138,8 +138,41 @@ static void test_readers(void **state)
     linear_close(linear);
 }
 
+static enum sorex_status page_count(void *user_data, uint32_t page, const uint8_t *before, const uint8_t *after,
+                                    struct sorex_error *err)
+{
+    (void)page;
+    (void)before;
+    (void)after;
+    (void)err;
+    ++*(unsigned *)user_data;
+    return SOREX_OK;
+}
+
+/* Two bases are locked in one order, whichever image comes first. */
+static void test_order_of_locks(void **state)
+{
+    (void)state;
+    struct sorex_error err = {0};
+    struct linear *linears[2];
+    struct linear_image *images[2];
+    unsigned pages = 0;
+    for (int i = 0; i < 2; i++) {
+        assert_ok(linear_open(PAGES * PAGE, PAGES * PAGE, &linears[i], &err));
+        linear_memory(linears[i]).data[(size_t)i * PAGE] = 1;
+        assert_ok(linear_save(linears[i], &images[i], &err));
+    }
+    for (int i = 0; i < 2; i++)
+        assert_ok(linear_image_diff(images[i], images[1 - i], page_count, &pages, &err));
+    assert_int_equal(pages, 4);
+    for (int i = 0; i < 2; i++) {
+        linear_image_drop(images[i]);
+        linear_close(linears[i]);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_readers), cmocka_unit_test(test_order_of_locks)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
